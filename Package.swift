@@ -1,0 +1,107 @@
+// swift-tools-version: 6.2
+import PackageDescription
+
+/// Settings of every target of ours: explicit existentials, no leaking imports, no warnings.
+let strict: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),
+    .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+    .treatAllWarnings(as: .error),
+]
+
+/// For rooms with loops over tensors: optimised in debug builds too, or tests take minutes.
+let hot: [SwiftSetting] = strict + [.unsafeFlags(["-O"], .when(configuration: .debug))]
+
+func room(_ name: String, _ dependencies: [Target.Dependency] = [], _ settings: [SwiftSetting] = strict) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency], resources: [Resource]? = nil) -> Target {
+    .testTarget(
+        name: name + "Tests", dependencies: dependencies + ["TestKit"], resources: resources, swiftSettings: hot)
+}
+
+let log: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let metrics: Target.Dependency = .product(name: "Metrics", package: "swift-metrics")
+
+let package = Package(
+    name: "abbozzo",
+    platforms: [.macOS(.v15)],
+    products: [.executable(name: "abbozzo", targets: ["abbozzo"])],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", exact: "2.13.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
+        .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
+        .package(url: "https://github.com/swhitty/FlyingFox", exact: "0.27.1"),
+        .package(url: "https://github.com/swiftlang/swift-subprocess", exact: "1.0.2"),
+    ],
+    targets: [
+        // C: system libraries and kernels.
+        .systemLibrary(name: "COpenBLAS", pkgConfig: "openblas", providers: [.apt(["libopenblas-dev"])]),
+        .systemLibrary(name: "CZeroMQ", providers: [.apt(["libzmq3-dev"])]),
+        .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+        .target(name: "CShims", dependencies: ["CPNG"], linkerSettings: [.linkedLibrary("png")]),
+        .target(name: "CKernels", cSettings: [.unsafeFlags(["-O3"])], linkerSettings: [.linkedLibrary("m")]),
+
+        // Prompt to picture.
+        room("Plan"),
+        room("Tensors", ["CKernels", "COpenBLAS", "CShims"], hot),
+        room("Checkpoint", ["Tensors"], hot),
+        room("Text", ["Checkpoint", "Tensors"], hot),
+        room("DiT", ["Checkpoint", "Tensors"], hot),
+        room("VAE", ["Checkpoint", "Tensors"], hot),
+        room("Sampling", ["Tensors", "Plan"], hot),
+        room("Imaging", ["CPNG", "CShims", "Tensors", "Plan"], hot),
+        room("Stages", ["Text", "DiT", "VAE", "Checkpoint", "Tensors", "Plan"], hot),
+        room("Rendering", ["Stages", "Sampling", "Imaging", "Checkpoint", "Tensors", "Plan"], hot),
+
+        // The cluster.
+        room("Wire", ["Plan", "CZeroMQ", "CShims", "CKernels", log]),
+        room("JobStore", ["Plan", .product(name: "GRDB", package: "GRDB.swift")]),
+        room("Telemetry", ["Plan", log, metrics]),
+        room("Settings", ["Plan", "Sampling", "Yams"]),
+        room(
+            "Coordinator",
+            ["Wire", "JobStore", "Sampling", "Imaging", "Tensors", "Telemetry", "Plan", log]),
+        room("Worker", ["Wire", "Stages", "Tensors", "Telemetry", "Plan", log]),
+        room(
+            "Gateway",
+            ["Coordinator", "Telemetry", "Plan", .product(name: "FlyingFox", package: "FlyingFox"), log]),
+        .executableTarget(
+            name: "abbozzo",
+            dependencies: [
+                "Gateway", "Coordinator", "Worker", "Rendering", "Settings", "Telemetry", "Wire", "Sampling", "Imaging",
+                "Stages", "Checkpoint", "Tensors", "Plan", log,
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ],
+            swiftSettings: strict),
+
+        // Tests.
+        .target(
+            name: "TestKit",
+            dependencies: ["Tensors", "Checkpoint", .product(name: "Subprocess", package: "swift-subprocess")],
+            path: "Tests/TestKit", swiftSettings: hot),
+        tests("Tensors", ["Tensors", "CKernels", "COpenBLAS"]),
+        tests("Checkpoint", ["Checkpoint", "Tensors"]),
+        tests("Text", ["Text", "Checkpoint", "Tensors"]),
+        tests("DiT", ["DiT", "Checkpoint", "Tensors"]),
+        tests("VAE", ["VAE", "Checkpoint", "Tensors"]),
+        tests("Sampling", ["Sampling", "Checkpoint", "Tensors", "Plan"]),
+        tests("Imaging", ["Imaging", "Tensors", "Plan"]),
+        tests("Rendering", ["Rendering", "Stages", "Sampling", "Imaging", "Checkpoint", "Tensors", "Plan"]),
+        tests("Plan", ["Plan"]),
+        tests("Wire", ["Wire", "Plan"]),
+        tests("JobStore", ["JobStore", "Plan"]),
+        tests("Telemetry", ["Telemetry", "Plan"]),
+        tests("Settings", ["Settings", "Sampling", "Plan"]),
+        tests("Coordinator", ["Coordinator", "JobStore", "Wire", "Sampling", "Tensors", "Plan"]),
+        tests("Worker", ["Worker", "Wire", "Stages", "Tensors", "Plan"]),
+        tests("Gateway", ["Gateway", "Coordinator", "Telemetry", "Plan"]),
+        tests(
+            "Cluster",
+            ["abbozzo", "Plan", "Imaging", "Tensors", .product(name: "Subprocess", package: "swift-subprocess")]),
+    ],
+    swiftLanguageModes: [.v6]
+)

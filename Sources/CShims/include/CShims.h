@@ -1,0 +1,9 @@
+#ifndef ABBOZZO_CSHIMS_H
+#define ABBOZZO_CSHIMS_H
+
+#include <stdint.h>
+
+/// Names the calling thread (15 characters at most are kept); shown by `top -H` and debuggers.
+void abz_name_thread(const char *name);
+
+#endif

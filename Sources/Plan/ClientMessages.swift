@@ -1,0 +1,253 @@
+/// What a client asks of the coordinator; each request gets one answer with the same number.
+package enum ClientRequest: Codable, Equatable, Sendable {
+    /// Queues a job; answered with `accepted` after it is on disk.
+    case submit(Submission)
+    /// Lists jobs, newest first.
+    case jobs(limit: Int)
+    /// One job with its pictures.
+    case job(JobID)
+    /// Blocks on the coordinator's side until the job differs from `version` or a second has passed: a long poll.
+    case watch(JobID, version: UInt64)
+    /// Stops a job; pictures in flight are dropped at the next step.
+    case cancel(JobID)
+    /// Queues the failed and cancelled pictures of a job again.
+    case retry(JobID)
+    /// Lists nodes.
+    case nodes
+    /// Takes a worker out of the plan once its work in hand is done.
+    case drain(worker: String)
+    /// Lets a drained worker back in.
+    case undrain(worker: String)
+    /// Facts of the served model, for defaults and checks.
+    case model
+}
+
+/// What the coordinator answers.
+package enum ClientReply: Codable, Equatable, Sendable {
+    /// The job is durable.
+    case accepted(JobID, duplicate: Bool)
+    /// Answer to `jobs`.
+    case jobs([JobStatus])
+    /// Answer to `job` and `watch`.
+    case job(JobStatus)
+    /// Answer to `nodes`.
+    case nodes(ClusterStatus)
+    /// Answer to `model`; nil until a worker has joined.
+    case model(ModelFacts?)
+    /// Done, nothing to say.
+    case done
+    /// Refused or failed.
+    case failure(ClientFailure)
+}
+
+/// Why a request was not met.
+package struct ClientFailure: Codable, Equatable, Sendable, Error {
+    /// What a program can decide from.
+    package enum Code: String, Codable, Sendable {
+        /// The request makes no sense: bad size, empty batch, prompt too long.
+        case invalid
+        /// No such job or worker.
+        case unknown
+        /// The queue is full.
+        case full
+        /// The coordinator cannot do it now.
+        case unavailable
+    }
+
+    /// The reason.
+    package var code: Code
+    /// One line with what, where and the next step.
+    package var text: String
+
+    /// Joins both.
+    package init(_ code: Code, _ text: String) {
+        self.code = code
+        self.text = text
+    }
+}
+
+/// A batch of pictures.
+package struct Submission: Codable, Equatable, Sendable {
+    /// Makes submitting idempotent: a second submission with the same key answers with the first job.
+    package var key: String?
+    /// Folder for the PNG files, on the coordinator's disk below its output folder; the job id when nil.
+    package var folder: String?
+    /// The pictures.
+    package var images: [ImageRequest]
+    /// Higher goes first.
+    package var priority: Int
+
+    /// Joins the fields.
+    package init(key: String? = nil, folder: String? = nil, images: [ImageRequest], priority: Int = 0) {
+        self.key = key
+        self.folder = folder
+        self.images = images
+        self.priority = priority
+    }
+}
+
+/// Where a picture stands.
+package enum ImageState: Codable, Equatable, Sendable {
+    /// Waits for its turn.
+    case queued
+    /// Steps done of all steps.
+    case running(step: Int, of: Int)
+    /// Written: path of the PNG and CRC32C of its bytes.
+    case done(path: String, checksum: UInt32)
+    /// Failed for good: one line.
+    case failed(String)
+    /// Cancelled by a client.
+    case cancelled
+
+    /// Whether nothing more will happen.
+    package var isFinal: Bool {
+        switch self {
+        case .queued, .running: false
+        case .done, .failed, .cancelled: true
+        }
+    }
+}
+
+/// A job and its pictures.
+package struct JobStatus: Codable, Equatable, Sendable {
+    /// The job.
+    package var id: JobID
+    /// Rises with each change.
+    package var version: UInt64
+    /// Seconds since 1970 when it was accepted.
+    package var submitted: Double
+    /// Seconds since 1970 when the last picture became final.
+    package var finished: Double?
+    /// Absolute folder of its PNG files.
+    package var folder: String
+    /// State of each picture in the order of the submission; empty in listings.
+    package var images: [ImageState]
+    /// Pictures in all.
+    package var total: Int
+    /// Pictures done.
+    package var done: Int
+    /// Pictures failed.
+    package var failed: Int
+    /// Pictures cancelled.
+    package var cancelled: Int
+    /// Why it cannot go on now, if it cannot.
+    package var waiting: String?
+    /// Image tokens through the network so far, summed over steps.
+    package var tokenSteps: UInt64
+
+    /// Joins the fields.
+    package init(
+        id: JobID, version: UInt64, submitted: Double, finished: Double?, folder: String, images: [ImageState],
+        total: Int, done: Int, failed: Int, cancelled: Int, waiting: String?, tokenSteps: UInt64
+    ) {
+        self.id = id
+        self.version = version
+        self.submitted = submitted
+        self.finished = finished
+        self.folder = folder
+        self.images = images
+        self.total = total
+        self.done = done
+        self.failed = failed
+        self.cancelled = cancelled
+        self.waiting = waiting
+        self.tokenSteps = tokenSteps
+    }
+
+    /// Whether every picture is final.
+    package var isFinal: Bool { done + failed + cancelled == total }
+}
+
+/// The cluster as the coordinator sees it.
+package struct ClusterStatus: Codable, Equatable, Sendable {
+    /// The plan in force; nil before the first worker.
+    package var plan: ClusterPlan?
+    /// Workers, pipeline order first, then the rest by name.
+    package var workers: [WorkerStatus]
+    /// Pictures waiting.
+    package var queued: Int
+    /// Pictures in flight.
+    package var inFlight: Int
+    /// Pictures done since the coordinator started.
+    package var imagesDone: UInt64
+    /// Seconds since the coordinator started.
+    package var uptime: Double
+    /// Links of the coordinator itself.
+    package var links: [LinkCounters]
+
+    /// Joins the fields.
+    package init(
+        plan: ClusterPlan?, workers: [WorkerStatus], queued: Int, inFlight: Int, imagesDone: UInt64, uptime: Double,
+        links: [LinkCounters]
+    ) {
+        self.plan = plan
+        self.workers = workers
+        self.queued = queued
+        self.inFlight = inFlight
+        self.imagesDone = imagesDone
+        self.uptime = uptime
+        self.links = links
+    }
+}
+
+/// One worker as the coordinator sees it.
+package struct WorkerStatus: Codable, Equatable, Sendable {
+    /// Where it is in its life.
+    package enum Life: String, Codable, Sendable {
+        /// Accepted, no share of the plan yet.
+        case joined
+        /// Reading weights.
+        case loading
+        /// Working or ready to.
+        case ready
+        /// Finishing what it has; no new work.
+        case draining
+        /// No heartbeat for a while.
+        case suspect
+        /// Gone.
+        case lost
+    }
+
+    /// Its introduction.
+    package var hello: Hello
+    /// Its life.
+    package var life: Life
+    /// Its share of the plan.
+    package var placement: Placement?
+    /// Its counters at the last heartbeat.
+    package var counters: WorkerCounters
+    /// Seconds since the last heartbeat.
+    package var heartbeatAge: Double
+    /// Counters per second over the last ten seconds: images, steps, busy share.
+    package var rates: WorkerRates
+
+    /// Joins the fields.
+    package init(
+        hello: Hello, life: Life, placement: Placement?, counters: WorkerCounters, heartbeatAge: Double,
+        rates: WorkerRates
+    ) {
+        self.hello = hello
+        self.life = life
+        self.placement = placement
+        self.counters = counters
+        self.heartbeatAge = heartbeatAge
+        self.rates = rates
+    }
+}
+
+/// A worker's recent speed.
+package struct WorkerRates: Codable, Equatable, Sendable {
+    /// Steps per second through its span.
+    package var steps: Double = 0
+    /// Image tokens per second through its span.
+    package var tokens: Double = 0
+    /// Share of the time spent computing, 0...1.
+    package var busy: Double = 0
+    /// Bytes per second sent.
+    package var sent: Double = 0
+    /// Bytes per second received.
+    package var received: Double = 0
+
+    /// All zero.
+    package init() {}
+}

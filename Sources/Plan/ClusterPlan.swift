@@ -1,0 +1,133 @@
+/// Who does what in one epoch.
+package struct ClusterPlan: Codable, Equatable, Sendable {
+    /// Generation; a worker drops messages of older ones.
+    package var epoch: Epoch
+    /// What each worker holds, in pipeline order: spans are contiguous from block 0 to `blockCount`.
+    package var placements: [Placement]
+    /// Blocks of the transformer.
+    package var blockCount: Int
+
+    /// Joins the parts.
+    package init(epoch: Epoch, placements: [Placement], blockCount: Int) {
+        self.epoch = epoch
+        self.placements = placements
+        self.blockCount = blockCount
+    }
+
+    /// Workers that hold blocks, first span first.
+    package var pipeline: [Placement] { placements.filter { !$0.span.isEmpty } }
+
+    /// Cuts `blockCount` blocks over `workers` so that spans differ by at most one block, longer ones first.
+    package static func evenSpans(blockCount: Int, workers: Int) -> [Range<Int>] {
+        precondition(workers >= 1 && workers <= blockCount, "\(blockCount) blocks over \(workers) workers")
+        var start = 0
+        return (0..<workers).map { worker in
+            let length = blockCount / workers + (worker < blockCount % workers ? 1 : 0)
+            defer { start += length }
+            return start..<start + length
+        }
+    }
+}
+
+/// One worker's share of a plan.
+package struct Placement: Codable, Equatable, Sendable {
+    /// Name of the worker.
+    package var worker: String
+    /// Blocks it runs; empty for none.
+    package var span: Range<Int>
+    /// Whether it encodes prompts.
+    package var encodes: Bool
+    /// Whether it decodes latents.
+    package var decodes: Bool
+    /// Where its upstream neighbour sends activations, `tcp://host:port`.
+    package var endpoint: String
+
+    /// Joins the fields.
+    package init(worker: String, span: Range<Int>, encodes: Bool, decodes: Bool, endpoint: String) {
+        self.worker = worker
+        self.span = span
+        self.encodes = encodes
+        self.decodes = decodes
+        self.endpoint = endpoint
+    }
+}
+
+/// Facts of a model that the coordinator needs to plan, sample and bound messages; it never reads weights.
+package struct ModelFacts: Codable, Equatable, Sendable {
+    /// Name shown to people: the model folder's name.
+    package var name: String
+    /// Class of the pipeline, `FluxPipeline`.
+    package var family: String
+    /// Fingerprint of configuration and weights: workers that disagree are refused.
+    package var fingerprint: String
+    /// Blocks of the transformer, both kinds together.
+    package var blockCount: Int
+    /// Channels of the residual stream, D.
+    package var width: Int
+    /// Channels of the sequence encoder's output.
+    package var contextWidth: Int
+    /// Channels of the pooled encoder's output.
+    package var pooledWidth: Int
+    /// Longest text the sequence tokenizer's configuration allows.
+    package var maxTextLength: Int
+    /// Whether the network takes a guidance strength (dev) or not (schnell).
+    package var takesGuidance: Bool
+    /// The latent's scale: `decoder input = x / scalingFactor + shiftFactor`.
+    package var scalingFactor: Float
+    /// The latent's shift.
+    package var shiftFactor: Float
+    /// The noise schedule.
+    package var schedule: ScheduleFacts
+    /// Largest width or height in pixels.
+    package var maxSide: Int
+
+    /// Joins the fields.
+    package init(
+        name: String, family: String, fingerprint: String, blockCount: Int, width: Int, contextWidth: Int,
+        pooledWidth: Int, maxTextLength: Int, takesGuidance: Bool, scalingFactor: Float, shiftFactor: Float,
+        schedule: ScheduleFacts, maxSide: Int = 2048
+    ) {
+        self.name = name
+        self.family = family
+        self.fingerprint = fingerprint
+        self.blockCount = blockCount
+        self.width = width
+        self.contextWidth = contextWidth
+        self.pooledWidth = pooledWidth
+        self.maxTextLength = maxTextLength
+        self.takesGuidance = takesGuidance
+        self.scalingFactor = scalingFactor
+        self.shiftFactor = shiftFactor
+        self.schedule = schedule
+        self.maxSide = maxSide
+    }
+}
+
+/// The scheduler's configuration, named as in `scheduler_config.json`.
+package struct ScheduleFacts: Codable, Equatable, Sendable {
+    /// Static shift; used when `dynamic` is false.
+    package var shift: Double
+    /// Whether the shift depends on the number of image tokens (dev).
+    package var dynamic: Bool
+    /// `base_shift`.
+    package var baseShift: Double
+    /// `max_shift`.
+    package var maxShift: Double
+    /// `base_image_seq_len`.
+    package var baseTokens: Int
+    /// `max_image_seq_len`.
+    package var maxTokens: Int
+
+    /// Joins the fields; the defaults are FLUX.1-dev's.
+    package init(
+        shift: Double = 3, dynamic: Bool = true, baseShift: Double = 0.5, maxShift: Double = 1.15,
+        baseTokens: Int = 256, maxTokens: Int = 4096
+    ) {
+        self.shift = shift
+        self.dynamic = dynamic
+        self.baseShift = baseShift
+        self.maxShift = maxShift
+        self.baseTokens = baseTokens
+        self.maxTokens = maxTokens
+    }
+}

@@ -1,0 +1,214 @@
+/// What coordinator and worker say to each other on the control socket, besides activations.
+///
+/// Bodies travel as JSON of at most `limit` bytes behind the fixed binary header.
+package enum ControlMessage: Codable, Equatable, Sendable {
+    /// Largest encoded body, bytes.
+    package static let limit = 1 << 20
+
+    /// Worker to coordinator, first: who it is and what it can do.
+    case hello(Hello)
+    /// Coordinator to worker: accepted.
+    case welcome(Welcome)
+    /// Coordinator to worker: not accepted; the worker prints the text and exits or retries.
+    case refuse(Refusal)
+    /// Coordinator to worker: the plan of a new epoch.
+    case assign(ClusterPlan)
+    /// Worker to coordinator: its share of an epoch is in memory.
+    case loaded(Loaded)
+    /// Worker to coordinator, every second: progress and counters.
+    case heartbeat(Heartbeat)
+    /// Coordinator to worker: the answer to a heartbeat, so that a worker notices a lost coordinator.
+    case alive
+    /// Worker to coordinator: one task could not be done.
+    case fault(Fault)
+    /// Coordinator to worker: finish what is in hand and leave.
+    case drain
+    /// Worker to coordinator: it leaves now; nothing of its is in flight.
+    case leave
+}
+
+/// A worker's introduction.
+package struct Hello: Codable, Equatable, Sendable {
+    /// Lowest and highest protocol version it speaks.
+    package var protocols: ClosedRange<UInt8>
+    /// Name of the worker, unique in the cluster.
+    package var name: String
+    /// Random at each start: a worker that restarts is a new one.
+    package var bootID: UInt64
+    /// Version of the program.
+    package var build: String
+    /// The model it has on disk.
+    package var model: ModelFacts
+    /// Where its upstream neighbour can reach it.
+    package var dataEndpoint: String
+    /// Threads it computes with.
+    package var threads: Int
+    /// Most memory it may use, bytes.
+    package var memoryCap: UInt64
+    /// Kernels it computes with; the class decides the bits of the pictures.
+    package var kernelClass: String
+    /// What it may be asked to do.
+    package var roles: Set<Role>
+
+    /// Joins the fields.
+    package init(
+        protocols: ClosedRange<UInt8>, name: String, bootID: UInt64, build: String, model: ModelFacts,
+        dataEndpoint: String, threads: Int, memoryCap: UInt64, kernelClass: String, roles: Set<Role>
+    ) {
+        self.protocols = protocols
+        self.name = name
+        self.bootID = bootID
+        self.build = build
+        self.model = model
+        self.dataEndpoint = dataEndpoint
+        self.threads = threads
+        self.memoryCap = memoryCap
+        self.kernelClass = kernelClass
+        self.roles = roles
+    }
+}
+
+/// The coordinator's acceptance.
+package struct Welcome: Codable, Equatable, Sendable {
+    /// Protocol version to speak.
+    package var protocolVersion: UInt8
+    /// Milliseconds between heartbeats.
+    package var heartbeatMilliseconds: Int
+    /// Endpoint of the coordinator's data socket, `tcp://host:port`.
+    package var dataEndpoint: String
+
+    /// Joins the fields.
+    package init(protocolVersion: UInt8, heartbeatMilliseconds: Int, dataEndpoint: String) {
+        self.protocolVersion = protocolVersion
+        self.heartbeatMilliseconds = heartbeatMilliseconds
+        self.dataEndpoint = dataEndpoint
+    }
+}
+
+/// Why a worker was not accepted.
+package struct Refusal: Codable, Equatable, Sendable {
+    /// What a program can decide from.
+    package enum Code: String, Codable, Sendable {
+        /// No common protocol version.
+        case protocolVersion
+        /// Its model differs from the cluster's.
+        case model
+        /// Another live worker has the name.
+        case name
+        /// The message could not be understood.
+        case malformed
+        /// Its kernel class differs, so pictures would not be reproducible.
+        case kernelClass
+    }
+
+    /// The reason.
+    package var code: Code
+    /// One line with what, where and the next step.
+    package var text: String
+
+    /// Joins both.
+    package init(code: Code, text: String) {
+        self.code = code
+        self.text = text
+    }
+}
+
+/// A worker's report that an epoch's weights are in memory.
+package struct Loaded: Codable, Equatable, Sendable {
+    /// The epoch.
+    package var epoch: Epoch
+    /// Resident memory, bytes.
+    package var residentBytes: UInt64
+    /// Set when loading failed: one line with what, where and the next step.
+    package var failure: String?
+
+    /// Joins the fields.
+    package init(epoch: Epoch, residentBytes: UInt64, failure: String? = nil) {
+        self.epoch = epoch
+        self.residentBytes = residentBytes
+        self.failure = failure
+    }
+}
+
+/// A sign of life with counters since the worker started.
+package struct Heartbeat: Codable, Equatable, Sendable {
+    /// The epoch it works in; 0 before the first.
+    package var epoch: Epoch
+    /// The picture in hand.
+    package var image: ImageID?
+    /// The block in hand, so that a stuck worker can be told from a slow one.
+    package var block: Int?
+    /// Counters.
+    package var counters: WorkerCounters
+
+    /// Joins the fields.
+    package init(epoch: Epoch, image: ImageID?, block: Int?, counters: WorkerCounters) {
+        self.epoch = epoch
+        self.image = image
+        self.block = block
+        self.counters = counters
+    }
+}
+
+/// What a worker has done since it started; every field only rises, except `residentBytes` and `queued`.
+package struct WorkerCounters: Codable, Equatable, Sendable {
+    /// Pictures that it decoded.
+    package var images: UInt64 = 0
+    /// Denoising steps through its span.
+    package var steps: UInt64 = 0
+    /// Image tokens through its span, summed over steps.
+    package var tokens: UInt64 = 0
+    /// Nanoseconds spent computing.
+    package var busyNanoseconds: UInt64 = 0
+    /// Nanoseconds since it started.
+    package var upNanoseconds: UInt64 = 0
+    /// Links, each direction counted where it is sent and where it is received.
+    package var links: [LinkCounters] = []
+    /// Resident memory, bytes.
+    package var residentBytes: UInt64 = 0
+    /// Tasks waiting.
+    package var queued: Int = 0
+
+    /// All zero.
+    package init() {}
+}
+
+/// Bytes of one direction of one link.
+package struct LinkCounters: Codable, Equatable, Hashable, Sendable {
+    /// Sender's name; `coordinator` for the coordinator.
+    package var source: String
+    /// Receiver's name.
+    package var target: String
+    /// Messages, each of one or more chunks.
+    package var messages: UInt64 = 0
+    /// Bytes of hidden states (text and image rows), the figure that the cost model predicts.
+    package var activationBytes: UInt64 = 0
+    /// All bytes handed to the socket: activations, other tensors, tables, headers.
+    package var totalBytes: UInt64 = 0
+
+    /// Starts at zero.
+    package init(source: String, target: String) {
+        self.source = source
+        self.target = target
+    }
+}
+
+/// A task that a worker could not do.
+package struct Fault: Codable, Equatable, Sendable {
+    /// The picture.
+    package var image: ImageID
+    /// The epoch it was asked in.
+    package var epoch: Epoch
+    /// One line with what, where and the next step.
+    package var text: String
+    /// Whether another try may succeed.
+    package var isRetriable: Bool
+
+    /// Joins the fields.
+    package init(image: ImageID, epoch: Epoch, text: String, isRetriable: Bool) {
+        self.image = image
+        self.epoch = epoch
+        self.text = text
+        self.isRetriable = isRetriable
+    }
+}

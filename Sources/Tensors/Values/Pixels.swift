@@ -1,0 +1,34 @@
+/// A decoded picture before it is clamped: about -1 (black) to 1 (white).
+package struct Pixels: Equatable, Sendable {
+    /// (3, height, width): red, green, blue planes.
+    package var planes: Tensor
+
+    /// Wraps three planes.
+    ///
+    /// - Precondition: the shape is (3, height, width).
+    package init(planes: Tensor) {
+        precondition(planes.shape.count == 3 && planes.shape[0] == 3, "three planes expected, got \(planes.shape)")
+        self.planes = planes
+    }
+
+    /// Rows of the picture.
+    package var height: Int { planes.shape[1] }
+    /// Columns of the picture.
+    package var width: Int { planes.shape[2] }
+
+    /// Interleaved 8-bit RGB rows: `round(255 * clamp(x / 2 + 0.5, 0, 1))`, half to even as the reference rounds.
+    package func rgb8() -> [UInt8] {
+        let area = height * width
+        return planes.withUnsafeBuffer { source in
+            [UInt8](unsafeUninitializedCapacity: 3 * area) { bytes, count in
+                for pixel in 0..<area {
+                    for channel in 0..<3 {
+                        let unit = min(max(source[channel * area + pixel] / 2 + 0.5, 0), 1)
+                        bytes[pixel * 3 + channel] = UInt8((unit * 255).rounded(.toNearestOrEven))
+                    }
+                }
+                count = 3 * area
+            }
+        }
+    }
+}

@@ -1,0 +1,1 @@
+@main struct Abbozzo { static func main() {} }
