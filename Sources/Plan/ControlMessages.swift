@@ -21,7 +21,11 @@ package enum ControlMessage: Codable, Equatable, Sendable {
     case alive
     /// Worker to coordinator: one task could not be done.
     case fault(Fault)
-    /// Coordinator to worker: finish what is in hand and leave.
+    /// Coordinator to worker: a heartbeat came from a worker it does not know (it restarted, or gave the worker up);
+    /// the worker keeps its weights and says hello again.
+    case introduce
+    /// Coordinator to worker: finish what is in hand and leave. Worker to coordinator: it would like to leave; the
+    /// coordinator plans without it and answers with the same message when nothing of the worker's is in flight.
     case drain
     /// Worker to coordinator: it leaves now; nothing of its is in flight.
     case leave

@@ -22,7 +22,9 @@ package enum SamplerSettings: Codable, Hashable, Sendable {
     }
 }
 
-/// Constants of one RALU preset. Source: Jeong et al., arXiv 2507.08422, sections 3 and 4.
+/// Constants of one RALU preset.
+///
+/// Source: Jeong et al., arXiv 2507.08422, sections 3 and 4.
 package struct RALUSettings: Codable, Hashable, Sendable {
     /// How a parent token's values pass to its four children.
     package enum Upsampling: String, Codable, Hashable, Sendable, CaseIterable {
