@@ -20,6 +20,8 @@ package struct CheckpointError: Error, Equatable, Sendable, CustomStringConverti
         case shardOutsideFolder(String)
         /// The index promises a tensor that its shard does not hold.
         case notInShard
+        /// The configuration asks for a network that this program does not have.
+        case configuration(detail: String)
         /// The file has no tensor of this name.
         case noTensor
         /// The tensor has another shape than the configuration asks for.
@@ -65,6 +67,8 @@ package struct CheckpointError: Error, Equatable, Sendable, CustomStringConverti
             return "\(file) names the shard \(printable(shard)), which is not a file of the same folder"
         case .notInShard:
             return "\(file) does not hold \(name) although the index says so: copy or download it again"
+        case .configuration(let detail):
+            return "\(file) cannot be used: \(detail)"
         case .noTensor:
             return "\(file) has no \(name): the weights belong to another model or are incomplete"
         case .shape(let expected, let found):
