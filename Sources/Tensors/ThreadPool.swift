@@ -1,18 +1,174 @@
+internal import CShims
+internal import Glibc
+internal import Synchronization
+
 /// Threads that share the iterations of a loop.
+///
+/// They are created once and joined when the pool goes. Any thread may call `run`, also several at once and from
+/// inside a loop: a caller works on its own loop and waits only for those who already took an index of it.
 package final class ThreadPool: Sendable {
     /// Number of threads that run iterations, the caller's included.
     package let threads: Int
+    private let crew: Crew?
 
     /// Makes a pool; one thread means the caller runs everything itself.
-    package init(threads: Int) {
+    ///
+    /// `cores` pins the pool's own threads to these cores in turn. Leave it empty when several processes share a
+    /// node: pinned to the same cores, they would wait for each other while others idle.
+    package init(threads: Int, cores: [Int] = []) {
         precondition(threads >= 1, "a pool of \(threads) threads")
         self.threads = threads
+        crew = threads > 1 ? Crew(helpers: threads - 1, cores: cores) : nil
     }
 
     /// Calls `body` once for each index below `count`, in any order, and returns when all are done.
     ///
-    /// Iterations must write disjoint memory; which thread runs one is not defined.
+    /// Iterations must write disjoint memory; which thread runs one is not defined. Indices are handed out one at a
+    /// time, so uneven iterations balance.
     package func run(_ count: Int, _ body: @Sendable (Int) -> Void) {
-        for index in 0..<count { body(index) }
+        guard let crew, count > 1 else {
+            for index in 0..<max(count, 0) { body(index) }
+            return
+        }
+        withoutActuallyEscaping(body) { crew.run(SharedLoop(count: count, body: $0)) }
+    }
+
+    deinit { crew?.dismiss() }
+}
+
+/// One call of `run`: the indices still to be handed out and who is at it.
+private final class SharedLoop: @unchecked Sendable {
+    private let count: Int
+    private let next = Atomic<Int>(0)
+    /// Nil after the caller has returned: a helper may hold the loop for a moment longer, but not the closure.
+    private var body: (@Sendable (Int) -> Void)?
+    /// Helpers inside `work`; guarded by the crew's mutex.
+    var helpers = 0
+
+    init(count: Int, body: @escaping @Sendable (Int) -> Void) {
+        self.count = count
+        self.body = body
+    }
+
+    var remaining: Int { max(count - next.load(ordering: .relaxed), 0) }
+
+    /// Runs iterations until none is left to take.
+    @inline(never)
+    func work() {
+        while true {
+            let index = next.wrappingAdd(1, ordering: .relaxed).oldValue
+            guard index < count, let body else { return }
+            body(index)
+        }
+    }
+
+    func forgetBody() { body = nil }
+}
+
+/// The pool's own threads and the list of loops they may join.
+///
+/// pthread primitives rather than `Synchronization.Mutex`: a wait needs a condition, and the thread sanitiser knows them.
+private final class Crew: @unchecked Sendable {
+    private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
+    private let wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private let left = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)
+    private var loops: [SharedLoop] = []
+    private var stopping = false
+    private var handles: [pthread_t] = []
+
+    /// What a thread is started with.
+    private final class Helper {
+        let crew: Crew
+        let number: Int
+        let core: Int?
+
+        init(crew: Crew, number: Int, core: Int?) {
+            self.crew = crew
+            self.number = number
+            self.core = core
+        }
+    }
+
+    init(helpers: Int, cores: [Int]) {
+        pthread_mutex_init(mutex, nil)
+        pthread_cond_init(wake, nil)
+        pthread_cond_init(left, nil)
+        for number in 1...helpers {
+            let core = cores.isEmpty ? nil : cores[(number - 1) % cores.count]
+            let helper = Unmanaged.passRetained(Helper(crew: self, number: number, core: core))
+            var handle = pthread_t()
+            let code = pthread_create(
+                &handle, nil,
+                { argument in
+                    if let argument { Crew.live(Unmanaged<Helper>.fromOpaque(argument).takeRetainedValue()) }
+                    return nil
+                }, helper.toOpaque())
+            precondition(code == 0, "cannot start thread \(number) of \(helpers): error \(code)")
+            handles.append(handle)
+        }
+    }
+
+    func run(_ loop: SharedLoop) {
+        pthread_mutex_lock(mutex)
+        loops.append(loop)
+        for _ in 0..<min(loop.remaining - 1, handles.count) { pthread_cond_signal(wake) }
+        pthread_mutex_unlock(mutex)
+
+        loop.work()
+
+        pthread_mutex_lock(mutex)
+        withdraw(loop)
+        while loop.helpers > 0 { pthread_cond_wait(left, mutex) }
+        pthread_mutex_unlock(mutex)
+        loop.forgetBody()
+    }
+
+    /// Ends and joins all threads; no loop may be running.
+    func dismiss() {
+        pthread_mutex_lock(mutex)
+        stopping = true
+        pthread_cond_broadcast(wake)
+        pthread_mutex_unlock(mutex)
+        for handle in handles { pthread_join(handle, nil) }
+    }
+
+    private static func live(_ helper: Helper) {
+        abz_name_thread("math-\(helper.number)")
+        if let core = helper.core {
+            let code = abz_pin_thread(Int32(core))
+            precondition(code == 0, "cannot keep a thread on core \(core): error \(code)")
+        }
+        helper.crew.help()
+    }
+
+    private func help() {
+        pthread_mutex_lock(mutex)
+        while true {
+            while loops.isEmpty && !stopping { pthread_cond_wait(wake, mutex) }
+            // The newest first: an inner loop holds up the outer one.
+            guard let loop = loops.last else { break }
+            loop.helpers += 1
+            pthread_mutex_unlock(mutex)
+
+            loop.work()
+
+            pthread_mutex_lock(mutex)
+            withdraw(loop)
+            loop.helpers -= 1
+            if loop.helpers == 0 { pthread_cond_broadcast(left) }
+        }
+        pthread_mutex_unlock(mutex)
+    }
+
+    /// Takes a loop without open indices off the list; the mutex is held.
+    private func withdraw(_ loop: SharedLoop) { loops.removeAll { $0 === loop } }
+
+    deinit {
+        pthread_cond_destroy(left)
+        pthread_cond_destroy(wake)
+        pthread_mutex_destroy(mutex)
+        left.deallocate()
+        wake.deallocate()
+        mutex.deallocate()
     }
 }
