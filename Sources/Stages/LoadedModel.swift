@@ -1,0 +1,86 @@
+package import Checkpoint
+package import DiT
+package import Plan
+package import Tensors
+internal import VAE
+
+/// What one process holds of a model.
+package struct Share: Codable, Equatable, Sendable {
+    /// Whether it encodes prompts.
+    package var encodes: Bool
+    /// Blocks of the transformer that it runs; empty for none.
+    package var span: Range<Int>
+    /// Whether it decodes latents.
+    package var decodes: Bool
+
+    /// Joins the parts.
+    package init(encodes: Bool, span: Range<Int>, decodes: Bool) {
+        self.encodes = encodes
+        self.span = span
+        self.decodes = decodes
+    }
+
+    /// Everything, for a process that works alone.
+    package static func everything(of facts: ModelFacts) -> Share {
+        Share(encodes: true, span: 0..<facts.blockCount, decodes: true)
+    }
+}
+
+/// The weights of one share, ready to run: pure functions of weights and input.
+///
+/// Only what the share asks for is read. Calls that need another component are a mistake of the caller and trap, except
+/// for `encode`, whose input comes from people.
+package struct LoadedModel: Sendable {
+    /// What was asked for.
+    package let share: Share
+    /// Bytes of the weights in memory, as float32.
+    package let residentBytes: Int
+
+    private let flux: Flux?
+    private let decoder: Decoder?
+
+    /// Reads a share of a model.
+    ///
+    /// - Throws: `StageError`, `CheckpointError` or `TextError`, each with a text of one line.
+    package init(folder: ModelFolder, share: Share, compute: Compute) throws {
+        guard ModelFacts.families.contains(folder.className) else {
+            throw StageError(.family(folder.className), file: folder.path)
+        }
+        let parameters = try Flux.Parameters(folder: folder)
+        guard share.span.lowerBound >= 0, share.span.upperBound <= parameters.blockCount else {
+            throw StageError(.span(share.span, blockCount: parameters.blockCount), file: folder.path)
+        }
+        flux =
+            share.span.isEmpty
+            ? nil
+            : try Flux(
+                parameters: parameters, weights: folder.weights("transformer"), span: share.span, compute: compute)
+        decoder = share.decodes ? try Decoder(folder: folder, compute: compute) : nil
+        self.share = share
+        residentBytes = (flux?.weightBytes ?? 0) + (decoder?.weightBytes ?? 0)
+    }
+
+    /// Starts a forward pass; block 0 must be in the span.
+    package func embed(_ latents: Latents, _ conditioning: Conditioning, sigma: Float, guidance: Float) -> Stream {
+        transformer.embed(latents, conditioning, sigma: sigma, guidance: guidance)
+    }
+
+    /// Runs all blocks of the span; `onBlock` is told each index when that block is done.
+    package func run(_ stream: inout Stream, onBlock: (Int) -> Void = { _ in }) {
+        transformer.run(blocks: share.span, &stream, onBlock: onBlock)
+    }
+
+    /// Ends a forward pass: the velocity of each image token, (N, 64); the last block must be in the span.
+    package func head(_ stream: Stream) -> Tensor { transformer.head(stream) }
+
+    /// Turns a latent, (16, h, w) after scaling and shifting, into a picture of 8 h x 8 w pixels.
+    package func decode(_ latent: Tensor) -> Pixels {
+        guard let decoder else { preconditionFailure("no decoder in the share \(share)") }
+        return decoder.decode(latent)
+    }
+
+    private var transformer: Flux {
+        guard let flux else { preconditionFailure("no blocks in the share \(share)") }
+        return flux
+    }
+}

@@ -1,0 +1,39 @@
+/// Why a model cannot be loaded here, beyond what its files say.
+package struct StageError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What is wrong.
+    package enum Reason: Equatable, Sendable {
+        /// The folder holds a pipeline of this class.
+        case family(String)
+        /// Two components disagree: the sizes.
+        case misfit(String)
+        /// The share asks for blocks that the network does not have.
+        case span(Range<Int>, blockCount: Int)
+        /// The task needs a component that the share left out.
+        case notLoaded(String)
+    }
+
+    /// What is wrong.
+    package let reason: Reason
+    /// Path of the model's folder.
+    package let file: String
+
+    /// Joins both.
+    package init(_ reason: Reason, file: String) {
+        self.reason = reason
+        self.file = file
+    }
+
+    /// One line: what, where and the next step.
+    package var description: String {
+        switch reason {
+        case .family(let name):
+            return "\(file) holds a \(name), only FluxPipeline works: give a folder of FLUX.1-dev or FLUX.1-schnell"
+        case .misfit(let sizes):
+            return "components of \(file) do not belong together: \(sizes)"
+        case .span(let span, let blockCount):
+            return "\(file) has blocks 0..<\(blockCount), \(span.lowerBound)..<\(span.upperBound) were asked for"
+        case .notLoaded(let component):
+            return "this process has not loaded the \(component) of \(file): the plan gives it to another worker"
+        }
+    }
+}
