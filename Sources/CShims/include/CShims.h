@@ -8,5 +8,13 @@ void abz_name_thread(const char *name);
 
 /// Keeps the calling thread on one core; 0 or an error code.
 int abz_pin_thread(int core);
+/// Opens a counter that a poll loop waits on (eventfd, non-blocking, closed on exec); -1 with errno on failure.
+int abz_wake_open(void);
+
+/// Makes the counter readable; never blocks.
+void abz_wake_signal(int wake);
+
+/// Makes it unreadable again.
+void abz_wake_clear(int wake);
 
 #endif

@@ -1,0 +1,33 @@
+/// What a message is about; the byte at offset 6 of the header.
+package enum MessageKind: UInt8, Sendable, CaseIterable {
+    /// A `ControlMessage` as JSON.
+    case control = 1
+    /// A `ClientRequest` as JSON.
+    case clientRequest = 2
+    /// A `ClientReply` as JSON, under the number of the request.
+    case clientReply = 3
+    /// A published event as JSON.
+    case event = 4
+    /// Coordinator to encoder: `prompt`; the header's `argument` is the text length in tokens.
+    case encode = 16
+    /// Encoder to coordinator: `context`, `pooled`.
+    case conditioning = 17
+    /// Coordinator to the first span: `tokens`, `positions`, `scalars`; `context` and `pooled` where not known yet.
+    case step = 18
+    /// Span to the next span: `text`, `image`, `vector`, `positions`.
+    case activation = 19
+    /// Last span to coordinator: `velocity`.
+    case velocity = 20
+    /// Coordinator to decoder: `latent`; the header's `argument` is 0 for the final picture, 1 for an edge map.
+    case decode = 21
+    /// Decoder to coordinator: `planes` (f32) for an edge map, `rgb` (u8, interleaved) for the final picture.
+    case pixels = 22
+    /// Receiver to sender: the header's `argument` is the number of slots granted.
+    case credit = 23
+
+    /// Whether tensors travel in it; the others carry JSON or nothing.
+    package var carriesTensors: Bool { rawValue >= MessageKind.encode.rawValue && self != .credit }
+
+    /// Whether the caller numbers it, so that numbers may come in any order; the rest is numbered by the socket.
+    package var isNumberedByCaller: Bool { self == .clientRequest || self == .clientReply }
+}

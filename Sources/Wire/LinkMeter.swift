@@ -1,0 +1,31 @@
+package import Plan
+
+/// Counts what passes over links; one for a process, shared by its sockets' threads.
+package final class LinkMeter: Sendable {
+    private struct Link: Hashable {
+        let source: String
+        let target: String
+    }
+
+    private let counters = Guarded<[Link: LinkCounters]>([:])
+
+    /// Starts at zero.
+    package init() {}
+
+    /// Adds bytes, and a message when they are its last.
+    package func add(source: String, target: String, messages: Int = 0, activationBytes: Int = 0, totalBytes: Int) {
+        counters.with { counters in
+            let link = Link(source: source, target: target)
+            var count = counters[link] ?? LinkCounters(source: source, target: target)
+            count.messages &+= UInt64(messages)
+            count.activationBytes &+= UInt64(activationBytes)
+            count.totalBytes &+= UInt64(totalBytes)
+            counters[link] = count
+        }
+    }
+
+    /// All links, by source then target.
+    package var snapshot: [LinkCounters] {
+        counters.with { Array($0.values) }.sorted { ($0.source, $0.target) < ($1.source, $1.target) }
+    }
+}

@@ -1,0 +1,44 @@
+internal import CZeroMQ
+
+/// Connects to one listening peer under a name, and connects again when the connection ends.
+///
+/// What is sent before the first connection waits for it. When a connection ends, what waited is dropped and reported,
+/// because the far side has lost the first half too.
+package final class DealerSocket: Socket {
+    /// Whether the handshake with the peer is done and the connection stands.
+    package private(set) var isConnected = false
+    /// Where it connects to.
+    package let endpoint: Endpoint
+
+    /// Makes a socket that belongs to the loop and starts to connect; call on the loop's thread.
+    package init(_ loop: PollLoop, _ options: SocketOptions, to endpoint: Endpoint) throws(WireError) {
+        self.endpoint = endpoint
+        try super.init(loop, options, type: ZMQ_DEALER)
+        do throws(WireError) {
+            try set(ZMQ_ROUTING_ID, text: options.name)
+            try set(ZMQ_IMMEDIATE, 1)
+            try set(ZMQ_RECONNECT_IVL, 100)
+            try set(ZMQ_RECONNECT_IVL_MAX, 5_000)
+            try set(ZMQ_CONNECT_TIMEOUT, 5_000)
+            try connect(to: endpoint)
+        } catch {
+            close()
+            throw error
+        }
+    }
+
+    /// Sends to the peer, or queues up to `queueBytes` while it does not take more.
+    package func send(_ message: Message) throws(WireError) { try send(message, peer: options.peerName) }
+
+    override func connectionChanged(_ event: Int32, connection: Int32) {
+        switch event {
+        case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+            isConnected = true
+            onEvent?(.connected(options.peerName))
+        case ZMQ_EVENT_DISCONNECTED where isConnected:
+            isConnected = false
+            forget(options.peerName)
+        default: break
+        }
+    }
+}

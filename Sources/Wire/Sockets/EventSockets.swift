@@ -1,0 +1,60 @@
+internal import CZeroMQ
+internal import Glibc
+
+/// Publishes events to whoever subscribed; a subscriber that reads too slowly misses some.
+package final class PublisherSocket: Socket {
+    /// Subscriptions in force.
+    package private(set) var subscriptions = 0
+
+    /// Makes a socket that belongs to the loop; call on its thread.
+    package init(_ loop: PollLoop, _ options: SocketOptions) throws(WireError) {
+        try super.init(loop, options, type: ZMQ_XPUB)
+    }
+
+    /// Listens; returns the endpoint with the port that the system chose.
+    package func listen(on endpoint: Endpoint) throws(WireError) -> Endpoint { try bind(endpoint) }
+
+    /// Publishes a body of at most one chunk under a topic.
+    package func publish(_ topic: String, _ body: [UInt8]) throws(WireError) {
+        precondition(body.count <= Chunker.chunkBytes, "an event of \(body.count) bytes")
+        try send(Message(.event, body: body), peer: topic)
+    }
+
+    /// Subscriptions arrive as messages of one frame: 1 or 0, then the topic.
+    override func sender(_ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32) -> String? {
+        if let first = frames.first?.first { subscriptions += first == 1 ? 1 : -1 }
+        return nil
+    }
+
+    override func sendAddress(_ topic: String) throws(WireError) -> Bool {
+        let bytes = Array(topic.utf8)
+        while zmq_send(handle, bytes, bytes.count, ZMQ_DONTWAIT | ZMQ_SNDMORE) < 0 {
+            if zmq_errno() != EINTR { throw .last("zmq_send") }
+        }
+        return true
+    }
+}
+
+/// Receives events of the topics that it subscribed to; `onMessage` is given the topic as the sender.
+package final class SubscriberSocket: Socket {
+    /// Makes a socket that belongs to the loop and starts to connect; call on the loop's thread.
+    package init(_ loop: PollLoop, _ options: SocketOptions, to endpoint: Endpoint, topics: [String]) throws(WireError)
+    {
+        try super.init(loop, options, type: ZMQ_SUB)
+        do throws(WireError) {
+            for topic in topics { try set(ZMQ_SUBSCRIBE, text: topic) }
+            try connect(to: endpoint)
+        } catch {
+            close()
+            throw error
+        }
+    }
+
+    override func sender(_ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32) -> String? {
+        guard let topic = frames.popFirst(), let name = String(validating: topic, as: UTF8.self) else {
+            onEvent?(.refused(FrameError(.peerName, peer: options.peerName)))
+            return nil
+        }
+        return name
+    }
+}

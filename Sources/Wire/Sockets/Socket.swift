@@ -1,0 +1,353 @@
+internal import CZeroMQ
+internal import Glibc
+
+/// What all sockets share: receiving, reassembly, the outgoing queue, the connection monitor.
+///
+/// Belongs to one loop's thread: made, used and closed there. Callbacks run there too.
+package class Socket {
+    /// The loop that owns it.
+    package let loop: PollLoop
+    /// Bounds and names.
+    package let options: SocketOptions
+    /// Called with each whole message and the sender's name.
+    package var onMessage: ((Message, String) -> Void)?
+    /// Called with everything else that happens.
+    package var onEvent: ((SocketEvent) -> Void)?
+
+    var assemblers: [String: Assembler] = [:]
+    var outboxes: [String: Outbox] = [:]
+    /// Rises over all peers, so that it also rises for each.
+    var lastSequence: UInt64 = 0
+    /// Descriptors that become readable when the socket needs attention.
+    private(set) var descriptors: [Int32] = []
+    private(set) var handle: UnsafeMutableRawPointer?
+    private var monitor: UnsafeMutableRawPointer?
+    private let frames = UnsafeMutablePointer<zmq_msg_t>.allocate(capacity: Socket.maxFrames)
+
+    /// Sender's name, header, table, payload.
+    private static let maxFrames = 4
+    /// Messages taken in one turn, so that one busy socket cannot starve timers.
+    private static let messagesPerTurn = 32
+
+    init(_ loop: PollLoop, _ options: SocketOptions, type: Int32) throws(WireError) {
+        loop.checkIsolated()
+        self.loop = loop
+        self.options = options
+        guard let handle = zmq_socket(loop.context, type) else { throw .last("zmq_socket") }
+        self.handle = handle
+        do throws(WireError) {
+            try set(ZMQ_LINGER, 0)
+            try set(ZMQ_SNDHWM, Int32(options.highWater))
+            try set(ZMQ_RCVHWM, Int32(options.highWater))
+            try set(ZMQ_MAXMSGSIZE, wide: Int64(options.maxFrameBytes))
+            try set(ZMQ_HEARTBEAT_IVL, 2_000)
+            try set(ZMQ_HEARTBEAT_TIMEOUT, 8_000)
+            try set(ZMQ_HEARTBEAT_TTL, 8_000)
+            try set(ZMQ_HANDSHAKE_IVL, 5_000)
+            try watch()
+            descriptors.append(try descriptor(of: handle))
+        } catch {
+            close()
+            throw error
+        }
+        loop.add(self)
+    }
+
+    deinit {
+        precondition(handle == nil, "a socket was dropped without close()")
+        frames.deallocate()
+    }
+
+    /// Whether it has not been closed.
+    package var isOpen: Bool { handle != nil }
+
+    /// Closes it and drops what waits to be sent; closing twice is fine.
+    package func close() {
+        guard let handle else { return }
+        if let monitor {
+            zmq_socket_monitor(handle, nil, 0)
+            zmq_close(monitor)
+        }
+        zmq_close(handle)
+        self.handle = nil
+        monitor = nil
+        descriptors = []
+        assemblers = [:]
+        outboxes = [:]
+        onMessage = nil
+        onEvent = nil
+        loop.remove(self)
+    }
+
+    /// Payload bytes that wait for one peer, or for the only one.
+    package func queuedBytes(for peer: String? = nil) -> Int { outboxes[peer ?? options.peerName]?.bytes ?? 0 }
+
+    // MARK: For subclasses
+
+    /// Splits what came before the header off: the sender's name, or a topic.
+    func sender(_ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32) -> String? { options.peerName }
+
+    /// A connection was made, finished its handshake or ended.
+    func connectionChanged(_ event: Int32, connection: Int32) {}
+
+    /// Sends the first frames that address a peer; false when the socket would block.
+    func sendAddress(_ peer: String) throws(WireError) -> Bool { true }
+
+    // MARK: Options
+
+    func set(_ option: Int32, _ value: Int32) throws(WireError) {
+        var value = value
+        guard zmq_setsockopt(handle, option, &value, MemoryLayout<Int32>.size) == 0 else {
+            throw .last("zmq_setsockopt \(option)")
+        }
+    }
+
+    func set(_ option: Int32, wide value: Int64) throws(WireError) {
+        var value = value
+        guard zmq_setsockopt(handle, option, &value, MemoryLayout<Int64>.size) == 0 else {
+            throw .last("zmq_setsockopt \(option)")
+        }
+    }
+
+    func set(_ option: Int32, text: String) throws(WireError) {
+        let bytes = Array(text.utf8)
+        guard zmq_setsockopt(handle, option, bytes, bytes.count) == 0 else { throw .last("zmq_setsockopt \(option)") }
+    }
+
+    private func descriptor(of socket: UnsafeMutableRawPointer) throws(WireError) -> Int32 {
+        var descriptor: Int32 = -1
+        var size = MemoryLayout<Int32>.size
+        guard zmq_getsockopt(socket, ZMQ_FD, &descriptor, &size) == 0 else { throw .last("zmq_getsockopt ZMQ_FD") }
+        return descriptor
+    }
+
+    /// Listens and returns where.
+    func bind(_ endpoint: Endpoint) throws(WireError) -> Endpoint {
+        guard isOpen else { throw WireError(.closed) }
+        try options.security.checkListening(on: endpoint)
+        if endpoint.host.contains(":") { try set(ZMQ_IPV6, 1) }
+        guard zmq_bind(handle, endpoint.bindText) == 0 else { throw .last("cannot listen on \(endpoint)") }
+        var text = [CChar](repeating: 0, count: 256)
+        var size = text.count
+        guard zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, &text, &size) == 0 else {
+            throw .last("zmq_getsockopt ZMQ_LAST_ENDPOINT")
+        }
+        return try Endpoint(String(decoding: text.prefix { $0 != 0 }.map(UInt8.init(bitPattern:)), as: UTF8.self))
+    }
+
+    func connect(to endpoint: Endpoint) throws(WireError) {
+        guard isOpen else { throw WireError(.closed) }
+        if endpoint.host.contains(":") { try set(ZMQ_IPV6, 1) }
+        guard zmq_connect(handle, endpoint.description) == 0 else { throw .last("cannot connect to \(endpoint)") }
+    }
+
+    // MARK: Connections
+
+    private func watch() throws(WireError) {
+        let address = "inproc://monitor-\(UInt(bitPattern: ObjectIdentifier(self).hashValue))"
+        let events =
+            ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_CONNECTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED
+            | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
+            | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH
+        guard zmq_socket_monitor(handle, address, events) == 0 else { throw .last("zmq_socket_monitor") }
+        guard let monitor = zmq_socket(loop.context, ZMQ_PAIR) else { throw .last("zmq_socket") }
+        self.monitor = monitor
+        guard zmq_connect(monitor, address) == 0 else { throw .last("zmq_connect monitor") }
+        descriptors.append(try descriptor(of: monitor))
+    }
+
+    /// Reads what the monitor has to say.
+    ///
+    /// Source: zmq_socket_monitor(3), version 1 events.
+    func readMonitor() {
+        guard let monitor else { return }
+        var bytes = [UInt8](repeating: 0, count: 256)
+        while isOpen {
+            let count = zmq_recv(monitor, &bytes, bytes.count, ZMQ_DONTWAIT)
+            if count < 0 { return }
+            guard count >= 6 else { continue }
+            let event = Int32(bytes[0]) | Int32(bytes[1]) << 8
+            let value = bytes.withUnsafeBytes {
+                Int32(littleEndian: $0.loadUnaligned(fromByteOffset: 2, as: Int32.self))
+            }
+            while zmq_recv(monitor, &bytes, bytes.count, ZMQ_DONTWAIT) < 0 && zmq_errno() == EINTR { continue }
+            connectionChanged(event, connection: value)
+        }
+    }
+
+    /// Forgets a peer whose connection ended.
+    func forget(_ peer: String) {
+        assemblers[peer] = nil
+        if let outbox = outboxes.removeValue(forKey: peer), !outbox.isEmpty {
+            onEvent?(.undeliverable(peer: peer, messages: outbox.count))
+        }
+        onEvent?(.disconnected(peer))
+    }
+
+    // MARK: Turns
+
+    /// Whether a message waits to be received.
+    ///
+    /// Also makes libzmq handle its internal commands.
+    var hasInput: Bool {
+        func events(_ socket: UnsafeMutableRawPointer) -> Bool {
+            var events: Int32 = 0
+            var size = MemoryLayout<Int32>.size
+            return zmq_getsockopt(socket, ZMQ_EVENTS, &events, &size) == 0 && events & ZMQ_POLLIN != 0
+        }
+        guard let handle else { return false }
+        return events(handle) || monitor.map(events) == true
+    }
+
+    /// Whether messages wait because a peer does not take them.
+    var isBlocked: Bool { !outboxes.isEmpty && isOpen }
+
+    /// One turn: connections, then messages, then what waits to be sent.
+    func pump() {
+        readMonitor()
+        var left = Self.messagesPerTurn
+        while left > 0 && isOpen && receive() { left -= 1 }
+        for peer in Array(outboxes.keys) where isOpen { flush(peer) }
+    }
+
+    // MARK: Receiving
+
+    /// Takes one multipart message; false when there is none.
+    private func receive() -> Bool {
+        var count = 0
+        var kept = 0
+        var connection: Int32 = -1
+        defer { for index in 0..<kept { zmq_msg_close(frames + index) } }
+        while true {
+            var spare = zmq_msg_t()
+            let more: Bool
+            if count < Self.maxFrames {
+                zmq_msg_init(frames + count)
+                kept += 1
+                guard zmq_msg_recv(frames + count, handle, ZMQ_DONTWAIT) >= 0 else { return false }
+                if count == 0 { connection = zmq_msg_get(frames, ZMQ_SRCFD) }
+                more = zmq_msg_more(frames + count) != 0
+            } else {
+                zmq_msg_init(&spare)
+                defer { zmq_msg_close(&spare) }
+                guard zmq_msg_recv(&spare, handle, ZMQ_DONTWAIT) >= 0 else { return false }
+                more = zmq_msg_more(&spare) != 0
+            }
+            count += 1
+            if !more { break }
+        }
+
+        let buffers = (0..<kept).map {
+            UnsafeRawBufferPointer(start: zmq_msg_data(frames + $0), count: zmq_msg_size(frames + $0))
+        }
+        var rest = buffers[...]
+        guard let peer = sender(&rest, connection: connection) else { return true }
+        do throws(FrameError) {
+            guard count <= Self.maxFrames else { throw FrameError(.frames(count), peer: peer) }
+            let limit = options.limit
+            let message = try assemblers[peer, default: Assembler(peer: peer)].accept(Array(rest)) { limit($0, peer) }
+            options.meter?.add(
+                source: peer, target: options.name, messages: message == nil ? 0 : 1,
+                activationBytes: message?.activationBytes ?? 0, totalBytes: rest.reduce(0) { $0 + $1.count })
+            if let message { onMessage?(message, peer) }
+        } catch {
+            onEvent?(.refused(error))
+        }
+        return true
+    }
+
+    // MARK: Sending
+
+    /// Sends a message, or queues what the socket does not take yet.
+    func send(_ message: Message, peer: String) throws(WireError) {
+        guard isOpen else { throw WireError(.closed) }
+        var message = message
+        lastSequence += 1
+        if !message.kind.isNumberedByCaller { message.sequence = lastSequence }
+        message.bootID = options.bootID
+        let waiting = outboxes[peer]?.bytes ?? 0
+        guard waiting + message.payloadBytes <= options.queueBytes else {
+            throw WireError(.queueFull(peer: peer, bytes: waiting + message.payloadBytes, limit: options.queueBytes))
+        }
+        var outgoing = Outgoing(message)
+        if outboxes[peer] == nil, try sendChunks(&outgoing, peer: peer) { return }
+        outboxes[peer, default: Outbox()].append(outgoing)
+    }
+
+    /// Sends what waits for a peer until it would block.
+    private func flush(_ peer: String) {
+        while var outgoing = outboxes[peer]?.first {
+            let isDone: Bool
+            do throws(WireError) { isDone = try sendChunks(&outgoing, peer: peer) } catch {
+                if let lost = outboxes.removeValue(forKey: peer) {
+                    onEvent?(.undeliverable(peer: peer, messages: lost.count))
+                }
+                return
+            }
+            guard isDone else {
+                outboxes[peer]?.first = outgoing
+                return
+            }
+            outboxes[peer]?.removeFirst()
+        }
+        if outboxes[peer]?.isEmpty == true { outboxes[peer] = nil }
+    }
+
+    /// Hands chunks to libzmq; false when it takes no more now.
+    private func sendChunks(_ outgoing: inout Outgoing, peer: String) throws(WireError) -> Bool {
+        while outgoing.next < outgoing.chunker.count {
+            guard try sendAddress(peer) else { return false }
+            let sizes = outgoing.chunker.frameSizes(outgoing.next)
+            for (frame, size) in sizes.enumerated() {
+                zmq_msg_init_size(frames, size)
+                outgoing.chunker.write(
+                    chunk: outgoing.next, frame: frame,
+                    into: UnsafeMutableRawBufferPointer(start: zmq_msg_data(frames), count: size))
+                let more = frame + 1 < sizes.count ? ZMQ_SNDMORE : 0
+                while zmq_msg_send(frames, handle, ZMQ_DONTWAIT | more) < 0 {
+                    let error = zmq_errno()
+                    if error == EINTR { continue }
+                    zmq_msg_close(frames)
+                    if error == EAGAIN && frame == 0 { return false }
+                    throw .last("zmq_msg_send")
+                }
+            }
+            outgoing.next += 1
+            let isLast = outgoing.next == outgoing.chunker.count
+            options.meter?.add(
+                source: options.name, target: peer, messages: isLast ? 1 : 0,
+                activationBytes: isLast ? outgoing.chunker.message.activationBytes : 0,
+                totalBytes: sizes.reduce(0, +))
+        }
+        return true
+    }
+}
+
+/// A message on its way out.
+struct Outgoing {
+    let chunker: Chunker
+    var next = 0
+
+    init(_ message: Message) { chunker = Chunker(message) }
+}
+
+/// Messages that wait for one peer, oldest first.
+struct Outbox {
+    private var messages: [Outgoing] = []
+    /// Payload bytes of all of them.
+    private(set) var bytes = 0
+
+    var count: Int { messages.count }
+    var isEmpty: Bool { messages.isEmpty }
+    var first: Outgoing? {
+        get { messages.first }
+        set { if let newValue { messages[0] = newValue } }
+    }
+
+    mutating func append(_ outgoing: Outgoing) {
+        messages.append(outgoing)
+        bytes += outgoing.chunker.message.payloadBytes
+    }
+
+    mutating func removeFirst() { bytes -= messages.removeFirst().chunker.message.payloadBytes }
+}
