@@ -1,0 +1,99 @@
+package import Plan
+internal import Tensors
+
+extension Sampler {
+    /// Longest prompt or negative prompt that is accepted, in characters.
+    ///
+    /// An empty prompt is a prompt. Encoders cut at `textLength` tokens anyway; this bounds what is stored and sent.
+    package static let promptLimit = 20_000
+    /// Most network calls of one picture.
+    package static let stepLimit = 1000
+
+    /// Refuses requests that cannot work, saying what would.
+    ///
+    /// Sides are multiples of 16 (Euler) or 32 (RALU) up to the model's largest side.
+    package static func check(_ request: ImageRequest, facts: ModelFacts) throws(SamplingError) {
+        for (field, text) in [("prompt", request.prompt), ("negative prompt", request.negativePrompt)] {
+            // A character is at least a byte: count the characters of texts that may be too long only.
+            if text.utf8.count > promptLimit, text.count > promptLimit {
+                throw SamplingError(.promptTooLong(field: field, characters: text.count, limit: promptLimit))
+            }
+            // Combining marks make characters of any length.
+            if text.utf8.count > 8 * promptLimit {
+                let scalars = text.unicodeScalars.count
+                throw SamplingError(.promptTooLong(field: field, characters: scalars, limit: promptLimit))
+            }
+        }
+        let multiple = if case .ralu = request.sampler { 32 } else { 16 }
+        for side in [request.width, request.height] where side < 1 || side > facts.maxSide || side % multiple != 0 {
+            throw SamplingError(
+                .size(width: request.width, height: request.height, multiple: multiple, limit: facts.maxSide))
+        }
+        guard request.textLength >= 1 && request.textLength <= facts.maxTextLength else {
+            throw SamplingError(.textLength(request.textLength, limit: facts.maxTextLength))
+        }
+        guard request.guidance.isFinite && request.guidance >= 0 else {
+            throw SamplingError(.guidance(request.guidance))
+        }
+        try check(request.sampler)
+    }
+
+    /// Refuses constants that no picture can be sampled with.
+    package static func check(_ settings: SamplerSettings) throws(SamplingError) {
+        switch settings {
+        case .euler(let steps): try check(steps: [steps])
+        case .ralu(let ralu): try check(ralu)
+        }
+    }
+
+    private static func check(_ ralu: RALUSettings) throws(SamplingError) {
+        func refuse(_ text: String) -> SamplingError { SamplingError(.settings(text)) }
+        for (name, count) in [
+            ("steps", ralu.steps.count), ("ends", ralu.ends.count), ("shifts", ralu.shifts.count),
+        ] where count != 3 {
+            throw refuse("\(name) has \(count) values, RALU has 3 stages")
+        }
+        try check(steps: ralu.steps)
+        guard ralu.ends[2] == 1 else { throw refuse("the last of ends is \(ralu.ends[2]), it must be 1") }
+        guard ralu.ends[0] > 0 && ralu.ends[0] < ralu.ends[1] && ralu.ends[1] < 1 else {
+            throw refuse("ends \(ralu.ends) must rise from above 0 to 1")
+        }
+        guard ralu.shifts.allSatisfy({ $0 > 0 && $0.isFinite }) else {
+            throw refuse("shifts \(ralu.shifts) must be finite and above 0")
+        }
+        guard ralu.z >= 2 && ralu.z <= 1e6 else { throw refuse("z is \(ralu.z), it must be from 2 to 1000000") }
+        guard ralu.upRatio >= 0 && ralu.upRatio <= 1 else {
+            throw refuse("up_ratio is \(ralu.upRatio), it must be from 0 to 1")
+        }
+        for stage in Schedule.ralu(ralu) {
+            guard zip(stage, stage.dropFirst()).allSatisfy({ Float($0) > Float($1) }) else {
+                throw refuse("ends \(ralu.ends) and shifts \(ralu.shifts) give noise levels that do not fall")
+            }
+        }
+    }
+
+    private static func check(steps: [Int]) throws(SamplingError) {
+        guard steps.allSatisfy({ $0 >= 1 && $0 <= stepLimit }), steps.reduce(0, +) <= stepLimit else {
+            let text = steps.count == 1 ? "\(steps[0])" : "\(steps)"
+            throw SamplingError(
+                .settings("steps is \(text), a stage needs at least 1 and a picture takes at most \(stepLimit)"))
+        }
+    }
+
+    /// Refuses injected tensors that do not fit the picture.
+    static func check(_ injected: InjectedNoise, for recipe: Recipe) throws(SamplingError) {
+        let size = "\(recipe.width)x\(recipe.height)"
+        func check(_ name: String, _ tensor: Tensor?, _ shape: [Int]) throws(SamplingError) {
+            guard let tensor, tensor.shape != shape else { return }
+            throw SamplingError(.injected("\(name) of shape \(tensor.shape): \(shape) is needed for \(size)"))
+        }
+        let full = recipe.rows * recipe.columns
+        let latentShape = [Packing.channels, recipe.height / 8, recipe.width / 8]
+        try check("latents_unpacked", injected.latentsUnpacked, latentShape)
+        try check("latents", injected.latents, [full, Packing.tokenWidth])
+        guard recipe.ralu != nil else { return }
+        try check("noise_stage2", injected.noiseStage2, [recipe.tokens[1], Packing.tokenWidth])
+        try check("noise_stage3", injected.noiseStage3, [full, Packing.tokenWidth])
+        try check("tie_noise", injected.tieNoise, [full / 4])
+    }
+}
