@@ -1,13 +1,20 @@
-/// Where and how arithmetic runs: the threads, and later the number format of matrix products.
+/// Where and how arithmetic runs: the threads, and the kernels.
 ///
 /// Layers hold the one they were loaded for. Results do not depend on the number of threads.
 package struct Compute: Sendable {
     /// The threads that share loops.
     package let pool: ThreadPool
+    /// The arithmetic; all layers of a process use one class, or their bits would not be those of its name.
+    package let kernels: KernelClass
 
     /// Uses the given threads.
-    package init(pool: ThreadPool) { self.pool = pool }
+    package init(pool: ThreadPool, kernels: KernelClass = .current) {
+        self.pool = pool
+        self.kernels = kernels
+    }
 
     /// Uses a new pool of `threads` threads.
-    package init(threads: Int) { pool = ThreadPool(threads: threads) }
+    package init(threads: Int, kernels: KernelClass = .current) {
+        self.init(pool: ThreadPool(threads: threads), kernels: kernels)
+    }
 }

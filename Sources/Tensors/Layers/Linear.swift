@@ -7,44 +7,30 @@ package struct Linear: Sendable {
     package let inputs: Int
     /// Width of the output, N.
     package let outputs: Int
-    private let weight: Tensor
+    private let weight: PackedMatrix
     private let bias: Tensor?
-    private let compute: Compute
 
     /// Packs a weight for fast products.
     ///
-    /// - Parameters:
-    ///   - weight: (N, K), as checkpoints store it.
-    ///   - bias: (N), or nil.
+    /// `weight` is (N, K), as checkpoints store it, and is not kept: the packed copy replaces it. `bias` is (N) or nil.
     package init(weight: Tensor, bias: Tensor?, compute: Compute) {
         precondition(weight.shape.count == 2, "weight \(weight.shape)")
         precondition(bias.map { $0.shape == [weight.shape[0]] } ?? true, "bias \(bias?.shape ?? []) of \(weight.shape)")
         outputs = weight.shape[0]
         inputs = weight.shape[1]
-        self.weight = weight
+        self.weight = PackedMatrix(weight, compute: compute)
         self.bias = bias
-        self.compute = compute
     }
 
-    /// Applies the layer to each row.
-    ///
-    /// - Parameter x: (..., K)
-    /// - Returns: (..., N)
+    /// Applies the layer to each row: (..., K) to (..., N).
     package func callAsFunction(_ x: Tensor) -> Tensor {
         precondition(x.width == inputs, "input \(x.shape), weight (\(outputs), \(inputs))")
-        let rows = x.rowCount
         var y = Tensor(uninitialized: x.shape.dropLast() + [outputs])
         y.withUnsafeMutableBuffer { out in
             x.withUnsafeBuffer { a in
-                weight.withUnsafeBuffer { w in
-                    for row in 0..<rows {
-                        for column in 0..<outputs {
-                            var sum: Float = 0
-                            for k in 0..<inputs { sum.addProduct(a[row * inputs + k], w[column * inputs + k]) }
-                            out[row * outputs + column] = sum + (bias?[column] ?? 0)
-                        }
-                    }
-                }
+                guard let from = a.baseAddress, let to = out.baseAddress else { return }
+                guard let bias else { return weight.multiply(from, rows: x.rowCount, bias: nil, into: to) }
+                bias.withUnsafeBuffer { weight.multiply(from, rows: x.rowCount, bias: $0.baseAddress, into: to) }
             }
         }
         return y

@@ -1,0 +1,18 @@
+#include "CKernels.h"
+#include "tables.h"
+
+#include <math.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+// 6 x 16: twelve of the sixteen registers hold sums, two a row of the panel, one a value of a.
+#define CLASS_TABLE abz_avx2
+#define CLASS_NAME "avx2"
+#define TILE_ROWS 6
+#define TILE_VECTORS 1
+#define PREFETCH_DEPTH 8
+#define TILE_CASES TILE_CASES_6_1
+#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#include "f32/kernels.h"
+#pragma clang attribute pop
+#endif

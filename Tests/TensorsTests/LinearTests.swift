@@ -1,0 +1,126 @@
+import CKernels
+import Foundation
+import Tensors
+import Testing
+
+@Suite struct LinearTests {
+    /// The promise word for word: one chain of fused multiply-adds over ascending k, the bias last.
+    private func chain(_ x: Tensor, _ w: Tensor, _ b: Tensor?) -> Tensor {
+        let (rows, depth, columns) = (x.shape[0], x.shape[1], w.shape[0])
+        var y = Tensor(uninitialized: [rows, columns])
+        for i in 0..<rows {
+            for j in 0..<columns {
+                var sum: Float = 0
+                for k in 0..<depth { sum.addProduct(x[i * depth + k], w[j * depth + k]) }
+                y[i * columns + j] = b.map { sum + $0[j] } ?? sum
+            }
+        }
+        return y
+    }
+
+    @Test(arguments: tails)
+    func `Each output is one ascending chain of fused multiply-adds`(length: Int) {
+        for (rows, columns, depth) in [(length, 50, 40), (9, length, 33), (13, 70, length), (length, length, length)] {
+            guard rows * columns * depth > 0 else { continue }
+            let (x, w, b) = (noise([rows, depth]), noise([columns, depth], seed: 2), noise([columns], seed: 3))
+            let (plain, biased) = (chain(x, w, nil), chain(x, w, b))
+            for compute in equalComputes {
+                #expect(Linear(weight: w, bias: nil, compute: compute)(x) == plain)
+                #expect(Linear(weight: w, bias: b, compute: compute)(x) == biased)
+            }
+        }
+    }
+
+    @Test func `Blocks over k and many tiles change no bit`() {
+        let (x, w, b) = (noise([151, 800]), noise([273, 800], seed: 2), noise([273], seed: 3))
+        let expected = chain(x, w, b)
+        expectEqualBits { compute in
+            let y = Linear(weight: w, bias: b, compute: compute)(x)
+            #expect(y == expected)
+            return y
+        }
+    }
+
+    @Test func `Values are near double precision`() {
+        let (x, w, b) = (noise([20, 300]), noise([40, 300], seed: 2), noise([40], seed: 3))
+        var expected: [Double] = []
+        for i in 0..<20 {
+            for j in 0..<40 {
+                expected.append((0..<300).reduce(Double(b[j])) { $0 + Double(x[i * 300 + $1]) * Double(w[j * 300 + $1]) })
+            }
+        }
+        for name in KernelClass.supported {
+            guard let kernels = KernelClass.named(name) else { continue }
+            let y = Linear(weight: w, bias: b, compute: Compute(threads: 2, kernels: kernels))(x)
+            expectNear(y, expected, absolute: 3e-5, name)
+        }
+    }
+
+    @Test(arguments: KernelClass.supported)
+    func `A row alone gives the same bits as in a batch`(name: String) throws {
+        let kernels = try #require(KernelClass.named(name))
+        let (x, w, b) = (noise([203, 520]), noise([300, 520], seed: 2), noise([300], seed: 3))
+        let layers = [1, 2, 3].map { Linear(weight: w, bias: b, compute: Compute(threads: $0, kernels: kernels)) }
+        let batch = layers[0](x)
+        for layer in layers {
+            #expect(layer(x) == batch)
+            for rows in [0..<1, 5..<6, 95..<97, 100..<203, 202..<203] {
+                #expect(layer(x.rows(rows)) == batch.rows(rows), "rows \(rows)")
+            }
+        }
+    }
+
+    @Test func `No rows give no rows`() {
+        let layer = Linear(weight: noise([5, 3]), bias: nil, compute: Compute(threads: 2))
+        #expect(layer(Tensor([], shape: [0, 3])).shape == [0, 5])
+    }
+
+    @Test func `The packed weight is no larger than the weight rounded up to 16 columns`() {
+        // The C layout: a panel of 20 columns is stored 32 wide, the rest zero.
+        let weight = noise([20, 3])
+        var panel = [Float](repeating: .nan, count: 32 * 3)
+        weight.withUnsafeBuffer { abz_pack_panel($0.baseAddress, 20, 3, 32, &panel) }
+        for k in 0..<3 {
+            for j in 0..<32 { #expect(panel[k * 32 + j] == (j < 20 ? weight[j * 3 + k] : 0)) }
+        }
+    }
+
+    @Test func `A wrong width is refused`() async {
+        await #expect(processExitsWith: .failure) {
+            _ = Linear(weight: Tensor(shape: [2, 3]), bias: nil, compute: Compute(threads: 1))(Tensor(shape: [1, 4]))
+        }
+    }
+}
+
+@Suite struct KernelClassTests {
+    @Test func `All fused classes have one name and OpenBLAS another`() throws {
+        #expect(Set(fusedClasses.map(\.name)) == ["f32-fma"])
+        #expect(try #require(KernelClass.named("openblas")).name.hasPrefix("f32-openblas-"))
+        #expect(KernelClass.named("sse9") == nil)
+    }
+
+    @Test func `The environment picks the class and an unknown name stops the process`() async {
+        await #expect(processExitsWith: .success) {
+            setenv("ABBOZZO_KERNELS", "portable", 1)
+            precondition(KernelClass.current.instructions == "portable")
+        }
+        let result = await #expect(processExitsWith: .failure, observing: [\.standardErrorContent]) {
+            setenv("ABBOZZO_KERNELS", "sse9", 1)
+            _ = KernelClass.current
+        }
+        let message = String(decoding: result?.standardErrorContent ?? [], as: UTF8.self)
+        #expect(message.contains("ABBOZZO_KERNELS=sse9: this processor runs "))
+    }
+
+    @Test func `CRC32C equals the vector of RFC 3720`() {
+        let digits = Array("123456789".utf8)
+        #expect(abz_crc32c(0, digits, digits.count) == 0xE306_9283)
+        let zeros = [UInt8](repeating: 0, count: 32)
+        #expect(abz_crc32c(0, zeros, 32) == 0x8A91_36AA)
+        // In pieces of all lengths, so that both the words and the single bytes are used.
+        for cut in 0...9 {
+            let first = abz_crc32c(0, digits, cut)
+            #expect(abz_crc32c(first, Array(digits[cut...]), 9 - cut) == 0xE306_9283)
+        }
+    }
+}
