@@ -1,0 +1,64 @@
+import Checkpoint
+import TestKit
+import Tensors
+import Testing
+
+@testable import VAE
+
+@Suite struct DecoderTests {
+    let golden: GoldenFile
+    let folder: ModelFolder
+
+    init() throws {
+        let flux = try Golden("flux-dev")
+        (golden, folder) = (try flux.file("vae"), try flux.modelFolder)
+    }
+
+    @Test func `each module's output is the reference's`() throws {
+        let decoder = try Decoder(folder: folder, compute: Compute(threads: 2))
+        var taps: [(String, Tensor)] = []
+        let image = decoder.whole(try golden.tensor("t.z", item: 0)) { taps.append(($0, $1)) }
+        #expect(taps.count == 9)
+        for (name, tensor) in taps { try expectClose(tensor, golden, "t.decoder.\(name)", part: "modules") }
+        try expectClose(image, golden, "t.image", part: "picture")
+    }
+
+    @Test(arguments: ["r0", "r1"])
+    func `latents become the reference's picture`(_ run: String) throws {
+        let decoder = try Decoder(folder: folder, compute: Compute(threads: 2))
+        let pixels = decoder.decode(try golden.tensor("\(run).z", item: 0))
+        try expectClose(pixels.planes, golden, "\(run).image", part: "picture")
+    }
+
+    @Test func `tiles are blended as in the reference`() throws {
+        let tiling = Tiling(side: 8, overlap: 0.25)
+        let decoder = try Decoder(folder: folder, tiling: tiling, compute: Compute(threads: 2))
+        let pixels = decoder.decode(try golden.tensor("tiled.z", item: 0))
+        try expectClose(pixels.planes, golden, "tiled.image", part: "tiled")
+    }
+
+    @Test func `a latent no larger than a tile is decoded whole`() throws {
+        let compute = Compute(threads: 2)
+        let z = try golden.tensor("t.z", item: 0)
+        let whole = try Decoder(folder: folder, compute: compute).decode(z)
+        let tiled = try Decoder(folder: folder, tiling: Tiling(side: 6, overlap: 0.25), compute: compute).decode(z)
+        #expect(whole == tiled)
+        #expect(Tiling.standard.side == 128)
+    }
+
+    @Test(arguments: [(9, 9), (13, 8), (8, 17), (22, 14)])
+    func `tiles cover every pixel`(_ height: Int, _ width: Int) {
+        // A decoder that repeats each pixel does not look at its surroundings: tiling must not show at all.
+        var latent = Tensor(uninitialized: [3, height, width])
+        for index in 0..<latent.count { latent[index] = Float(index) }
+        let compute = Compute(threads: 1)
+        let picture = Tiling(side: 8, overlap: 0.25).decode(latent, scale: 4) { compute.doubled(compute.doubled($0)) }
+        expectClose(picture, compute.doubled(compute.doubled(latent)), tolerance: 1e-3, label: "tiled")
+    }
+
+    @Test func `the picture does not depend on the number of threads`() throws {
+        let z = try golden.tensor("r1.z", item: 0)
+        let pictures = try [1, 3].map { try Decoder(folder: folder, compute: Compute(threads: $0)).decode(z) }
+        #expect(pictures[0] == pictures[1])
+    }
+}
