@@ -93,7 +93,7 @@ let package = Package(
         tests("Rendering", ["Rendering", "Stages", "Sampling", "Imaging", "Checkpoint", "Tensors", "Plan"]),
         tests("Plan", ["Plan"]),
         tests("Wire", ["Wire", "Plan"]),
-        tests("JobStore", ["JobStore", "Plan"]),
+        tests("JobStore", ["JobStore", "Plan", .product(name: "GRDB", package: "GRDB.swift")]),
         tests("Telemetry", ["Telemetry", "Plan"]),
         tests("Settings", ["Settings", "Sampling", "Plan"]),
         tests("Coordinator", ["Coordinator", "JobStore", "Wire", "Sampling", "Tensors", "Plan"]),

@@ -1,1 +1,224 @@
-// The room's first test replaces this file.
+import Foundation
+import GRDB
+import JobStore
+import Plan
+import Testing
+
+struct JobStoreTests {
+    @Test("a job comes back after the store is opened again, with its checkpoints and without half-done states")
+    func reopens() throws {
+        let folder = try Scratch()
+        let id: JobID
+        do {
+            let store = try JobStore(folder: folder.path)
+            id = try store.submit(.three(key: "k"), time: 5).id
+            let answers = store.perform([
+                .finish(ImageID(job: id, index: 0), .done(path: "/out/0.png", checksum: 0xffff_fffe), time: 6),
+                .checkpoint(ImageID(job: id, index: 1), step: 4, sampler: [1, 2]),
+                .checkpoint(ImageID(job: id, index: 1), step: 5, sampler: [3]),
+                .progress(id, tokens: 4096, version: 77),
+            ])
+            #expect(answers == [.written, .written, .written, .written])
+        }
+        let store = try JobStore(folder: folder.path)
+        let job = try #require(try store.unfinished().first)
+        #expect(job.status.id == id)
+        #expect(job.status.images == [.done(path: "/out/0.png", checksum: 0xffff_fffe), .queued, .queued])
+        #expect(job.status.done == 1 && job.status.total == 3 && job.status.finished == nil)
+        #expect(job.status.tokenSteps == 4096 && job.status.version >= 77)
+        #expect(job.checkpoints == [1: 5])
+        #expect(job.requests == Submission.three().images)
+        let checkpoint = try #require(try store.checkpoint(ImageID(job: id, index: 1)))
+        #expect(checkpoint.step == 5 && checkpoint.sampler == [3])
+        #expect(try store.synchronousLevel() == 2, "NORMAL may lose acknowledged jobs with the power")
+    }
+
+    @Test("the same key queues once, also after reopening, and other keys queue again")
+    func keyIsIdempotent() throws {
+        let folder = try Scratch()
+        var store: JobStore? = try JobStore(folder: folder.path)
+        let first = try #require(try store?.submit(.three(key: "a")))
+        let again = try #require(try store?.submit(.three(key: "a")))
+        #expect(!first.duplicate && again.duplicate && again.id == first.id)
+        store = nil
+        let reopened = try JobStore(folder: folder.path)
+        #expect(try reopened.submit(.three(key: "a")) == (first.id, true))
+        #expect(try reopened.submit(.three(key: "b")).duplicate == false)
+        #expect(try reopened.submit(.three()).duplicate == false)
+        #expect(try reopened.jobs(limit: 10).count == 3)
+    }
+
+    @Test("a picture that is final stays what it is, whatever comes late")
+    func finalIsFinal() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let id = try store.submit(.three()).id
+        _ = store.perform([.finish(ImageID(job: id, index: 0), .done(path: "/a", checksum: 1), time: 1)])
+        _ = store.perform([.cancel(id, time: 2)])
+        _ = store.perform([
+            .finish(ImageID(job: id, index: 1), .done(path: "/b", checksum: 2), time: 3),
+            .finish(ImageID(job: id, index: 0), .failed("late"), time: 3),
+            .checkpoint(ImageID(job: id, index: 2), step: 1, sampler: [9]),
+        ])
+        let job = try #require(try store.job(id))
+        #expect(job.images == [.done(path: "/a", checksum: 1), .cancelled, .cancelled])
+        #expect(job.done == 1 && job.cancelled == 2 && job.failed == 0 && job.finished == 2)
+        #expect(try store.checkpoint(ImageID(job: id, index: 2)) == nil)
+        #expect(try store.unfinished().isEmpty)
+    }
+
+    @Test("retry queues failed and cancelled pictures again and leaves done ones")
+    func retries() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let id = try store.submit(.three()).id
+        _ = store.perform([
+            .finish(ImageID(job: id, index: 0), .done(path: "/a", checksum: 1), time: 1),
+            .finish(ImageID(job: id, index: 1), .failed("no"), time: 2), .cancel(id, time: 3),
+        ])
+        #expect(try store.job(id)?.finished == 3)
+        guard case .retried(let job) = store.perform([.retry(id)])[0] else {
+            Issue.record("retry was not answered with the job")
+            return
+        }
+        #expect(job.status.images == [.done(path: "/a", checksum: 1), .queued, .queued])
+        #expect(job.status.failed == 0 && job.status.cancelled == 0 && job.status.finished == nil)
+        #expect(try store.unfinished().map(\.status.id) == [id])
+    }
+
+    @Test("jobs come back by priority, then by age; listings newest first")
+    func ordersJobs() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let low = try store.submit(.three(), time: 1).id
+        let high = try store.submit(.three(priority: 5), time: 2).id
+        let late = try store.submit(.three(), time: 3).id
+        #expect(try store.unfinished().map(\.status.id) == [high, low, late])
+        #expect(try store.jobs(limit: 2).map(\.id) == [late, high])
+        #expect(try store.jobs(limit: -1).isEmpty)
+    }
+
+    @Test("two jobs never share a folder")
+    func foldersDiffer() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        for _ in 0..<3 { _ = try store.submit(.three(), folder: "/out/cats") }
+        #expect(try store.jobs(limit: 9).map(\.folder) == ["/out/cats-3", "/out/cats-2", "/out/cats"])
+    }
+
+    @Test("an unknown job fails alone, the rest of the group is written")
+    func unknownFailsAlone() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let id = try store.submit(.three()).id
+        let nobody = JobID(high: 1, low: 2)
+        let answers = store.perform([.cancel(nobody, time: 0), .cancel(id, time: 1), .retry(nobody)])
+        #expect(answers[0] == .failed(StoreError(.unknownJob(nobody.description))))
+        #expect(answers[1] == .written)
+        #expect(try store.job(nobody) == nil)
+        #expect(try store.job(id)?.cancelled == 3)
+    }
+
+    @Test("a second coordinator on the folder is refused, and let in when the first is gone")
+    func locksFolder() throws {
+        let folder = try Scratch()
+        var first: JobStore? = try JobStore(folder: folder.path)
+        let refusal = #expect(throws: StoreError.self) { try JobStore(folder: folder.path) }
+        #expect(refusal?.reason == .locked(folder: folder.path))
+        #expect("\(refusal.map(String.init(describing:)) ?? "")".contains("another coordinator"))
+        withExtendedLifetime(first) {}
+        first = nil
+        _ = try JobStore(folder: folder.path)
+    }
+
+    @Test("a folder that cannot be written is a clear error")
+    func refusesUnwritable() throws {
+        let folder = try Scratch()
+        try Data().write(to: URL(fileURLWithPath: folder.path + "/file"))
+        let refusal = #expect(throws: StoreError.self) { try JobStore(folder: folder.path + "/file/state") }
+        #expect(refusal.map(String.init(describing:))?.contains("cannot write \(folder.path)/file/state") == true)
+        // Root may write anywhere, so the mode alone shows nothing in a container.
+        if getuid() != 0 {
+            try FileManager.default.setAttributes([.posixPermissions: 0o500], ofItemAtPath: folder.path)
+            #expect(throws: StoreError.self) { try JobStore(folder: folder.path) }
+        }
+    }
+
+    @Test("a queue of a newer version is refused")
+    func refusesNewer() throws {
+        let folder = try Scratch()
+        do { _ = try JobStore(folder: folder.path) }
+        let database = folder.path + "/queue.sqlite"
+        try DatabaseQueue(path: database).write {
+            try $0.execute(sql: "INSERT INTO grdb_migrations VALUES ('99 from the future')")
+        }
+        let refusal = #expect(throws: StoreError.self) { try JobStore(folder: folder.path) }
+        #expect(refusal?.reason == .newerVersion(path: database))
+    }
+
+    @Test("ten thousand pictures are durable in less than five seconds, and readers do not wait for the writer")
+    func takesManyPictures() async throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let images = (0..<10_000).map { ImageRequest.small("a red square number \($0)", seed: UInt64($0)) }
+        let clock = ContinuousClock()
+        let start = clock.now
+        let id = try store.submit(Submission(images: images)).id
+        #expect(clock.now - start < .seconds(5))
+        await withTaskGroup { group in
+            for reader in 0..<3 {
+                group.addTask {
+                    for _ in 0..<20 {
+                        let listed = clock.now
+                        #expect((try? store.jobs(limit: 5).first?.id) == id)
+                        #expect(clock.now - listed < .seconds(2), "reader \(reader) waited")
+                    }
+                }
+            }
+            group.addTask {
+                for index in 0..<200 {
+                    let image = ImageID(job: id, index: UInt32(index))
+                    _ = store.perform([.finish(image, .done(path: "/\(index)", checksum: 0), time: 1)])
+                }
+            }
+        }
+        #expect(try store.jobs(limit: 1).first?.done == 200)
+    }
+
+    @Test("facts are kept, replaced and forgotten")
+    func keepsFacts() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        _ = store.perform([.fact(name: "model", value: "a"), .fact(name: "model", value: "b")])
+        #expect(try store.fact("model") == "b")
+        _ = store.perform([.fact(name: "model", value: nil)])
+        #expect(try store.fact("model") == nil)
+    }
+}
+
+/// A folder that goes when the test ends.
+final class Scratch: Sendable {
+    let path: String
+
+    init() throws {
+        path = FileManager.default.temporaryDirectory.path + "/abbozzo-store-\(UInt64.random(in: 0...(.max)))"
+        try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+
+    deinit { try? FileManager.default.removeItem(atPath: path) }
+}
+
+extension ImageRequest {
+    static func small(_ prompt: String, seed: UInt64) -> ImageRequest {
+        ImageRequest(
+            prompt: prompt, seed: seed, width: 64, height: 64, guidance: 3.5, textLength: 8,
+            sampler: .euler(steps: 4))
+    }
+}
+
+extension Submission {
+    static func three(key: String? = nil, priority: Int = 0) -> Submission {
+        Submission(
+            key: key, images: (0..<3).map { .small("picture \($0)", seed: $0) }, priority: priority)
+    }
+}

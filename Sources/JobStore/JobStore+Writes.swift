@@ -1,0 +1,138 @@
+internal import Foundation
+internal import GRDB
+internal import Plan
+
+extension JobStore {
+    /// Performs one write inside the group's transaction.
+    static func perform(_ write: StoreWrite, in database: Database) throws -> StoreAnswer {
+        switch write {
+        case .submit(let id, let submission, let folder, let time):
+            return try submit(submission, id: id, folder: folder, time: time, in: database)
+        case .finish(let image, let state, let time):
+            try finish(image, state, time: time, in: database)
+            return .written
+        case .checkpoint(let image, let step, let sampler):
+            let job = try number(image.job, in: database)
+            try database.cachedStatement(
+                sql: """
+                    INSERT OR REPLACE INTO checkpoint (job, "index", step, sampler)
+                    SELECT job, "index", ?, ? FROM image WHERE job = ? AND "index" = ? AND state = 0
+                    """
+            ).execute(arguments: [step, Data(sampler), job, image.index])
+            return .written
+        case .progress(let id, let tokens, let version):
+            try database.cachedStatement(
+                sql: "UPDATE job SET tokens = tokens + ?, version = max(version, ?) WHERE id = ?"
+            ).execute(arguments: [Int64(tokens), Int64(version), id.description])
+            return .written
+        case .cancel(let id, let time):
+            let job = try number(id, in: database)
+            try cancel(job, "state = 0", time: time, in: database)
+            return .written
+        case .retry(let id):
+            let job = try number(id, in: database)
+            try database.execute(
+                sql: "UPDATE image SET state = 0, failure = NULL WHERE job = ? AND state IN (2, 3)", arguments: [job])
+            try database.execute(
+                sql: """
+                    UPDATE job SET version = version + 1, failed = 0, cancelled = 0,
+                        finished = CASE WHEN done = total THEN finished END WHERE number = ?
+                    """, arguments: [job])
+            guard let row = try row(id, in: database) else { throw StoreError(.unknownJob(id.description)) }
+            return .retried(try stored(row, in: database))
+        case .fact(let name, let value):
+            if let value {
+                try database.execute(
+                    sql: "INSERT OR REPLACE INTO fact (name, value) VALUES (?, ?)", arguments: [name, value])
+            } else {
+                try database.execute(sql: "DELETE FROM fact WHERE name = ?", arguments: [name])
+            }
+            return .written
+        }
+    }
+
+    private static func submit(
+        _ submission: Submission, id: JobID, folder: String, time: Double, in database: Database
+    ) throws -> StoreAnswer {
+        if let key = submission.key,
+            let row = try Row.fetchOne(database, sql: "SELECT id, folder FROM job WHERE key = ?", arguments: [key])
+        {
+            guard let known = JobID(row["id"] as String) else { throw StoreError(.damaged("a job without identity")) }
+            return .submitted(known, folder: row["folder"], duplicate: true)
+        }
+        let folder = try freeFolder(folder, in: database)
+        try database.execute(
+            sql: """
+                INSERT INTO job (id, key, folder, priority, submitted, version, total) VALUES (?, ?, ?, ?, ?, 1, ?)
+                """,
+            arguments: [id.description, submission.key, folder, submission.priority, time, submission.images.count])
+        let job = database.lastInsertedRowID
+        let insert = try database.cachedStatement(
+            sql: "INSERT INTO image (job, \"index\", request, state) VALUES (?, ?, ?, 0)")
+        let encoder = JSONEncoder()
+        for (index, image) in submission.images.enumerated() {
+            try insert.execute(arguments: [job, index, String(decoding: encoder.encode(image), as: UTF8.self)])
+        }
+        return .submitted(id, folder: folder, duplicate: false)
+    }
+
+    /// Two jobs in one folder would overwrite each other's pictures: the later one gets a number.
+    private static func freeFolder(_ folder: String, in database: Database) throws -> String {
+        let taken = try database.cachedStatement(sql: "SELECT 1 FROM job WHERE folder = ?")
+        var candidate = folder
+        var number = 1
+        while try Int.fetchOne(taken, arguments: [candidate]) != nil {
+            number += 1
+            candidate = "\(folder)-\(number)"
+        }
+        return candidate
+    }
+
+    private static func finish(_ image: ImageID, _ state: ImageState, time: Double, in database: Database) throws {
+        let job = try number(image.job, in: database)
+        switch state {
+        case .queued, .running: preconditionFailure("\(image) cannot finish as \(state)")
+        case .done(let path, let checksum):
+            try database.cachedStatement(
+                sql: """
+                    UPDATE image SET state = 1, path = ?, checksum = ? WHERE job = ? AND "index" = ? AND state = 0
+                    """
+            ).execute(arguments: [path, Int64(checksum), job, image.index])
+            try settle(job, done: database.changesCount, time: time, in: database)
+        case .failed(let text):
+            try database.cachedStatement(
+                sql: "UPDATE image SET state = 2, failure = ? WHERE job = ? AND \"index\" = ? AND state = 0"
+            ).execute(arguments: [text, job, image.index])
+            try settle(job, failed: database.changesCount, time: time, in: database)
+        case .cancelled: try cancel(job, "state = 0 AND \"index\" = \(image.index)", time: time, in: database)
+        }
+        try database.cachedStatement(sql: "DELETE FROM checkpoint WHERE job = ? AND \"index\" = ?")
+            .execute(arguments: [job, image.index])
+    }
+
+    /// Cancels pictures of a job that meet a condition and lets go of their checkpoints.
+    private static func cancel(_ job: Int64, _ condition: String, time: Double, in database: Database) throws {
+        try database.execute(
+            sql: """
+                DELETE FROM checkpoint WHERE job = ?1 AND "index" IN
+                    (SELECT "index" FROM image WHERE job = ?1 AND \(condition))
+                """, arguments: [job])
+        try database.execute(sql: "UPDATE image SET state = 3 WHERE job = ? AND \(condition)", arguments: [job])
+        try settle(job, cancelled: database.changesCount, time: time, in: database)
+    }
+
+    /// Adds to a job's counts of final pictures, and notes the time when none is left.
+    private static func settle(
+        _ job: Int64, done: Int = 0, failed: Int = 0, cancelled: Int = 0, time: Double, in database: Database
+    ) throws {
+        guard done + failed + cancelled > 0 else { return }
+        try database.cachedStatement(
+            sql: """
+                UPDATE job SET version = version + 1, done = done + ?1, failed = failed + ?2,
+                    cancelled = cancelled + ?3,
+                    finished = CASE WHEN done + failed + cancelled + ?1 + ?2 + ?3 = total THEN ?4 END
+                WHERE number = ?5
+                """
+        ).execute(arguments: [done, failed, cancelled, time, job])
+    }
+}

@@ -1,0 +1,68 @@
+internal import GRDB
+internal import Glibc
+
+/// Why the durable queue could not do what it was asked.
+package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What is wrong.
+    package enum Reason: Equatable, Sendable {
+        /// Another process has the folder open.
+        case locked(folder: String)
+        /// The folder or a file in it cannot be written.
+        case unwritable(path: String, code: Int32)
+        /// The queue was written by a newer version of the program.
+        case newerVersion(path: String)
+        /// No such job.
+        case unknownJob(JobIdentity)
+        /// SQLite refused; its code and text.
+        case database(code: Int32, text: String)
+        /// A stored row cannot be read back.
+        case damaged(String)
+    }
+
+    /// The identity of a job in a message, as people see it.
+    package typealias JobIdentity = String
+
+    /// What is wrong.
+    package let reason: Reason
+
+    /// Wraps a reason.
+    package init(_ reason: Reason) { self.reason = reason }
+
+    /// Whether the same call may succeed later, when there is room on the disk or a lock is gone.
+    package var isRetriable: Bool {
+        switch reason {
+        case .database(let code, _): [5, 6, 10, 13].contains(code & 0xff)
+        case .locked, .unwritable, .newerVersion, .unknownJob, .damaged: false
+        }
+    }
+
+    /// One line for people.
+    package var description: String {
+        switch reason {
+        case .locked(let folder):
+            "the state folder \(folder) is in use by another coordinator; stop it or choose another folder"
+        case .unwritable(let path, let code):
+            "cannot write \(path) (\(Self.text(of: code))); check its owner and mode, or choose another state folder"
+        case .newerVersion(let path):
+            "\(path) was written by a newer abbozzo; run that version or choose another state folder"
+        case .unknownJob(let job): "there is no job \(job); `abbozzo jobs ls` lists them"
+        case .database(let code, let text): "the queue's database failed: \(text) (SQLite code \(code))"
+        case .damaged(let text): "the queue holds a damaged row: \(text)"
+        }
+    }
+
+    /// Translates whatever a database call threw.
+    static func from(_ error: any Error, path: String = "") -> StoreError {
+        switch error {
+        case let error as StoreError: error
+        case let error as DatabaseError:
+            switch error.resultCode {
+            case .SQLITE_READONLY, .SQLITE_CANTOPEN, .SQLITE_PERM: StoreError(.unwritable(path: path, code: EACCES))
+            default:
+                StoreError(
+                    .database(code: error.extendedResultCode.rawValue, text: error.message ?? "no text from SQLite"))
+            }
+        default: StoreError(.damaged("\(error)"))
+        }
+    }
+}

@@ -1,0 +1,58 @@
+package import Plan
+
+/// One thing to write; a group of them is written in one transaction, in order.
+package enum StoreWrite: Equatable, Sendable {
+    /// Queues a job under a new identity, unless its key is known already.
+    ///
+    /// The folder is absolute. If another job has it, a number is appended.
+    case submit(JobID, Submission, folder: String, time: Double)
+    /// A picture came to its end; a change to a picture that is final already is ignored.
+    case finish(ImageID, ImageState, time: Double)
+    /// Latest state of a picture's sampler; ignored when the picture is final.
+    case checkpoint(ImageID, step: Int, sampler: [UInt8])
+    /// Adds to a job's count of tokens through the network, and raises its version.
+    case progress(JobID, tokens: UInt64, version: UInt64)
+    /// Cancels every picture of a job that is not final.
+    case cancel(JobID, time: Double)
+    /// Queues the failed and cancelled pictures of a job again.
+    case retry(JobID)
+    /// Remembers a fact about the cluster; nil forgets it.
+    case fact(name: String, value: String?)
+}
+
+/// What became of a `StoreWrite`.
+package enum StoreAnswer: Equatable, Sendable {
+    /// Written; or already so.
+    case written
+    /// Answer to `submit`.
+    case submitted(JobID, folder: String, duplicate: Bool)
+    /// Answer to `retry`: the job as it is now, with its requests.
+    case retried(StoredJob)
+    /// Not written.
+    case failed(StoreError)
+}
+
+/// A job with everything needed to go on with it.
+package struct StoredJob: Equatable, Sendable {
+    /// Its status; the state of a picture that was in flight is `queued`.
+    package var status: JobStatus
+    /// Order of submission.
+    package var number: Int64
+    /// Its priority.
+    package var priority: Int
+    /// The pictures.
+    package var requests: [ImageRequest]
+    /// Steps in the checkpoints of pictures that have one, by index.
+    package var checkpoints: [UInt32: Int]
+
+    /// Joins the fields.
+    package init(
+        status: JobStatus, number: Int64, priority: Int, requests: [ImageRequest], checkpoints: [UInt32: Int]
+    ) {
+        self.status = status
+        self.number = number
+        self.priority = priority
+        self.requests = requests
+        self.checkpoints = checkpoints
+    }
+}
