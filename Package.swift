@@ -65,7 +65,7 @@ let package = Package(
         room(
             "Coordinator",
             ["Wire", "JobStore", "Sampling", "Imaging", "Tensors", "Telemetry", "Plan", log]),
-        room("Worker", ["Wire", "Stages", "Tensors", "Telemetry", "Plan", log]),
+        room("Worker", ["Wire", "Stages", "DiT", "Tensors", "Telemetry", "Checkpoint", "Plan", log]),
         room(
             "Gateway",
             ["Coordinator", "Telemetry", "Plan", .product(name: "FlyingFox", package: "FlyingFox"), log]),
@@ -97,7 +97,7 @@ let package = Package(
         tests("Telemetry", ["Telemetry", "Plan"]),
         tests("Settings", ["Settings", "Sampling", "Plan"]),
         tests("Coordinator", ["Coordinator", "JobStore", "Wire", "Sampling", "Tensors", "Plan"]),
-        tests("Worker", ["Worker", "Wire", "Stages", "Tensors", "Plan"]),
+        tests("Worker", ["Worker", "Wire", "Stages", "DiT", "Checkpoint", "Tensors", "Plan"]),
         tests("Gateway", ["Gateway", "Coordinator", "Telemetry", "Plan"]),
         tests(
             "Cluster",

@@ -2,7 +2,7 @@
 ///
 /// The receiver of `step` and `activation` messages says how many it is ready to have received since the epoch began,
 /// and the sender never passes that number. The figure is absolute, so a credit message that is lost, late or repeated
-/// does no harm; the receiver repeats it with each heartbeat. It travels in the header's sequence number of a `credit`
+/// does no harm; the receiver repeats it with each heartbeat. It travels as the header's `argument` of a `credit`
 /// message, with the epoch it is for. Both sides start from zero in each epoch.
 ///
 /// A ROUTER cannot reach a peer whose connection is not up yet, so the connecting side always speaks first:
@@ -14,9 +14,9 @@
 /// `encode` and `decode` messages are small and not counted; the pictures in flight bound them.
 package struct CreditLine: Equatable, Sendable {
     /// Messages that the receiver is ready to have received in this epoch.
-    package private(set) var limit: UInt64 = 0
+    package private(set) var limit: UInt32 = 0
     /// Messages sent in this epoch.
-    package private(set) var sent: UInt64 = 0
+    package private(set) var sent: UInt32 = 0
 
     /// A closed line: nothing may be sent before the receiver says so.
     package init() {}
@@ -25,7 +25,7 @@ package struct CreditLine: Equatable, Sendable {
     package var isOpen: Bool { sent < limit }
 
     /// Takes note of the receiver's limit; an older, lower one changes nothing.
-    package mutating func raise(to limit: UInt64) { self.limit = max(self.limit, limit) }
+    package mutating func raise(to limit: UInt32) { self.limit = max(self.limit, limit) }
 
     /// Counts one message.
     ///
@@ -42,9 +42,9 @@ package struct CreditGrant: Equatable, Sendable {
     package static let slots = 2
 
     /// Messages received in this epoch.
-    package private(set) var received: UInt64 = 0
+    package private(set) var received: UInt32 = 0
     /// Messages that the sender may have sent in this epoch; what a `credit` message carries.
-    package private(set) var limit: UInt64 = 0
+    package private(set) var limit: UInt32 = 0
 
     /// Grants nothing yet.
     package init() {}
@@ -59,7 +59,7 @@ package struct CreditGrant: Equatable, Sendable {
     ///
     /// `occupied` messages are waiting or being computed. Returns whether there is something to tell the sender.
     package mutating func extend(occupied: Int) -> Bool {
-        let ready = received + UInt64(max(0, Self.slots - occupied))
+        let ready = received + UInt32(max(0, Self.slots - occupied))
         guard ready > limit else { return false }
         limit = ready
         return true

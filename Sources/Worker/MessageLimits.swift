@@ -1,0 +1,35 @@
+package import Plan
+package import Wire
+
+/// What a worker accepts on its data sockets, known before a byte of it is read.
+package struct MessageLimits: Equatable, Sendable {
+    /// Longest prompt in bytes of UTF-8: far more than any encoder reads, small enough not to matter.
+    package static let promptBytes = 1 << 20
+
+    /// Sizes of the served model.
+    package let facts: ModelFacts
+
+    /// Limits for one model.
+    package init(facts: ModelFacts) { self.facts = facts }
+
+    /// Most payload bytes of a message of this kind under an assignment; nil when the share has no use for it.
+    package func bytes(_ kind: MessageKind, under assignment: Assignment?) -> Int? {
+        let float = 4
+        let (tokens, text) = (facts.maxTokens, facts.maxTextLength)
+        switch kind {
+        case .credit: return 0
+        case .encode: return assignment?.placement.encodes == true ? Self.promptBytes : nil
+        case .decode:
+            let side = facts.maxSide / 8
+            return assignment?.placement.decodes == true ? 16 * side * side * float : nil
+        case .step:
+            guard let assignment, assignment.isFirst else { return nil }
+            let latents = tokens * (64 + 3) + 2
+            return (latents + text * facts.contextWidth + facts.pooledWidth) * float
+        case .activation:
+            guard let assignment, assignment.upstream != nil else { return nil }
+            return ((tokens + text + 1) * facts.width + tokens * 3) * float
+        default: return nil
+        }
+    }
+}

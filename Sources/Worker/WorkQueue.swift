@@ -1,0 +1,139 @@
+internal import Plan
+
+/// Tasks waiting and in hand, and the bounds on them.
+///
+/// One task is computed at a time. Steps (which go through the span) run in order of arrival; so do side tasks (encode
+/// and decode). When both wait they take turns, so a side task waits for at most one step besides the one in hand, and
+/// a stream of prompts cannot starve the steps.
+///
+/// Memory: the sender of steps has two slots, so at most two hidden states are waiting or in hand. The last answer is
+/// kept, to be sent again if its task is; and no further step starts before that answer has left, so an answer that
+/// waits for the next worker's credit is that same third one.
+struct WorkQueue: Sendable {
+    /// The task on the compute thread; it may be of an epoch that is over.
+    private(set) var inHand: Ticket?
+    private var steps: [WorkItem] = []
+    private var sides: [WorkItem] = []
+    private var sideIsNext = false
+    private var lastStep: Answer?
+    private var lastStepWaits = false
+    private var lastSide: Answer?
+    private var grant = CreditGrant()
+    private var line = CreditLine()
+    private let sideLimit: Int
+
+    init(sideLimit: Int) { self.sideLimit = sideLimit }
+
+    /// Tasks not begun.
+    var waiting: Int { steps.count + sides.count }
+
+    /// Whether nothing waits, is in hand, or has still to be sent.
+    var isEmpty: Bool { inHand == nil && waiting == 0 && !lastStepWaits }
+
+    /// Steps that the sender's slots are taken by.
+    private var occupied: Int { steps.count + (inHand?.key.isStep == true ? 1 : 0) }
+
+    /// Hidden states in memory: waiting, in hand and the last answer.
+    var activationsInMemory: Int {
+        var count = steps.count { $0.key.kind == .activation }
+        if inHand?.key.isStep == true { count += 1 }
+        if case .activation = lastStep?.outcome { count += 1 }
+        return count
+    }
+
+    // MARK: Credits
+
+    /// Messages that the sender of steps may have sent in this epoch.
+    var granted: UInt32 { grant.limit }
+
+    /// Counts one step received; false if its sender had no credit.
+    mutating func receiveStep() -> Bool { grant.receive() }
+
+    /// Grants what is free; whether there is news for the sender.
+    mutating func extendGrant() -> Bool { grant.extend(occupied: occupied) }
+
+    /// Takes note of what the next worker is ready for.
+    mutating func raiseCredit(to limit: UInt32) { line.raise(to: limit) }
+
+    /// Uses one credit for sending an answer again; false if there is none.
+    mutating func spendCredit() -> Bool {
+        guard line.isOpen, !lastStepWaits else { return false }
+        line.send()
+        return true
+    }
+
+    // MARK: Tasks
+
+    /// Whether a task waits, is in hand, or has an answer that still waits to be sent.
+    func contains(_ key: TaskKey) -> Bool {
+        inHand?.key == key || (key.isStep ? steps : sides).contains { $0.key == key }
+            || (lastStepWaits && lastStep?.ticket.key == key)
+    }
+
+    /// The answer of a task that was done last and sent.
+    func answered(_ key: TaskKey) -> Answer? {
+        if key.isStep { return !lastStepWaits && lastStep?.ticket.key == key ? lastStep : nil }
+        return lastSide?.ticket.key == key ? lastSide : nil
+    }
+
+    /// Queues a task; false if there are too many.
+    mutating func add(_ item: WorkItem) -> Bool {
+        if item.key.isStep {
+            steps.append(item)
+        } else {
+            guard sides.count < sideLimit else { return false }
+            sides.append(item)
+        }
+        return true
+    }
+
+    /// Takes the next task in hand; nil when one is in hand or nothing may start.
+    mutating func start() -> WorkItem? {
+        guard inHand == nil else { return nil }
+        let stepMayStart = !steps.isEmpty && !lastStepWaits
+        guard stepMayStart || !sides.isEmpty else { return nil }
+        let takesSide = !sides.isEmpty && (sideIsNext || !stepMayStart)
+        sideIsNext = !takesSide
+        let item = takesSide ? sides.removeFirst() : steps.removeFirst()
+        inHand = item.ticket
+        return item
+    }
+
+    /// Ends the task in hand; nil if it is another one.
+    mutating func finish(_ key: TaskKey) -> Ticket? {
+        guard let ticket = inHand, ticket.key == key else { return nil }
+        inHand = nil
+        return ticket
+    }
+
+    // MARK: Answers
+
+    /// Keeps an answer that was sent.
+    mutating func remember(_ answer: Answer) {
+        if answer.ticket.key.isStep { lastStep = answer } else { lastSide = answer }
+    }
+
+    /// Keeps an answer that waits for credit.
+    mutating func hold(_ answer: Answer) {
+        precondition(!lastStepWaits, "\(answer.ticket.key) done before the answer before it was sent")
+        lastStep = answer
+        lastStepWaits = true
+    }
+
+    /// The answer that waits, once there is credit for it.
+    mutating func release() -> Answer? {
+        guard lastStepWaits, line.isOpen, let answer = lastStep else { return nil }
+        line.send()
+        lastStepWaits = false
+        return answer
+    }
+
+    /// Forgets everything but the task in hand, for a new epoch; how many tasks that drops.
+    mutating func clear() -> Int {
+        let dropped = waiting + (lastStepWaits ? 1 : 0)
+        let hand = inHand
+        self = WorkQueue(sideLimit: sideLimit)
+        inHand = hand
+        return dropped
+    }
+}

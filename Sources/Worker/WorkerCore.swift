@@ -1,0 +1,564 @@
+internal import Logging
+package import Plan
+internal import Stages
+
+/// The worker as a pure state machine: events in, effects out, without sockets, files or clocks.
+///
+/// The shell owns sockets and the compute thread; it hands every event to `handle` and carries out what comes back, in
+/// order. The life of a worker:
+///
+/// ```
+/// connecting ── welcome ─▶ greeted ── assign ─▶ loading ── loaded ─▶ ready ── drain ─▶ draining ─▶ left
+///     ▲                       ▲                    │  ▲               │ │
+///     └── no answer for 15 s ─┴── failed load ─────┘  └─── assign ────┘ │
+///     └─────────────────────────────────────────────────────────────────┘
+/// ```
+package struct WorkerCore: Sendable {
+    /// Where a worker stands towards its coordinator.
+    package enum Life: Equatable, Sendable {
+        /// Says hello until it is answered; `attempt` rises with each hello, the next one is due at `next`.
+        case connecting(attempt: Int, next: Nanoseconds)
+        /// Accepted, without a share of the plan.
+        case greeted
+        /// Reading the weights of its share.
+        case loading(Assignment)
+        /// Works for the plan.
+        case ready(Assignment)
+        /// Works until the coordinator wants no more of it.
+        case draining(Draining)
+        /// Left the plan at the coordinator's wish, still connected: a new assignment brings it back.
+        case standby
+        /// Over; nothing is handled any more.
+        case left(Ending)
+
+        /// What the log shows.
+        package var summary: String {
+            switch self {
+            case .connecting(let attempt, _): "connecting, attempt \(attempt)"
+            case .greeted: "greeted, no share of the plan yet"
+            case .loading(let assignment): "loading \(assignment.summary)"
+            case .ready(let assignment): "ready, \(assignment.summary)"
+            case .draining(let draining): "draining, " + (draining.assignment?.summary ?? "nothing assigned")
+            case .standby: "standing by, drained"
+            case .left(let ending): "left: \(ending.text)"
+            }
+        }
+    }
+
+    /// A worker on its way out.
+    package struct Draining: Equatable, Sendable {
+        /// What it still works for; nil when the plan went on without it.
+        package var assignment: Assignment?
+        /// Whether the process ends afterwards, as after a signal, or stands by, as after the operator's `drain`.
+        package var exits: Bool
+        /// When the coordinator said that nothing new will come; nil before.
+        package var released: Nanoseconds?
+
+        /// Joins the fields.
+        package init(assignment: Assignment?, exits: Bool, released: Nanoseconds? = nil) {
+            self.assignment = assignment
+            self.exits = exits
+            self.released = released
+        }
+    }
+
+    /// How a worker's life ended.
+    package enum Ending: Equatable, Sendable {
+        /// It was asked to leave and left nothing behind.
+        case drained
+        /// It was told to stop at once.
+        case stopped
+        /// The coordinator will not have it.
+        case refused(Refusal)
+        /// No coordinator answered for as long as the caller would wait.
+        case unreachable(String)
+
+        /// One line with what, where and the next step.
+        package var text: String {
+            switch self {
+            case .drained: "drained"
+            case .stopped: "stopped"
+            case .refused(let refusal): "the coordinator refused this worker: \(refusal.text)"
+            case .unreachable(let text): text
+            }
+        }
+    }
+
+    /// What was dropped, and why; each only rises.
+    package struct Drops: Equatable, Sendable {
+        /// Tasks and results of an epoch that is over, or not begun.
+        package var stale = 0
+        /// Tasks that were here already.
+        package var duplicate = 0
+        /// Messages that do not fit the model, or come from the wrong peer.
+        package var refused = 0
+        /// Tasks beyond the sender's credit.
+        package var overrun = 0
+        /// Tasks given up when the coordinator was lost.
+        package var abandoned = 0
+
+        /// None.
+        package init() {}
+    }
+
+    /// Times and bounds.
+    package struct Limits: Equatable, Sendable {
+        /// Silence of the coordinator after which it counts as lost.
+        package var lostAfter: Nanoseconds = 15_000_000_000
+        /// Shortest wait before the next hello.
+        package var shortestBackoff: Nanoseconds = 500_000_000
+        /// Longest wait before the next hello.
+        package var longestBackoff: Nanoseconds = 30_000_000_000
+        /// Time without a coordinator after which the worker gives up; nil for never.
+        package var unreachableAfter: Nanoseconds?
+        /// Time that an answer which nobody takes may keep a released worker from leaving.
+        package var drainAfter: Nanoseconds = 30_000_000_000
+        /// Pictures whose conditioning is kept.
+        package var conditionings = 64
+        /// Encode and decode tasks that may wait; the coordinator's bound on pictures in flight keeps it far from this.
+        package var sideTasks = 256
+
+        /// The defaults.
+        package init() {}
+    }
+
+    /// How it introduces itself.
+    package let hello: Hello
+    /// Address of the coordinator's control socket, for messages.
+    package let coordinator: String
+    /// Times and bounds.
+    package let limits: Limits
+    /// Where it stands.
+    package private(set) var life: Life = .connecting(attempt: 0, next: 0)
+    /// What was dropped.
+    package private(set) var drops = Drops()
+
+    private var queue: WorkQueue
+    private var conditionings: ConditioningCache
+    private var counters = WorkerCounters()
+    private var heartbeatEvery: Nanoseconds = 1_000_000_000
+    private var heartbeatAt: Nanoseconds = 0
+    private var started: Nanoseconds?
+    private var heard: Nanoseconds = 0
+    private var held: Share?
+    private var loading: Share?
+    private var jitter: SplitMix64
+
+    /// A worker that has not said hello yet.
+    package init(hello: Hello, coordinator: String, limits: Limits = Limits()) {
+        self.hello = hello
+        self.coordinator = coordinator
+        self.limits = limits
+        queue = WorkQueue(sideLimit: limits.sideTasks)
+        conditionings = ConditioningCache(capacity: limits.conditionings)
+        jitter = SplitMix64(state: hello.bootID)
+    }
+
+    /// The share it works for, while it does.
+    package var assignment: Assignment? {
+        switch life {
+        case .ready(let assignment): assignment
+        case .draining(let draining): draining.assignment
+        case .connecting, .greeted, .loading, .standby, .left: nil
+        }
+    }
+
+    /// Hidden states in memory: waiting, in hand, and the last answer; never more than three.
+    package var activationsInMemory: Int { queue.activationsInMemory }
+
+    /// Advances by one event; the effects are to be carried out in their order.
+    package mutating func handle(_ event: Event, now: Nanoseconds) -> [Effect] {
+        if case .left = life { return [] }
+        var effects: [Effect] = []
+        let before = life
+        if started == nil { started = now; heard = now }
+        switch event {
+        case .tick(let vitals): tick(vitals, now, &effects)
+        case .control(let message): control(message, now, &effects)
+        case .credit(let peer, let epoch, let limit): credit(from: peer, epoch, limit, &effects)
+        case .task(let item, let peer): receive(item, from: peer, &effects)
+        case .malformed(let task): malformed(task, &effects)
+        case .computed(let key, let answer, let elapsed): computed(key, answer, elapsed, &effects)
+        case .loaded(let share, let result): loaded(share, result, &effects)
+        case .drain: drain(&effects)
+        case .stop: life = .left(.stopped)
+        }
+        pump(now, &effects)
+        if life.name != before.name || life.epoch != before.epoch { effects.append(.log(.info, life.summary)) }
+        if case .left(let ending) = life { effects.append(.exit(ending)) }
+        precondition(queue.activationsInMemory <= 3, "\(queue.activationsInMemory) activations in memory, 3 allowed")
+        return effects
+    }
+}
+
+// MARK: - Time
+
+extension WorkerCore {
+    private mutating func tick(_ vitals: Vitals, _ now: Nanoseconds, _ effects: inout [Effect]) {
+        if case .connecting(let attempt, let next) = life {
+            if let patience = limits.unreachableAfter, now >= heard + patience {
+                life = .left(
+                    .unreachable(
+                        "no coordinator answered at \(coordinator) for \(patience / 1_000_000_000) s: "
+                            + "start one there, or give its address"))
+                return
+            }
+            guard now >= next else { return }
+            if attempt > 0 { effects.append(.reconnect) }
+            if attempt == 3 || attempt % 10 == 9 {
+                effects.append(.log(.warning, "no answer from the coordinator at \(coordinator) yet; trying on"))
+            }
+            effects.append(.control(.hello(hello)))
+            life = .connecting(attempt: attempt + 1, next: now + backoff(attempt))
+            return
+        }
+        if now >= heard + limits.lostAfter { return loseCoordinator(now, &effects) }
+        if now >= heartbeatAt {
+            heartbeatAt = now + heartbeatEvery
+            effects.append(.control(.heartbeat(heartbeat(vitals, now))))
+            repeatCredits(&effects)
+        }
+    }
+
+    /// Doubles from the shortest to the longest wait, each drawn from its upper half so that workers spread out.
+    private mutating func backoff(_ attempt: Int) -> Nanoseconds {
+        let full = min(limits.longestBackoff, limits.shortestBackoff << UInt64(min(attempt, 16)))
+        return max(limits.shortestBackoff, full / 2 + jitter.next() % (full / 2 + 1))
+    }
+
+    private func heartbeat(_ vitals: Vitals, _ now: Nanoseconds) -> Heartbeat {
+        var counters = counters
+        counters.busyNanoseconds += vitals.computing
+        counters.upNanoseconds = now - (started ?? now)
+        counters.residentBytes = vitals.residentBytes
+        counters.links = vitals.links
+        counters.queued = queue.waiting
+        return Heartbeat(
+            epoch: life.epoch ?? 0, image: queue.inHand?.key.image, block: queue.inHand == nil ? nil : vitals.block,
+            counters: counters)
+    }
+
+    /// Stops working for a coordinator that is silent, keeps the weights, and says hello again.
+    private mutating func loseCoordinator(_ now: Nanoseconds, _ effects: inout [Effect]) {
+        let silence = (now - heard) / 1_000_000_000
+        effects.append(.log(.warning, "no answer from the coordinator at \(coordinator) for \(silence) s"))
+        if case .draining(let draining) = life, draining.exits {
+            life = .left(.drained)
+            return
+        }
+        introduceAgain(now, &effects)
+    }
+
+    private mutating func introduceAgain(_ now: Nanoseconds, _ effects: inout [Effect]) {
+        drops.abandoned += queue.clear()
+        effects += [.closeDownstream, .reconnect]
+        effects.append(.control(.hello(hello)))
+        life = .connecting(attempt: 1, next: now + backoff(0))
+    }
+}
+
+// MARK: - Control
+
+extension WorkerCore {
+    private mutating func control(_ message: ControlMessage, _ now: Nanoseconds, _ effects: inout [Effect]) {
+        heard = now
+        switch message {
+        case .welcome(let welcome):
+            heartbeatEvery = Nanoseconds(max(10, welcome.heartbeatMilliseconds)) * 1_000_000
+            heartbeatAt = now + heartbeatEvery
+            guard case .connecting = life else { return }  // the answer to a repeated hello
+            effects.append(.openData(welcome.dataEndpoint))
+            life = .greeted
+        case .refuse(let refusal):
+            switch refusal.code {
+            case .name:  // perhaps an earlier run of this worker that is not given up yet
+                effects.append(.log(.warning, "\(refusal.text); trying again"))
+                drops.abandoned += queue.clear()
+                let attempt = if case .connecting(let attempt, _) = life { attempt } else { 1 }
+                life = .connecting(attempt: attempt, next: now + backoff(min(attempt, 3)))
+            case .protocolVersion, .model, .malformed, .kernelClass: life = .left(.refused(refusal))
+            }
+        case .introduce:
+            if case .connecting = life { return }
+            introduceAgain(now, &effects)
+        case .assign(let plan): assign(plan, &effects)
+        case .alive: break
+        case .drain: release(now)
+        case .hello, .loaded, .heartbeat, .fault, .leave:
+            drops.refused += 1
+            effects.append(.log(.warning, "the coordinator sent a message that only workers send; ignored"))
+        }
+    }
+
+    private mutating func assign(_ plan: ClusterPlan, _ effects: inout [Effect]) {
+        if case .connecting = life { return }
+        if let epoch = life.epoch, plan.epoch <= epoch {
+            if plan.epoch < epoch { drops.stale += 1 }
+            return
+        }
+        drops.stale += queue.clear()
+        if case .draining(var draining) = life {
+            // The plan goes on without it, or with a share it will not take up.
+            draining.assignment = nil
+            life = .draining(draining)
+            effects.append(.closeDownstream)
+            return
+        }
+        let assignment = Assignment(plan, worker: hello.name)
+        guard let assignment else {
+            effects += [.closeDownstream, .drop]
+            held = nil
+            life = .greeted
+            return
+        }
+        if let downstream = assignment.downstream {
+            effects.append(.openDownstream(downstream.worker, endpoint: downstream.endpoint))
+        } else {
+            effects.append(.closeDownstream)
+        }
+        life = .loading(assignment)
+        settle(&effects)
+    }
+
+    /// Starts loading what the assignment needs, or reports it if it is in memory already.
+    private mutating func settle(_ effects: inout [Effect]) {
+        guard case .loading(let assignment) = life, loading == nil else { return }
+        if held == assignment.share { return becomeReady(assignment, &effects) }
+        if held != nil { effects.append(.drop) }
+        held = nil
+        loading = assignment.share
+        effects.append(.load(assignment.share))
+    }
+
+    private mutating func loaded(_ share: Share, _ result: Result<UInt64, LoadFailure>, _ effects: inout [Effect]) {
+        loading = nil
+        switch result {
+        case .success(let bytes):
+            held = share
+            counters.residentBytes = bytes
+        case .failure(let failure):
+            if case .loading(let assignment) = life, assignment.share == share {
+                effects.append(.log(.error, failure.text))
+                effects.append(
+                    .control(.loaded(Loaded(epoch: assignment.epoch, residentBytes: 0, failure: failure.text))))
+                life = .greeted
+                return
+            }
+        }
+        settle(&effects)
+        // A share that nobody wants any more, because the plan changed while it was read.
+        if loading == nil, assignment == nil, held != nil, case .greeted = life {
+            held = nil
+            effects.append(.drop)
+        }
+    }
+
+    private mutating func becomeReady(_ assignment: Assignment, _ effects: inout [Effect]) {
+        life = .ready(assignment)
+        effects.append(.control(.loaded(Loaded(epoch: assignment.epoch, residentBytes: counters.residentBytes))))
+        _ = queue.extendGrant()
+        repeatCredits(&effects)
+    }
+
+    /// The process was told to end: ask the coordinator to plan without this worker, or, the second time, just end.
+    private mutating func drain(_ effects: inout [Effect]) {
+        switch life {
+        case .connecting: life = .left(.drained)
+        case .draining(var draining):
+            if draining.exits {
+                life = .left(.stopped)
+            } else {
+                draining.exits = true
+                life = .draining(draining)
+            }
+        case .ready(let assignment):
+            effects.append(.control(.drain))
+            life = .draining(Draining(assignment: assignment, exits: true))
+        case .greeted, .loading, .standby:
+            effects.append(.control(.drain))
+            life = .draining(Draining(assignment: nil, exits: true))
+        case .left: break
+        }
+    }
+
+    /// The coordinator wants no more of this worker: nothing new comes, and it leaves when its queue is empty.
+    private mutating func release(_ now: Nanoseconds) {
+        switch life {
+        case .ready(let assignment):
+            life = .draining(Draining(assignment: assignment, exits: false, released: now))
+        case .greeted, .loading: life = .draining(Draining(assignment: nil, exits: false, released: now))
+        case .draining(var draining):
+            draining.released = draining.released ?? now
+            life = .draining(draining)
+        case .standby, .connecting, .left: break
+        }
+    }
+
+    private mutating func leaveIfDone(_ now: Nanoseconds, _ effects: inout [Effect]) {
+        guard case .draining(let draining) = life, let released = draining.released else { return }
+        let overdue = queue.inHand == nil && now >= released + limits.drainAfter
+        guard queue.isEmpty || overdue else { return }
+        drops.abandoned += queue.clear()
+        effects += [.closeDownstream, .control(.leave)]
+        if draining.exits {
+            life = .left(.drained)
+        } else {
+            if held != nil { effects.append(.drop) }
+            held = nil
+            life = .standby
+        }
+    }
+}
+
+// MARK: - Tasks
+
+extension WorkerCore {
+    private mutating func receive(_ item: WorkItem, from peer: Peer, _ effects: inout [Effect]) {
+        let key = item.key
+        guard let assignment, key.epoch == assignment.epoch else { return drops.stale += 1 }
+        guard accepts(key.kind, from: peer, under: assignment) else {
+            drops.refused += 1
+            effects.append(
+                .log(.warning, "\(peer) sent \(key.kind) for \(key.image), which is not in this worker's share"))
+            return
+        }
+        if key.isStep && !queue.receiveStep() {
+            drops.overrun += 1
+            return fault(key.image, key.epoch, "\(hello.name) had no free slot for \(key.image)", true, &effects)
+        }
+        if let answer = queue.answered(key) {
+            drops.duplicate += 1
+            return resend(answer, &effects)
+        }
+        guard !queue.contains(key) else { return drops.duplicate += 1 }
+        var item = item
+        if case .step(let latents, let sigma, let guidance, let sent) = item.work {
+            let place = ConditioningCache.Key(image: key.image, branch: key.branch)
+            if let sent { conditionings.store(sent, for: place) }
+            guard let conditioning = conditionings.find(place) else {
+                return fault(
+                    key.image, key.epoch, "\(hello.name) has no conditioning of \(key.image): send it with the step",
+                    true,
+                    &effects)
+            }
+            item.work = .step(latents, sigma: sigma, guidance: guidance, conditioning)
+        }
+        if !queue.add(item) {
+            fault(key.image, key.epoch, "\(hello.name) has \(limits.sideTasks) tasks waiting", true, &effects)
+        }
+    }
+
+    private func accepts(_ kind: TaskKey.Kind, from peer: Peer, under assignment: Assignment) -> Bool {
+        switch (kind, peer) {
+        case (.encode, .coordinator): assignment.placement.encodes
+        case (.decode, .coordinator): assignment.placement.decodes
+        case (.step, .coordinator): assignment.isFirst
+        case (.activation, .upstream(let name)): assignment.upstream?.worker == name
+        default: false
+        }
+    }
+
+    private mutating func malformed(_ task: MalformedTask, _ effects: inout [Effect]) {
+        drops.refused += 1
+        effects.append(.log(.warning, task.text))
+        guard let assignment, task.epoch == assignment.epoch else { return }
+        if task.isStep { _ = queue.receiveStep() }
+        if let image = task.image { fault(image, task.epoch, task.text, false, &effects) }
+    }
+
+    private mutating func computed(
+        _ key: TaskKey, _ result: Result<Outcome, WorkFailure>, _ elapsed: Nanoseconds, _ effects: inout [Effect]
+    ) {
+        guard let ticket = queue.finish(key) else { return drops.stale += 1 }
+        counters.busyNanoseconds += elapsed
+        guard let assignment, key.epoch == assignment.epoch else { return drops.stale += 1 }
+        switch result {
+        case .failure(let failure): fault(key.image, key.epoch, "\(hello.name): \(failure.text)", false, &effects)
+        case .success(let outcome):
+            if key.isStep {
+                counters.steps += 1
+                counters.tokens += UInt64(ticket.tokens)
+            }
+            if case .picture = outcome { counters.images += 1 }
+            let answer = Answer(ticket: ticket, outcome: outcome)
+            if case .activation = outcome { return queue.hold(answer) }
+            queue.remember(answer)
+            effects.append(.answer(answer, to: .coordinator))
+        }
+    }
+
+    private mutating func resend(_ answer: Answer, _ effects: inout [Effect]) {
+        guard case .activation = answer.outcome else { return effects.append(.answer(answer, to: .coordinator)) }
+        guard let downstream = assignment?.downstream, queue.spendCredit() else { return }
+        effects.append(.answer(answer, to: .downstream(downstream.worker)))
+    }
+
+    private func fault(_ image: ImageID, _ epoch: Epoch, _ text: String, _ retriable: Bool, _ effects: inout [Effect]) {
+        effects.append(.control(.fault(Fault(image: image, epoch: epoch, text: text, isRetriable: retriable))))
+    }
+
+    /// Does whatever has become possible: sends the answer in hand, starts the next task, grants credit, leaves.
+    private mutating func pump(_ now: Nanoseconds, _ effects: inout [Effect]) {
+        if let assignment {
+            if let downstream = assignment.downstream, let answer = queue.release() {
+                effects.append(.answer(answer, to: .downstream(downstream.worker)))
+            }
+            if let item = queue.start() { effects.append(.compute(item)) }
+            if queue.extendGrant(), let grant = grant(under: assignment) { effects.append(grant) }
+        }
+        leaveIfDone(now, &effects)
+    }
+}
+
+// MARK: - Credits
+
+extension WorkerCore {
+    private mutating func credit(from peer: Peer, _ epoch: Epoch, _ limit: UInt32, _ effects: inout [Effect]) {
+        guard let assignment, epoch == assignment.epoch else { return }
+        switch peer {
+        case .downstream(let name): if name == assignment.downstream?.worker { queue.raiseCredit(to: limit) }
+        case .upstream(let name):  // it is there now: tell it what it may send
+            if name == assignment.upstream?.worker, let grant = grant(under: assignment) { effects.append(grant) }
+        case .coordinator: break
+        }
+    }
+
+    private func grant(under assignment: Assignment) -> Effect? {
+        if let upstream = assignment.upstream {
+            return .credit(to: .upstream(upstream.worker), epoch: assignment.epoch, limit: queue.granted)
+        }
+        return assignment.isFirst ? .credit(to: .coordinator, epoch: assignment.epoch, limit: queue.granted) : nil
+    }
+
+    /// Tells every neighbour once more; a credit that was lost, or sent before a link was up, stalls nobody for long.
+    private func repeatCredits(_ effects: inout [Effect]) {
+        guard let assignment else { return }
+        if let grant = grant(under: assignment) { effects.append(grant) }
+        if !assignment.isFirst { effects.append(.credit(to: .coordinator, epoch: assignment.epoch, limit: 0)) }
+        if let downstream = assignment.downstream {
+            effects.append(.credit(to: .downstream(downstream.worker), epoch: assignment.epoch, limit: 0))
+        }
+    }
+}
+
+extension WorkerCore.Life {
+    fileprivate var name: String {
+        switch self {
+        case .connecting: "connecting"
+        case .greeted: "greeted"
+        case .loading: "loading"
+        case .ready: "ready"
+        case .draining: "draining"
+        case .standby: "standby"
+        case .left: "left"
+        }
+    }
+
+    fileprivate var epoch: Epoch? {
+        switch self {
+        case .loading(let assignment), .ready(let assignment): assignment.epoch
+        case .draining(let draining): draining.assignment?.epoch
+        case .connecting, .greeted, .standby, .left: nil
+        }
+    }
+}

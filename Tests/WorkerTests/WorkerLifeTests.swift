@@ -1,0 +1,229 @@
+import Plan
+import Stages
+import Testing
+import Worker
+
+@Suite("The life of a worker")
+struct WorkerLifeTests {
+    @Test("says hello at once, then with growing pauses of half a second to thirty, on a new connection each time")
+    func backsOff() {
+        var worker = CoreHarness()
+        #expect(worker.tick().controls == [.hello(worker.core.hello)])
+        #expect(worker.tick(after: 0.1).isEmpty)
+        var pauses: [Double] = []
+        var last = 0.0
+        for _ in 0..<3000 {
+            let effects = worker.tick(after: 0.1)
+            guard !effects.controls.isEmpty else { continue }
+            #expect(effects.first == .reconnect)
+            let time = Double(worker.now) / 1e9
+            pauses.append(time - last)
+            last = time
+        }
+        #expect(pauses.count > 10)
+        #expect(pauses.allSatisfy { 0.4...30.2 ~= $0 })
+        #expect((pauses.first ?? 9) < 1.1 && (pauses.last ?? 0) > 14)
+    }
+
+    @Test("gives up only when told how long to wait")
+    func givesUp() {
+        var limits = WorkerCore.Limits()
+        limits.unreachableAfter = 5_000_000_000
+        var worker = CoreHarness(limits: limits)
+        worker.tick()
+        #expect(worker.tick(after: 4.9).ending == nil)
+        let ending = worker.tick(after: 0.1).ending
+        #expect(ending?.text.contains("tcp://there:5790 for 5 s") == true)
+        #expect(worker.tick(after: 100).isEmpty, "nothing is handled after the end")
+    }
+
+    @Test("is welcomed, loads its share, reports it, opens its links and says that it is there")
+    func joins() {
+        var worker = CoreHarness("node2")
+        worker.join()
+        #expect(worker.core.life == .greeted)
+        #expect(worker.effects.contains(.openData("tcp://there:5791")))
+        let share = Share(encodes: false, span: 2..<4, decodes: false)
+        #expect(worker.send(.control(.assign(CoreHarness.plan(3)))).loads == [share])
+        #expect(worker.effects.contains(.openDownstream("node3", endpoint: "tcp://node3:1")))
+        #expect(worker.core.assignment == nil)
+        worker.send(.loaded(share, .success(1234)))
+        #expect(worker.effects.controls == [.loaded(Loaded(epoch: 3, residentBytes: 1234))])
+        #expect(worker.effects.contains(.credit(to: .upstream("node1"), epoch: 3, limit: 2)))
+        #expect(worker.effects.contains(.credit(to: .coordinator, epoch: 3, limit: 0)))
+        #expect(worker.effects.contains(.credit(to: .downstream("node3"), epoch: 3, limit: 0)))
+        #expect(worker.core.assignment?.epoch == 3)
+    }
+
+    @Test(
+        "a refusal for good ends it with the coordinator's words",
+        arguments: [Refusal.Code.protocolVersion, .model, .malformed, .kernelClass])
+    func refused(_ code: Refusal.Code) {
+        var worker = CoreHarness()
+        worker.tick()
+        let refusal = Refusal(code: code, text: "node1 has model a, this cluster renders b: start it with b")
+        #expect(worker.send(.control(.refuse(refusal))).ending == .refused(refusal))
+    }
+
+    @Test("a name still taken by its last run is asked for again")
+    func nameTaken() {
+        var worker = CoreHarness()
+        worker.tick()
+        worker.send(.control(.refuse(Refusal(code: .name, text: "node1 is taken"))))
+        #expect(worker.effects.ending == nil)
+        #expect(worker.tick(after: 5).controls == [.hello(worker.core.hello)])
+    }
+
+    @Test("a new epoch with the same share keeps the weights; another share replaces them; no share drops them")
+    func reassigned() {
+        var worker = CoreHarness("node2")
+        worker.start(CoreHarness.plan(1))
+        worker.send(.control(.assign(CoreHarness.plan(2))))
+        #expect(worker.effects.loads.isEmpty && !worker.effects.contains(.drop))
+        #expect(worker.effects.controls == [.loaded(Loaded(epoch: 2, residentBytes: 1000))])
+
+        worker.send(.control(.assign(CoreHarness.plan(3, spans: [0..<2, 2..<5]))))
+        #expect(worker.effects.contains(.drop))
+        #expect(worker.effects.contains(.closeDownstream))
+        #expect(worker.effects.loads == [Share(encodes: false, span: 2..<5, decodes: true)])
+        worker.send(.loaded(Share(encodes: false, span: 2..<5, decodes: true), .success(1)))
+        #expect(worker.core.assignment?.epoch == 3)
+
+        worker.send(.control(.assign(CoreHarness.plan(4, spans: [0..<5]))))
+        #expect(worker.core.life == .greeted)
+        #expect(worker.effects.contains(.drop))
+    }
+
+    @Test("a plan that changes while weights are read loads once more, and reports only the newest epoch")
+    func reassignedWhileLoading() {
+        var worker = CoreHarness("node2")
+        worker.join()
+        let first = worker.send(.control(.assign(CoreHarness.plan(1)))).loads
+        #expect(worker.send(.control(.assign(CoreHarness.plan(2, spans: [0..<2, 2..<5])))).loads.isEmpty)
+        worker.send(.loaded(first[0], .success(1)))
+        #expect(worker.effects.controls.isEmpty, "the share of an epoch that is over is not reported")
+        #expect(worker.effects.loads == [Share(encodes: false, span: 2..<5, decodes: true)])
+        worker.send(.loaded(Share(encodes: false, span: 2..<5, decodes: true), .success(5)))
+        #expect(worker.effects.controls == [.loaded(Loaded(epoch: 2, residentBytes: 5))])
+    }
+
+    @Test("weights that cannot be read are reported, and the worker waits for another plan")
+    func loadFails() {
+        var worker = CoreHarness()
+        worker.join()
+        let share = worker.send(.control(.assign(CoreHarness.plan(1)))).loads[0]
+        worker.send(.loaded(share, .failure(LoadFailure(text: "vae: no such file"))))
+        #expect(worker.effects.controls == [.loaded(Loaded(epoch: 1, residentBytes: 0, failure: "vae: no such file"))])
+        #expect(worker.core.life == .greeted)
+        worker.assign(CoreHarness.plan(2))
+        #expect(worker.core.assignment?.epoch == 2)
+    }
+
+    @Test("heartbeats go out every second and carry the counters")
+    func heartbeats() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1))
+        worker.send(.task(step(0), from: .coordinator))
+        var beats: [Heartbeat] = []
+        for _ in 0..<35 {
+            worker.now += 100_000_000
+            worker.send(.tick(Vitals(residentBytes: 99, block: 1, computing: 5)))
+            for case .heartbeat(let beat) in worker.effects.controls { beats.append(beat) }
+        }
+        #expect(beats.count == 3)
+        #expect(beats.last?.image == image(0))
+        #expect(beats.last?.block == 1)
+        #expect(beats.last?.epoch == 1)
+        #expect(beats.last?.counters.residentBytes == 99)
+        #expect(beats.last?.counters.busyNanoseconds == 5)
+        #expect(beats.last?.counters.upNanoseconds == 3_000_000_000)
+    }
+
+    @Test("a silent coordinator is lost after 15 seconds: work stops, weights stay, and it is welcome back")
+    func losesCoordinator() {
+        var worker = CoreHarness("node2")
+        worker.start(CoreHarness.plan(1))
+        worker.send(.task(activation(0), from: .upstream("node1")))
+        worker.send(.task(activation(1), from: .upstream("node1")))
+        worker.now += 10_000_000_000
+        worker.send(.control(.alive))
+        #expect(!worker.tick(after: 14.9).contains(.reconnect))
+        let lost = worker.tick(after: 0.1)
+        #expect(lost.contains(.reconnect) && lost.contains(.closeDownstream))
+        #expect(lost.controls == [.hello(worker.core.hello)])
+        #expect(!lost.contains(.drop))
+        #expect(worker.core.drops.abandoned == 1)
+        worker.send(.computed(activation(0).key, .success(.activation(stream())), elapsed: 1))
+        #expect(worker.effects.answers.isEmpty && worker.effects.computed.isEmpty)
+
+        worker.join()
+        worker.send(.control(.assign(CoreHarness.plan(2))))
+        #expect(worker.effects.loads.isEmpty, "the weights are still there")
+        #expect(worker.core.assignment?.epoch == 2)
+    }
+
+    @Test("introduces itself again when the coordinator has forgotten it")
+    func introduces() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1))
+        #expect(worker.send(.control(.introduce)).controls == [.hello(worker.core.hello)])
+        worker.join()
+        worker.send(.control(.assign(CoreHarness.plan(1))))
+        #expect(worker.core.assignment?.epoch == 1, "a restarted coordinator may count its epochs anew")
+        #expect(worker.effects.loads.isEmpty)
+    }
+
+    @Test("a signal asks the coordinator, works on until it is let go, then leaves; a second signal ends at once")
+    func drains() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1))
+        worker.send(.task(step(0), from: .coordinator))
+        worker.send(.task(step(1), from: .coordinator))
+        #expect(worker.send(.drain).controls == [.drain])
+        #expect(worker.effects.ending == nil)
+        var stopped = worker
+
+        worker.send(.control(.drain))
+        #expect(worker.effects.ending == nil, "work is in hand")
+        worker.send(.credit(from: .downstream("node2"), epoch: 1, limit: 2))
+        worker.send(.computed(step(0).key, .success(.activation(stream())), elapsed: 1))
+        #expect(worker.effects.answers.count == 1)
+        #expect(worker.effects.computed == [step(1).key], "what was queued is done too")
+        worker.send(.computed(step(1).key, .success(.activation(stream())), elapsed: 1))
+        #expect(worker.effects.answers.count == 1)
+        #expect(worker.effects.controls == [.leave])
+        #expect(worker.effects.ending == .drained)
+
+        #expect(stopped.send(.drain).ending == .stopped)
+    }
+
+    @Test("the operator's drain leaves it standing by, and a new plan brings it back")
+    func standsBy() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1))
+        worker.send(.control(.drain))
+        #expect(worker.effects.controls == [.leave])
+        #expect(worker.effects.contains(.drop))
+        #expect(worker.core.life == .standby)
+        worker.assign(CoreHarness.plan(2))
+        #expect(worker.core.assignment?.epoch == 2)
+    }
+
+    @Test("an answer that nobody takes does not keep a released worker for ever")
+    func drainsOverdue() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1))
+        worker.send(.task(step(0), from: .coordinator))
+        worker.send(.computed(step(0).key, .success(.activation(stream())), elapsed: 1))
+        worker.send(.drain)
+        worker.send(.control(.drain))
+        #expect(worker.effects.ending == nil)
+        for _ in 0..<3 {
+            worker.send(.control(.alive))
+            worker.tick(after: 9.9)
+        }
+        #expect(worker.effects.ending == nil)
+        worker.send(.control(.alive))
+        #expect(worker.tick(after: 0.4).ending == .drained)
+    }
+}

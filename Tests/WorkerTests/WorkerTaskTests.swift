@@ -1,0 +1,224 @@
+import Plan
+import Tensors
+import Testing
+import Worker
+
+@Suite("What a worker does with tasks")
+struct WorkerTaskTests {
+    /// A worker in the middle of three, ready in epoch 1, whose downstream has granted `credit`.
+    private func middle(credit: UInt32 = 0) -> CoreHarness {
+        var worker = CoreHarness("node2")
+        worker.start(CoreHarness.plan(1))
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: credit))
+        return worker
+    }
+
+    private let done: Result<Outcome, WorkFailure> = .success(.activation(stream(1)))
+
+    @Test("an activation is computed and sent on when the next worker has room")
+    func passesOn() {
+        var worker = middle()
+        #expect(worker.send(.task(activation(0), from: .upstream("node1"))).computed == [activation(0).key])
+        worker.send(.computed(activation(0).key, done, elapsed: 5))
+        #expect(worker.effects.answers.isEmpty, "no credit yet")
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: 1))
+        #expect(worker.effects.answers.map(\.1) == [.downstream("node3")])
+        #expect(worker.effects.answers.first?.0.outcome == .activation(stream(1)))
+    }
+
+    @Test("never sends more than the next worker granted, and computes nothing ahead of an answer that waits")
+    func keepsCredit() {
+        var worker = middle(credit: 1)
+        worker.send(.task(activation(0), from: .upstream("node1")))
+        worker.send(.task(activation(1), from: .upstream("node1")))
+        worker.send(.computed(activation(0).key, done, elapsed: 1))
+        #expect(worker.effects.answers.count == 1)
+        #expect(worker.effects.computed == [activation(1).key])
+        worker.send(.task(activation(2), from: .upstream("node1")))
+        worker.send(.computed(activation(1).key, done, elapsed: 1))
+        #expect(worker.effects.answers.isEmpty && worker.effects.computed.isEmpty)
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: 1))
+        #expect(worker.effects.answers.isEmpty, "a repeated credit grants nothing new")
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: 2))
+        #expect(worker.effects.answers.count == 1)
+        #expect(worker.effects.computed == [activation(2).key])
+    }
+
+    @Test("grants two slots, holds at most three activations, and refuses what comes without credit")
+    func boundsMemory() {
+        var worker = middle(credit: 1)
+        var granted: UInt32 = 2
+        var sent: UInt32 = 0
+        var most = 0
+        // The sender uses every credit at once; the next worker takes one answer and then no more.
+        for round in 0..<6 {
+            while sent < granted {
+                worker.send(.task(activation(sent), from: .upstream("node1")))
+                sent += 1
+                granted = max(granted, worker.grant ?? 0)
+            }
+            if round < 5, let key = Optional(activation(UInt32(round)).key) {
+                worker.send(.computed(key, done, elapsed: 1))
+                granted = max(granted, worker.grant ?? 0)
+            }
+            most = max(most, worker.core.activationsInMemory)
+        }
+        #expect(most == 3)
+        #expect(sent == 4, "one sent on, one waiting to be, two in the slots")
+        #expect(worker.core.drops.stale == 3, "answers to tasks that were never begun")
+        worker.send(.task(activation(99), from: .upstream("node1")))
+        #expect(worker.core.drops.overrun == 1)
+        #expect(worker.effects.faults.map(\.isRetriable) == [true])
+        #expect(worker.core.activationsInMemory == 3)
+    }
+
+    @Test("tasks of an older or a coming epoch are dropped and counted")
+    func dropsStale() {
+        var worker = CoreHarness("node2")
+        worker.start(CoreHarness.plan(5))
+        worker.send(.task(activation(0, epoch: 4), from: .upstream("node1")))
+        worker.send(.task(activation(0, epoch: 6), from: .upstream("node1")))
+        #expect(worker.effects.isEmpty)
+        #expect(worker.core.drops.stale == 2)
+    }
+
+    @Test("a new epoch drops what is queued, and the answer in hand is not sent")
+    func newEpochDrops() {
+        var worker = middle(credit: 2)
+        worker.send(.task(activation(0), from: .upstream("node1")))
+        worker.send(.task(activation(1), from: .upstream("node1")))
+        worker.send(.control(.assign(CoreHarness.plan(2))))
+        #expect(worker.core.drops.stale == 1)
+        #expect(worker.grant == 1, "the task in hand still takes a slot")
+        worker.send(.computed(activation(0).key, done, elapsed: 1))
+        #expect(worker.effects.answers.isEmpty && worker.effects.computed.isEmpty)
+        #expect(worker.core.drops.stale == 2)
+        #expect(worker.grant == 2)
+    }
+
+    @Test("the last task asked again is answered from memory; one that is queued is dropped")
+    func answersDuplicates() {
+        var worker = CoreHarness("node3")
+        worker.start(CoreHarness.plan(1))
+        let velocity: Result<Outcome, WorkFailure> = .success(.velocity(.init(repeating: 2, shape: [3, 64])))
+        worker.send(.task(activation(0), from: .upstream("node2")))
+        worker.send(.task(activation(0), from: .upstream("node2")))
+        #expect(worker.effects.computed.isEmpty)
+        worker.send(.computed(activation(0).key, velocity, elapsed: 1))
+        #expect(worker.effects.answers.map(\.1) == [.coordinator])
+        worker.send(.task(activation(0), from: .upstream("node2")))
+        #expect(worker.effects.computed.isEmpty)
+        #expect(worker.effects.answers.map(\.1) == [.coordinator])
+        #expect(worker.core.drops.duplicate == 2)
+        worker.send(.task(activation(0, 1), from: .upstream("node2")))
+        #expect(worker.effects.computed == [activation(0, 1).key])
+    }
+
+    @Test("encode and decode take turns with steps")
+    func takesTurns() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1, spans: [0..<5]))
+        worker.send(.task(step(0), from: .coordinator))
+        worker.send(.task(step(1), from: .coordinator))
+        for index in 10..<13 as Range<UInt32> { worker.send(.task(encode(index), from: .coordinator)) }
+        worker.send(.task(decode(20), from: .coordinator))
+        var order = [step(0).key]
+        while let key = order.last, order.count < 6 {
+            let outcome: Outcome =
+                key.isStep ? .velocity(.init(repeating: 0, shape: [3, 64])) : .conditioning(conditioning())
+            worker.send(.computed(key, .success(outcome), elapsed: 1))
+            order += worker.effects.computed
+            if worker.effects.computed.isEmpty { break }
+        }
+        #expect(order.map(\.kind) == [.step, .encode, .step, .encode, .encode, .decode])
+    }
+
+    @Test("a step without conditioning uses what was sent before; when that is gone it asks for it")
+    func remembersConditioning() {
+        var limits = WorkerCore.Limits()
+        limits.conditionings = 2
+        var worker = CoreHarness("node1", limits: limits)
+        worker.start(CoreHarness.plan(1, spans: [0..<5]))
+        func run(_ item: WorkItem) -> [Effect] {
+            let effects = worker.send(.task(item, from: .coordinator))
+            let answer = Outcome.velocity(.init(repeating: 0, shape: [3, 64]))
+            for key in effects.computed { worker.send(.computed(key, .success(answer), elapsed: 1)) }
+            return effects
+        }
+        #expect(run(step(0, 0, conditioning: conditioning(5))).computed.count == 1)
+        for case .compute(let item) in run(step(0, 1, conditioning: nil)) {
+            #expect(item.work == step(0, 1, conditioning: conditioning(5)).work)
+        }
+        _ = run(step(1, 0))
+        _ = run(step(0, 2, conditioning: nil))
+        _ = run(step(2, 0))
+        #expect(run(step(1, 1, conditioning: nil)).faults.map(\.isRetriable) == [true], "the oldest one went")
+        #expect(run(step(0, 3, conditioning: nil)).faults.isEmpty)
+        worker.assign(CoreHarness.plan(2, spans: [0..<5]))
+        #expect(run(step(0, 4, epoch: 2, conditioning: nil)).faults.isEmpty, "conditioning outlives an epoch")
+    }
+
+    @Test("a task that does not fit the model is a fault for good and gives its slot back")
+    func malformed() {
+        var worker = middle()
+        for _ in 0..<3 {
+            worker.send(.malformed(MalformedTask(image: image(0), epoch: 1, isStep: true, text: "node1: tensor image")))
+            #expect(
+                worker.effects.faults == [
+                    Fault(image: image(0), epoch: 1, text: "node1: tensor image", isRetriable: false)
+                ])
+        }
+        #expect(worker.grant == 5)
+        #expect(worker.core.drops.refused == 3)
+    }
+
+    @Test("tasks from a peer that has no business sending them are refused")
+    func wrongPeer() {
+        var worker = middle()
+        worker.send(.task(activation(0), from: .upstream("node3")))
+        worker.send(.task(step(0), from: .coordinator))
+        worker.send(.task(encode(0), from: .coordinator))
+        worker.send(.task(encode(0), from: .upstream("node1")))
+        #expect(worker.core.drops.refused == 4)
+        #expect(worker.effects.computed.isEmpty)
+    }
+
+    @Test("a task that cannot be computed is a fault, and the next one starts")
+    func computeFails() {
+        var worker = middle()
+        worker.send(.task(activation(0), from: .upstream("node1")))
+        worker.send(.task(activation(1), from: .upstream("node1")))
+        worker.send(.computed(activation(0).key, .failure(WorkFailure(text: "no")), elapsed: 1))
+        #expect(worker.effects.faults.map(\.text) == ["node2: no"])
+        #expect(worker.effects.computed == [activation(1).key])
+    }
+
+    @Test("a neighbour that says it is there is told its credit, and credits are repeated with heartbeats")
+    func repeatsCredits() {
+        var worker = middle()
+        #expect(
+            worker.send(.credit(from: .upstream("node1"), epoch: 1, limit: 0)).contains(
+                .credit(to: .upstream("node1"), epoch: 1, limit: 2)))
+        #expect(worker.send(.credit(from: .upstream("node1"), epoch: 2, limit: 0)).isEmpty)
+        #expect(worker.send(.credit(from: .upstream("node9"), epoch: 1, limit: 0)).isEmpty)
+        let effects = worker.tick(after: 1)
+        #expect(effects.contains(.credit(to: .upstream("node1"), epoch: 1, limit: 2)))
+        #expect(effects.contains(.credit(to: .downstream("node3"), epoch: 1, limit: 0)))
+        #expect(effects.contains(.credit(to: .coordinator, epoch: 1, limit: 0)))
+    }
+
+    @Test("counts steps, tokens, pictures and busy time")
+    func counts() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1, spans: [0..<5]))
+        worker.send(.task(step(0), from: .coordinator))
+        worker.send(.computed(step(0).key, .success(.velocity(.init(repeating: 0, shape: [3, 64]))), elapsed: 7))
+        worker.send(.task(decode(0), from: .coordinator))
+        worker.send(.computed(decode(0).key, .success(.picture(rgb8: [0, 0, 0], width: 1, height: 1)), elapsed: 4))
+        var counters: WorkerCounters?
+        for case .heartbeat(let beat) in worker.tick(after: 1).controls { counters = beat.counters }
+        #expect(counters?.steps == 1 && counters?.tokens == 3 && counters?.images == 1)
+        #expect(counters?.busyNanoseconds == 11)
+        #expect(counters?.queued == 0)
+    }
+}
