@@ -2,6 +2,7 @@ package import Checkpoint
 package import DiT
 package import Plan
 package import Tensors
+internal import Text
 internal import VAE
 
 /// What one process holds of a model.
@@ -33,9 +34,11 @@ package struct Share: Codable, Equatable, Sendable {
 package struct LoadedModel: Sendable {
     /// What was asked for.
     package let share: Share
-    /// Bytes of the weights in memory, as float32.
+    /// Bytes of the weights in memory.
     package let residentBytes: Int
 
+    private let folder: ModelFolder
+    private let text: TextEncoders?
     private let flux: Flux?
     private let decoder: Decoder?
 
@@ -50,14 +53,24 @@ package struct LoadedModel: Sendable {
         guard share.span.lowerBound >= 0, share.span.upperBound <= parameters.blockCount else {
             throw StageError(.span(share.span, blockCount: parameters.blockCount), file: folder.path)
         }
+        text = share.encodes ? try TextEncoders(folder: folder, compute: compute) : nil
         flux =
             share.span.isEmpty
             ? nil
             : try Flux(
                 parameters: parameters, weights: folder.weights("transformer"), span: share.span, compute: compute)
         decoder = share.decodes ? try Decoder(folder: folder, compute: compute) : nil
-        self.share = share
-        residentBytes = (flux?.weightBytes ?? 0) + (decoder?.weightBytes ?? 0)
+        (self.folder, self.share) = (folder, share)
+        residentBytes = (text?.residentBytes ?? 0) + (flux?.weightBytes ?? 0) + (decoder?.weightBytes ?? 0)
+    }
+
+    /// Encodes a prompt for the network; `textLength` is the number of rows of the sequence, padding included.
+    ///
+    /// - Throws: `StageError` when the share left the encoders out, `TextError` when the prompt or the length is out of
+    ///   range.
+    package func encode(prompt: String, textLength: Int) throws -> Conditioning {
+        guard let text else { throw StageError(.notLoaded("text encoders"), file: folder.path) }
+        return try text.encode(prompt: prompt, textLength: textLength)
     }
 
     /// Starts a forward pass; block 0 must be in the span.
