@@ -3,6 +3,8 @@
 
 #include <stdint.h>
 
+#include "png_shim.h"
+
 /// Names the calling thread (15 characters at most are kept); shown by `top -H` and debuggers.
 void abz_name_thread(const char *name);
 
