@@ -1,5 +1,6 @@
-import Imaging
 import Testing
+
+@testable import Imaging
 
 private func picture(_ width: Int, _ height: Int) -> [UInt8] {
     (0..<3 * width * height).map { UInt8(truncatingIfNeeded: $0 &* 37 ^ $0 / 5) }
@@ -26,11 +27,12 @@ struct PNGTests {
         let bytes = try PNG.encode(
             rgb8: picture(4, 4), width: 4, height: 4, text: [("parameters", "Café"), ("abbozzo", "東京")])
         #expect(chunkNames(bytes) == ["IHDR", "tEXt", "iTXt", "IDAT", "IEND"])
-        #expect(try PNG.encode(rgb8: picture(4, 4), width: 4, height: 4) == PNG.encode(
-            rgb8: picture(4, 4), width: 4, height: 4))
+        let again = try PNG.encode(
+            rgb8: picture(4, 4), width: 4, height: 4, text: [("parameters", "Café"), ("abbozzo", "東京")])
+        #expect(again == bytes)
     }
 
-    @Test("every cut and every flipped byte is an error or a picture, never a crash")
+    @Test("every cut and every flipped byte is an error, never a crash")
     func damage() throws {
         let bytes = try PNG.encode(
             rgb8: picture(9, 7), width: 9, height: 7, text: [("parameters", "a"), ("abbozzo", "é東")])

@@ -1,7 +1,8 @@
 import Foundation
-import Imaging
 import Plan
 import Testing
+
+@testable import Imaging
 
 @Suite("What a picture's file says")
 struct PictureMetadataTests {
@@ -31,12 +32,14 @@ struct PictureMetadataTests {
         #expect(quoted.parameters.contains(#"Model: "a, b: \"c\"", "#))
     }
 
-    @Test("the request comes back from the file, whatever the prompt", arguments: ["", "é", "東京\n🌧️", "a\0b", "\\\"/"])
-    func again(prompt: String) throws {
-        let written = metadata(prompt)
-        let file = try PNG.encode(rgb8: [1, 2, 3], width: 1, height: 1, text: written.text)
-        #expect(try PictureMetadata(of: PNG.decode(file)) == written)
-        #expect(try PNG.encode(rgb8: [1, 2, 3], width: 1, height: 1, text: metadata(prompt).text) == file)
+    @Test("the request comes back from the file, whatever the prompt")
+    func again() throws {
+        for prompt in ["", "é", "東京\n🌧️", "a\0b", "\\\"/"] {
+            let written = metadata(prompt)
+            let file = try PNG.encode(rgb8: [1, 2, 3], width: 1, height: 1, text: written.text)
+            #expect(try PictureMetadata(of: PNG.decode(file)) == written)
+            #expect(try PNG.encode(rgb8: [1, 2, 3], width: 1, height: 1, text: metadata(prompt).text) == file)
+        }
     }
 
     @Test("files of other programs are refused in one line")
