@@ -89,6 +89,7 @@ let package = Package(
         tests("DiT", ["DiT", "Checkpoint", "Tensors"]),
         tests("VAE", ["VAE", "Checkpoint", "Tensors"]),
         tests("Sampling", ["Sampling", "Checkpoint", "Tensors", "Plan"]),
+        tests("Stages", ["Stages", "DiT", "VAE", "Sampling", "Checkpoint", "Tensors", "Plan"]),
         tests("Imaging", ["Imaging", "Tensors", "Plan"]),
         tests("Rendering", ["Rendering", "Stages", "Sampling", "Imaging", "Checkpoint", "Tensors", "Plan"]),
         tests("Plan", ["Plan"]),
