@@ -80,12 +80,14 @@ package struct ModelFacts: Codable, Equatable, Sendable {
     package var schedule: ScheduleFacts
     /// Largest width or height in pixels.
     package var maxSide: Int
+    /// Width and height of a picture when a request names none: what the model was made for.
+    package var defaultSide: Int
 
     /// Joins the fields.
     package init(
         name: String, family: String, fingerprint: String, blockCount: Int, width: Int, contextWidth: Int,
         pooledWidth: Int, maxTextLength: Int, takesGuidance: Bool, scalingFactor: Float, shiftFactor: Float,
-        schedule: ScheduleFacts, maxSide: Int = 2048
+        schedule: ScheduleFacts, maxSide: Int = 2048, defaultSide: Int = 1024
     ) {
         self.name = name
         self.family = family
@@ -100,6 +102,7 @@ package struct ModelFacts: Codable, Equatable, Sendable {
         self.shiftFactor = shiftFactor
         self.schedule = schedule
         self.maxSide = maxSide
+        self.defaultSide = defaultSide
     }
 }
 

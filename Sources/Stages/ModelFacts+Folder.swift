@@ -24,6 +24,7 @@ extension ModelFacts {
         let pooled = try folder.config("text_encoder", as: PooledEncoder.self)
         let sequence = try folder.config("text_encoder_2", as: SequenceEncoder.self)
         let tokenizer = try folder.config("tokenizer_2", as: Tokenizer.self)
+        let picture = try folder.config("vae", as: Picture.self)
         func require(_ left: (String, Int), _ right: (String, Int)) throws(StageError) {
             guard left.1 == right.1 else {
                 throw StageError(.misfit("\(left.0) is \(left.1), \(right.0) is \(right.1)"), file: folder.path)
@@ -42,7 +43,8 @@ extension ModelFacts {
             pooledWidth: transformer.pooledWidth,
             maxTextLength: Int(max(1, min(Double(Self.textLimit), tokenizer.limit ?? Double(Self.textLimit)))),
             takesGuidance: transformer.takesGuidance, scalingFactor: decoder.scalingFactor,
-            shiftFactor: decoder.shiftFactor, schedule: try ScheduleFacts(folder: folder))
+            shiftFactor: decoder.shiftFactor, schedule: try ScheduleFacts(folder: folder),
+            defaultSide: min(max(32, (picture.side ?? 1024) / 32 * 32), 2048))
     }
 
     /// `text_encoder/config.json`.
@@ -57,6 +59,13 @@ extension ModelFacts {
         var width: Int
 
         enum CodingKeys: String, CodingKey { case width = "d_model" }
+    }
+
+    /// `vae/config.json`: the size of picture that the autoencoder, and with it the model, was made for.
+    private struct Picture: Decodable {
+        var side: Int?
+
+        enum CodingKeys: String, CodingKey { case side = "sample_size" }
     }
 
     /// `tokenizer_2/tokenizer_config.json`; "no limit" is written there as 1e30.

@@ -1,0 +1,78 @@
+package import Plan
+
+/// Everything a worker can be told in its file; flags of the command line override single fields.
+package struct WorkerSettings: Equatable, Sendable {
+    /// Name in tables and plans, unique in the cluster: letters, digits, `-`, `_`, `.`; default the host's name.
+    package var name: String?
+    /// Folder of the model in diffusers layout; default the demo model that comes with the program.
+    ///
+    /// Each worker maps only the blocks that the plan gives it, so a larger model costs disk on every node, but memory
+    /// only for a share of it.
+    package var model: String?
+    /// The coordinator's control socket; default `tcp://127.0.0.1:5790`.
+    package var coordinator = "tcp://127.0.0.1:5790"
+    /// Socket for the upstream neighbour, port 0 takes a free one; default `tcp://127.0.0.1:0`.
+    ///
+    /// On several machines give an address that the others reach, such as `tcp://10.0.0.7:5800`.
+    package var bind = "tcp://127.0.0.1:0"
+    /// Address told to the upstream neighbour when it differs from `bind`, as behind address translation; default none.
+    package var advertise: String?
+    /// Threads that compute; default one for each core.
+    ///
+    /// More than there are cores slow everything down. The pictures do not depend on it.
+    package var threads: Int?
+    /// Most memory to plan with, in GiB; default the machine's.
+    package var memoryGiB: Double?
+    /// What it offers to do: encoder, blocks, decoder; default all three.
+    package var roles: [Role] = [.encoder, .blocks, .decoder]
+    /// Severity from which the log is written; default info.
+    ///
+    /// The level debug costs a line for each task.
+    package var logLevel = LogLevel.info
+
+    /// The defaults.
+    package init() {}
+
+    /// Every key of the file.
+    package static let keys = [
+        "name", "model", "coordinator", "bind", "advertise", "threads", "memory_gib", "roles", "log_level",
+    ]
+
+    /// Reads a file; keys that are missing keep their defaults.
+    package init(path: String) throws(SettingsError) {
+        try self.init(YAMLFile(path: path, known: Self.keys))
+    }
+
+    /// Reads the text of a file; `file` is for errors.
+    package init(text: String, file: String) throws(SettingsError) {
+        try self.init(YAMLFile(text: text, file: file, known: Self.keys))
+    }
+
+    private init(_ yaml: YAMLFile) throws(SettingsError) {
+        if let name = try yaml.text("name") {
+            guard isNodeName(name) else {
+                throw yaml.bad("name", wanted: "1 to 64 letters, digits, dots, dashes or underscores")
+            }
+            self.name = name
+        }
+        model = try yaml.text("model")
+        coordinator = try yaml.endpoint("coordinator") ?? coordinator
+        bind = try yaml.endpoint("bind") ?? bind
+        advertise = try yaml.endpoint("advertise")
+        threads = try yaml.int("threads", in: 1...1024)
+        memoryGiB = try yaml.double("memory_gib", wanted: "a number of GiB above 0", where: { $0 > 0 && $0 < 1e6 })
+        roles = try yaml.words("roles", as: Role.self) ?? roles
+        logLevel = try yaml.word("log_level", as: LogLevel.self) ?? logLevel
+    }
+}
+
+/// Whether a text can name a worker: it becomes a socket's routing id and a column of tables.
+package func isNodeName(_ text: String) -> Bool {
+    (1...64).contains(text.utf8.count)
+        && text.utf8.allSatisfy { byte in
+            let scalar = Unicode.Scalar(byte)
+            return scalar.isASCII && (scalar.properties.isAlphabetic || scalar.properties.numericType != nil)
+                || "-_.".unicodeScalars.contains(scalar)
+        }
+        && text != "coordinator"
+}

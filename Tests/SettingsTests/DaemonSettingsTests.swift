@@ -1,0 +1,70 @@
+internal import Foundation
+internal import Plan
+internal import Settings
+internal import TestKit
+internal import Testing
+
+@Suite("Settings of the daemons")
+struct DaemonSettingsTests {
+    @Test("the sample files hold every key with its default, and can be read")
+    func samples() throws {
+        let folder = Fixtures.root + "/configs"
+        #expect(try CoordinatorSettings(path: folder + "/coordinator.yaml") == CoordinatorSettings())
+        #expect(try WorkerSettings(path: folder + "/worker.yaml") == WorkerSettings())
+        #expect(try CoordinatorSettings(path: folder + "/one-host.yaml").workers == 2)
+        for (file, keys) in [
+            ("coordinator.yaml", CoordinatorSettings.keys), ("worker.yaml", WorkerSettings.keys),
+        ] {
+            let text = try String(contentsOfFile: "\(folder)/\(file)", encoding: .utf8)
+            for key in keys {
+                #expect(text.contains("\n\(key): ") || text.contains("\n# \(key): "), "\(file) lacks \(key)")
+            }
+        }
+    }
+
+    @Test("every field can be set")
+    func sets() throws {
+        let worker = try WorkerSettings(
+            text: """
+                name: node-1.a
+                model: /m
+                coordinator: tcp://h:1
+                bind: tcp://0.0.0.0:5800
+                advertise: tcp://h:2
+                threads: 3
+                memory_gib: 1.5
+                roles: [blocks, decoder]
+                log_level: debug
+                """, file: "w.yaml")
+        #expect(worker.name == "node-1.a" && worker.model == "/m" && worker.coordinator == "tcp://h:1")
+        #expect(worker.bind == "tcp://0.0.0.0:5800" && worker.advertise == "tcp://h:2" && worker.threads == 3)
+        #expect(worker.memoryGiB == 1.5 && worker.roles == [.blocks, .decoder] && worker.logLevel == .debug)
+        let coordinator = try CoordinatorSettings(text: "workers: 3\nin_flight: 8\noutput: o\n", file: "c.yaml")
+        #expect(coordinator.workers == 3 && coordinator.inFlight == 8 && coordinator.output == "o")
+    }
+
+    @Test(
+        "refuses impossible values of a worker with the line",
+        arguments: [
+            "name: a b", "name: coordinator", "name: é", "coordinator: localhost", "bind: tcp://x:99999", "threads: 0",
+            "memory_gib: 0", "roles: [painter]", "roles: []", "log_level: loud", "thread: 1", "threads: [1]",
+        ])
+    func refusesWorker(line: String) throws {
+        let error = #expect(throws: SettingsError.self) { try WorkerSettings(text: "# w\n" + line, file: "w.yaml") }
+        #expect(error?.line == 2)
+        #expect(error?.description.contains("\n") == false)
+    }
+
+    @Test(
+        "refuses impossible values of a coordinator with the line",
+        arguments: [
+            "http_port: 70000", "workers: 0", "queue_limit: 0", "lost_after_seconds: 0.1", "attempts: none",
+            "data: udp://a:1", "in_flight: -1", "output: []", "port: 1",
+        ])
+    func refusesCoordinator(line: String) throws {
+        let error = #expect(throws: SettingsError.self) {
+            try CoordinatorSettings(text: "# c\n" + line, file: "c.yaml")
+        }
+        #expect(error?.line == 2)
+    }
+}
