@@ -83,7 +83,8 @@ package struct Tensor: Sendable {
 
     /// The slices `range` of the first axis, copied.
     package func rows(_ range: Range<Int>) -> Tensor {
-        precondition(!shape.isEmpty && range.lowerBound >= 0 && range.upperBound <= shape[0], "rows \(range) of \(shape)")
+        precondition(
+            !shape.isEmpty && range.lowerBound >= 0 && range.upperBound <= shape[0], "rows \(range) of \(shape)")
         let slice = shape.dropFirst().reduce(1, *)
         let result = Tensor(uninitialized: [range.count] + shape.dropFirst())
         result.storage.base.update(from: storage.base + range.lowerBound * slice, count: range.count * slice)
@@ -110,7 +111,9 @@ package struct Tensor: Sendable {
         let (rows, columns) = (shape[0], shape[1])
         let result = Tensor(uninitialized: [columns, rows])
         for row in 0..<rows {
-            for column in 0..<columns { result.storage.base[column * rows + row] = storage.base[row * columns + column] }
+            for column in 0..<columns {
+                result.storage.base[column * rows + row] = storage.base[row * columns + column]
+            }
         }
         return result
     }

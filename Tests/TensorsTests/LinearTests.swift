@@ -46,7 +46,8 @@ import Testing
         var expected: [Double] = []
         for i in 0..<20 {
             for j in 0..<40 {
-                expected.append((0..<300).reduce(Double(b[j])) { $0 + Double(x[i * 300 + $1]) * Double(w[j * 300 + $1]) })
+                let terms = (0..<300).map { Double(x[i * 300 + $0]) * Double(w[j * 300 + $0]) }
+                expected.append(terms.reduce(Double(b[j]), +))
             }
         }
         for name in KernelClass.supported {
@@ -79,7 +80,7 @@ import Testing
         // The C layout: a panel of 20 columns is stored 32 wide, the rest zero.
         let weight = noise([20, 3])
         var panel = [Float](repeating: .nan, count: 32 * 3)
-        weight.withUnsafeBuffer { abz_pack_panel($0.baseAddress, 20, 3, 32, &panel) }
+        weight.withUnsafeBuffer { abz_pack_panel($0.baseAddress, 3, 20, 3, 32, &panel) }
         for k in 0..<3 {
             for j in 0..<32 { #expect(panel[k * 32 + j] == (j < 20 ? weight[j * 3 + k] : 0)) }
         }

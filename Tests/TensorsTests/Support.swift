@@ -8,7 +8,7 @@ let tails = [0, 1, 7, 8, 15, 16, 17, 100]
 func noise(_ shape: [Int], seed: UInt64 = 1, scale: Float = 1) -> Tensor {
     var tensor = Philox(seed: seed, purpose: 99).normals(shape.reduce(1, *)).reshaped(shape)
     tensor.withUnsafeMutableBuffer { for i in $0.indices { $0[i] *= scale } }
-    #expect(Set(tensor.values).count > tensor.count * 9 / 10, "random values repeat")
+    #expect(tensor.count == 0 || Set(tensor.values).count > tensor.count * 9 / 10, "random values repeat")
     return tensor
 }
 

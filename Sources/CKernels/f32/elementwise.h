@@ -41,13 +41,11 @@ static void rotate(
             for (; p + LANES / 2 <= half; p += LANES / 2) {
                 lanes v = load(x + 2 * p);
                 lanes swapped = __builtin_shufflevector(v, v, 1, 0, 3, 2, 5, 4, 7, 6, 9, 8, 11, 10, 13, 12, 15, 14);
-                lanes c, s;
-                for (int i = 0; i < LANES / 2; i++) {
-                    c[2 * i] = c[2 * i + 1] = cosines[p + i];
-                    s[2 * i] = -sines[p + i];
-                    s[2 * i + 1] = sines[p + i];
-                }
-                store(y + 2 * p, fma_lanes(v, c, swapped * s));
+                half_lanes c = *(const half_lanes *)(cosines + p), s = *(const half_lanes *)(sines + p);
+                lanes cc = __builtin_shufflevector(c, c, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+                lanes ss = __builtin_shufflevector(s, s, 0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+                const lanes signs = {-1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1, -1, 1};
+                store(y + 2 * p, fma_lanes(v, cc, swapped * (ss * signs)));
             }
             for (; p < half; p++) {
                 float a = x[2 * p], b = x[2 * p + 1], c = cosines[p], s = sines[p];

@@ -11,6 +11,7 @@
 #include "activations.h"
 #include "elementwise.h"
 #include "norms.h"
+#include "attention.h"
 
 const abz_kernels CLASS_TABLE = {
     .name = CLASS_NAME,
@@ -25,6 +26,7 @@ const abz_kernels CLASS_TABLE = {
     .pairwise_product = pairwise_product,
     .gated_sum = gated_sum,
     .rotate = rotate,
+    .attend = attend,
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,
     .moment = moment,

@@ -14,6 +14,7 @@
 
 typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef float unaligned_lanes __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef float half_lanes __attribute__((vector_size(2 * LANES), aligned(4)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef double wide_lanes __attribute__((vector_size(8 * LANES)));
 

@@ -30,11 +30,21 @@ typedef struct abz_product {
     const float *row_bias;
 } abz_product;
 
-/// Packs `count` rows of (rows, depth) as one panel of `width` >= count columns (a multiple of 16), zeros in the rest.
-void abz_pack_panel(const float *rows, long count, long depth, long width, float *panel);
+/// Packs `count` rows of `depth` values, `stride` apart, as one panel of `width` >= count columns (a multiple of 16), zeros
+/// in the rest.
+void abz_pack_panel(const float *rows, long stride, long count, long depth, long width, float *panel);
+
+/// Packs (keys, width) as panels over the width, each [padded_keys][columns], for a product that sums over keys.
+///
+/// Rows are `stride` values apart; zeros fill up to `padded_keys` keys and to a multiple of 16 in the width.
+void abz_pack_values(
+    const float *rows, long stride, long keys, long padded_keys, long width, long panel_columns, float *panels);
+
+/// Doubles one row of pixels, each value twice.
+void abz_double_row(const float *row, long width, float *out);
 
 /// Most pixels of a strip.
-#define ABZ_STRIP_PIXELS 192
+#define ABZ_STRIP_PIXELS 96
 
 /// Part of the matrix (k, pixels) that turns a convolution into a product: k = (channel, ky, kx), pixels in raster order.
 typedef struct abz_strip {
@@ -43,8 +53,8 @@ typedef struct abz_strip {
     long height, width;
     /// Taps across and down, odd.
     long kernel;
-    /// The pixels first_pixel ..< first_pixel + count, at most ABZ_STRIP_PIXELS.
-    long first_pixel, count;
+    /// The pixels first_pixel ..< first_pixel + count, at most ABZ_STRIP_PIXELS; zeros fill up to `padded`, a multiple of 16.
+    long first_pixel, count, padded;
     /// The rows first_k ..< first_k + depth.
     long first_k, depth;
     /// Columns of a full panel.
@@ -53,6 +63,32 @@ typedef struct abz_strip {
 
 /// Writes the strip as panels of `depth` k for `product`, zeros outside the picture and in the padding.
 void abz_pack_pixels(const abz_strip *, float *panels);
+
+/// Keys of a step of the online softmax: part of the result's bits. A multiple of all panel widths.
+#define ABZ_KEY_BLOCK 384
+/// Most queries of one call: keys are read once for all of them.
+#define ABZ_QUERY_BLOCK 48
+
+/// Attention of one head for one block of queries.
+typedef struct abz_attention {
+    /// (queries, width), rows `q_stride` values apart; the first one is query number `first_query` of the call.
+    const float *q;
+    long q_stride, first_query, queries;
+    /// All keys as panels (abz_pack_panel), padded to a multiple of 16 keys.
+    const float *k_panels;
+    /// All values as panels (abz_pack_values), one set for each block of ABZ_KEY_BLOCK keys.
+    const float *v_panels;
+    long keys, padded_keys, width;
+    float scale;
+    /// (queries, keys) for this block of queries, or NULL.
+    const float *bias;
+    /// Not zero: a query sees no key after its own number.
+    int causal;
+    float *out;
+    long out_stride;
+    /// ABZ_QUERY_BLOCK * (ABZ_KEY_BLOCK + width + width rounded up to 16) values.
+    float *scratch;
+} abz_attention;
 
 /// Kernels for one instruction set. All sets give the same bits.
 typedef struct abz_kernels {
@@ -75,6 +111,7 @@ typedef struct abz_kernels {
     /// Rotates neighbouring channel pairs of (tokens, heads, width) by (tokens, width / 2) cosines and sines.
     void (*rotate)(
         const float *x, const float *cosines, const float *sines, float *y, long tokens, long heads, long width);
+    void (*attend)(const abz_attention *);
     /// Norms of each row; weight and bias (width) or NULL. Formulas in f32/norms.h.
     void (*layer_norm)(
         const float *x, float *y, const float *weight, const float *bias, long rows, long width, float epsilon);

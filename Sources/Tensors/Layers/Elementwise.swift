@@ -1,54 +1,57 @@
-internal import Glibc
+internal import CKernels
 
 extension Compute {
     /// Gaussian error linear unit, tanh form: `x / 2 * (1 + tanh(sqrt(2 / π) (x + 0.044715 x³)))`.
-    package func geluTanh(_ x: Tensor) -> Tensor {
-        map(x) { 0.5 * $0 * (1 + tanhf(0.7978845608 * ($0 + 0.044715 * $0 * $0 * $0))) }
-    }
+    package func geluTanh(_ x: Tensor) -> Tensor { map(x, kernels.kernels.pointee.gelu_tanh) }
 
     /// CLIP's approximation of GELU: `x / (1 + exp(-1.702 x))`.
-    package func quickGELU(_ x: Tensor) -> Tensor { map(x) { $0 / (1 + expf(-1.702 * $0)) } }
+    package func quickGELU(_ x: Tensor) -> Tensor { map(x, kernels.kernels.pointee.quick_gelu) }
 
     /// Exact GELU: `x / 2 * (1 + erf(x / sqrt(2)))`.
-    package func geluErf(_ x: Tensor) -> Tensor { map(x) { 0.5 * $0 * (1 + erff($0 * 0.70710678)) } }
+    package func geluErf(_ x: Tensor) -> Tensor { map(x, kernels.kernels.pointee.gelu_erf) }
 
     /// Sigmoid linear unit: `x / (1 + exp(-x))`.
-    package func silu(_ x: Tensor) -> Tensor { map(x) { $0 / (1 + expf(-$0)) } }
+    package func silu(_ x: Tensor) -> Tensor { map(x, kernels.kernels.pointee.silu) }
 
     /// Adds two tensors of one shape.
-    package func sum(_ left: Tensor, _ right: Tensor) -> Tensor { zip(left, right, +) }
+    package func sum(_ left: Tensor, _ right: Tensor) -> Tensor { zip(left, right, kernels.kernels.pointee.sum) }
 
     /// Multiplies two tensors of one shape, value by value.
-    package func product(_ left: Tensor, _ right: Tensor) -> Tensor { zip(left, right, *) }
+    package func product(_ left: Tensor, _ right: Tensor) -> Tensor {
+        zip(left, right, kernels.kernels.pointee.pairwise_product)
+    }
 
-    /// Adds a branch to a residual stream: `x + gate * branch`, the gate being one value a channel.
+    /// Adds a branch to a residual stream: `x + gate * branch`, fused, the gate being one value a channel.
     ///
-    /// - Parameters:
-    ///   - x: (rows, D)
-    ///   - branch: (rows, D)
-    ///   - gate: (D)
+    /// `x` and `branch` are (rows, D), `gate` is (D).
     package func gatedSum(_ x: Tensor, _ branch: Tensor, gate: Tensor) -> Tensor {
         precondition(x.shape == branch.shape && gate.count == x.width, "\(x.shape) + \(gate.shape) * \(branch.shape)")
-        var y = x
         let width = x.width
-        y.withUnsafeMutableBuffer { out in
-            branch.withUnsafeBuffer { b in
-                gate.withUnsafeBuffer { g in for i in out.indices { out[i] += g[i % width] * b[i] } }
+        return withPointer(branch) { branch in
+            withPointer(gate) { gate in
+                nonisolated(unsafe) let (branch, gate) = (branch, gate)
+                return mapped(x, width: width) { x, y, rows in
+                    kernels.kernels.pointee.gated_sum(
+                        x, branch.map { $0 + rows.lowerBound * width }, gate, y, rows.count, width)
+                }
             }
         }
-        return y
     }
 
-    private func map(_ x: Tensor, _ body: (Float) -> Float) -> Tensor {
-        var y = x
-        y.withUnsafeMutableBuffer { for i in $0.indices { $0[i] = body($0[i]) } }
-        return y
+    private typealias Unary = @convention(c) (UnsafePointer<Float>?, UnsafeMutablePointer<Float>?, Int) -> Void
+
+    private typealias Binary =
+        @convention(c) (UnsafePointer<Float>?, UnsafePointer<Float>?, UnsafeMutablePointer<Float>?, Int) -> Void
+
+    private func map(_ x: Tensor, _ function: Unary) -> Tensor {
+        mapped(x) { x, y, range in function(x, y, range.count) }
     }
 
-    private func zip(_ left: Tensor, _ right: Tensor, _ body: (Float, Float) -> Float) -> Tensor {
+    private func zip(_ left: Tensor, _ right: Tensor, _ function: Binary) -> Tensor {
         precondition(left.shape == right.shape, "\(left.shape) and \(right.shape)")
-        var y = left
-        y.withUnsafeMutableBuffer { out in right.withUnsafeBuffer { b in for i in out.indices { out[i] = body(out[i], b[i]) } } }
-        return y
+        return withPointer(right) { right in
+            nonisolated(unsafe) let right = right
+            return mapped(left) { x, y, range in function(x, right.map { $0 + range.lowerBound }, y, range.count) }
+        }
     }
 }

@@ -1,90 +1,89 @@
+internal import CKernels
+
 extension Compute {
     /// Normalises each row to mean 0 and variance 1, then scales and shifts each channel.
     ///
-    /// `(x - mean) / sqrt(variance + epsilon) * weight + bias`, variance with divisor D.
-    ///
-    /// - Parameters:
-    ///   - x: (rows, D)
-    ///   - weight: (D) or nil for 1.
-    ///   - bias: (D) or nil for 0.
+    /// `(x - mean) / sqrt(variance + epsilon) * weight + bias`, variance with divisor D. `x` is (rows, D), `weight` (D) or
+    /// nil for 1, `bias` (D) or nil for 0.
     package func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, epsilon: Float) -> Tensor {
-        mapRows(x) { row in
-            let count = Float(row.count)
-            var sum: Float = 0
-            for value in row { sum += value }
-            let mean = sum / count
-            var squares: Float = 0
-            for value in row { squares += (value - mean) * (value - mean) }
-            let factor = 1 / (squares / count + epsilon).squareRoot()
-            for i in row.indices { row[i] = (row[i] - mean) * factor * (weight?[i] ?? 1) + (bias?[i] ?? 0) }
+        let width = x.width
+        precondition(
+            (weight?.count ?? width) == width && (bias?.count ?? width) == width,
+            "\(x.shape), weight \(weight?.shape ?? []), bias \(bias?.shape ?? [])")
+        return withPointer(weight) { weight in
+            withPointer(bias) { bias in
+                nonisolated(unsafe) let (weight, bias) = (weight, bias)
+                return mapped(x, width: width) { x, y, rows in
+                    kernels.kernels.pointee.layer_norm(x, y, weight, bias, rows.count, width, epsilon)
+                }
+            }
         }
     }
 
     /// Normalises each row without affine parameters, then modulates it: `norm(x) * (1 + scale) + shift`.
     ///
-    /// - Parameters:
-    ///   - x: (rows, D)
-    ///   - scale: (D)
-    ///   - shift: (D)
+    /// `x` is (rows, D), `shift` and `scale` are (D).
     package func modulatedNorm(_ x: Tensor, shift: Tensor, scale: Tensor, epsilon: Float) -> Tensor {
-        var onePlusScale = scale
-        onePlusScale.withUnsafeMutableBuffer { for i in $0.indices { $0[i] += 1 } }
+        let onePlusScale = sum(scale, Tensor(repeating: 1, shape: scale.shape))
         return layerNorm(x, weight: onePlusScale, bias: shift, epsilon: epsilon)
     }
 
     /// Divides each row by its root mean square, then scales each channel: `x / sqrt(mean(x²) + epsilon) * weight`.
     ///
-    /// - Parameters:
-    ///   - x: (..., D): heads are normalised separately when the tensor is (tokens, heads, headWidth).
-    ///   - weight: (D)
+    /// `x` is (..., D), so heads are normalised separately when it is (tokens, heads, headWidth); `weight` is (D).
     package func rmsNorm(_ x: Tensor, weight: Tensor, epsilon: Float) -> Tensor {
-        mapRows(x) { row in
-            var squares: Float = 0
-            for value in row { squares += value * value }
-            let factor = 1 / (squares / Float(row.count) + epsilon).squareRoot()
-            for i in row.indices { row[i] = row[i] * factor * weight[i] }
+        let width = x.width
+        precondition(weight.count == width, "\(x.shape), weight \(weight.shape)")
+        return withPointer(weight) { weight in
+            nonisolated(unsafe) let weight = weight
+            return mapped(x, width: width) { x, y, rows in
+                kernels.kernels.pointee.rms_norm(x, y, weight, rows.count, width, epsilon)
+            }
         }
     }
 
     /// Normalises groups of channels of a picture over space: PyTorch's GroupNorm.
     ///
-    /// - Parameters:
-    ///   - x: (channels, height, width)
-    ///   - groups: a divisor of the channel count.
-    ///   - weight: (channels)
-    ///   - bias: (channels)
+    /// `x` is (channels, height, width), `groups` divides the channel count, `weight` and `bias` are (channels).
+    /// Mean and variance in double precision, from parts of a fixed length, so that threads do not show in the bits.
     package func groupNorm(_ x: Tensor, groups: Int, weight: Tensor, bias: Tensor, epsilon: Float) -> Tensor {
         let channels = x.shape[0]
-        precondition(channels % groups == 0, "\(channels) channels in \(groups) groups")
-        let area = x.count / channels
-        let span = channels / groups * area
-        var y = x
-        y.withUnsafeMutableBuffer { buffer in
-            for group in 0..<groups {
-                let part = UnsafeMutableBufferPointer(rebasing: buffer[group * span..<(group + 1) * span])
-                var sum = 0.0
-                for value in part { sum += Double(value) }
-                let mean = sum / Double(span)
-                var squares = 0.0
-                for value in part { squares += (Double(value) - mean) * (Double(value) - mean) }
-                let factor = 1 / (squares / Double(span) + Double(epsilon)).squareRoot()
-                for i in 0..<span {
-                    let channel = group * (channels / groups) + i / area
-                    part[i] = Float((Double(part[i]) - mean) * factor) * weight[channel] + bias[channel]
+        precondition(groups > 0 && channels % groups == 0, "\(channels) channels in \(groups) groups")
+        precondition(weight.count == channels && bias.count == channels, "\(weight.shape) \(bias.shape) of \(x.shape)")
+        guard x.count > 0 else { return x }
+        let (area, span) = (x.count / channels, x.count / groups)
+        let means = groupMeans(x, span: span, centers: [Double](repeating: 0, count: groups), power: 1)
+        let variances = groupMeans(x, span: span, centers: means, power: 2)
+        return mapped(x, width: area) { x, y, range in
+            for channel in range {
+                let group = channel / (channels / groups)
+                let factor = Double(weight[channel]) / (variances[group] + Double(epsilon)).squareRoot()
+                let offset = (channel - range.lowerBound) * area
+                kernels.kernels.pointee.scaled(
+                    x + offset, y + offset, area, Float(factor), Float(Double(bias[channel]) - means[group] * factor))
+            }
+        }
+    }
+
+    /// For each run of `span` values, the mean of `(x - center)^power`.
+    private func groupMeans(_ x: Tensor, span: Int, centers: [Double], power: Int32) -> [Double] {
+        let part = 1 << 15
+        let parts = (span + part - 1) / part
+        var sums = [Double](repeating: 0, count: centers.count * parts)
+        sums.withUnsafeMutableBufferPointer { sums in
+            withPointer(x) { values in
+                nonisolated(unsafe) let (sums, values) = (sums, values)
+                forRanges(of: sums.count, width: min(part, span)) { range in
+                    for index in range {
+                        let (group, first) = (index / parts, index % parts * part)
+                        sums[index] = kernels.kernels.pointee.moment(
+                            values.map { $0 + group * span + first }, min(part, span - first), centers[group], power)
+                    }
                 }
             }
         }
-        return y
-    }
-
-    private func mapRows(_ x: Tensor, _ body: (UnsafeMutableBufferPointer<Float>) -> Void) -> Tensor {
-        var y = x
-        let width = x.width
-        y.withUnsafeMutableBuffer { buffer in
-            for row in 0..<x.rowCount {
-                body(UnsafeMutableBufferPointer(rebasing: buffer[row * width..<(row + 1) * width]))
-            }
+        return centers.indices.map { group in
+            sums[group * parts..<(group + 1) * parts].reduce(0, +) / Double(span)
         }
-        return y
     }
 }

@@ -32,7 +32,7 @@ struct PackedMatrix: Sendable {
                 compute.pool.run((stored + width - 1) / width) { panel in
                     let first = panel * width
                     abz_pack_panel(
-                        source + first * depth, min(columns - first, width), depth, min(stored - first, width),
+                        source + first * depth, depth, min(columns - first, width), depth, min(stored - first, width),
                         target + first * depth)
                 }
             }
@@ -76,7 +76,9 @@ struct PackedMatrix: Sendable {
                 let count = min(step, depth - k)
                 if step < depth {
                     // Rows far apart would compete for a few cache sets.
-                    for row in 0..<rows.count { (copy + row * count).update(from: from + row * depth + k, count: count) }
+                    for row in 0..<rows.count {
+                        (copy + row * count).update(from: from + row * depth + k, count: count)
+                    }
                 }
                 var product = abz_product(
                     a: step < depth ? UnsafePointer(copy) : from, a_stride: count,
@@ -100,7 +102,8 @@ struct PackedMatrix: Sendable {
             (padded + rows.count * depth).update(repeating: 0, count: (FixedTile.rows - rows.count) * depth)
             // The transposed tile, (columns, rows).
             cblas_sgemm(
-                CblasRowMajor, CblasNoTrans, CblasTrans, Int32(FixedTile.columns), Int32(FixedTile.rows), Int32(depth), 1,
+                CblasRowMajor, CblasNoTrans, CblasTrans, Int32(FixedTile.columns), Int32(FixedTile.rows), Int32(depth),
+                1,
                 weight + columns.lowerBound * depth, Int32(depth), padded, Int32(depth), 0, tile, Int32(FixedTile.rows))
             for row in 0..<rows.count {
                 let out = y + (rows.lowerBound + row) * self.columns + columns.lowerBound

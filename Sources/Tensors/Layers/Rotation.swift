@@ -1,3 +1,4 @@
+internal import CKernels
 internal import Glibc
 
 /// Rotary position table: the cosine and sine of each token's angle for each pair of channels.
@@ -5,18 +6,18 @@ internal import Glibc
 /// Angles are `position[axis] * theta^(-2i / axes[axis])`, computed in double precision.
 /// Source: Su et al. 2021, section 3.4.2; three axes as in the FLUX reference.
 package struct Rotation: Equatable, Sendable {
-    /// (tokens, headWidth / 2)
+    /// Cosines, (tokens, headWidth / 2).
     package let cosines: Tensor
-    /// (tokens, headWidth / 2)
+    /// Sines, (tokens, headWidth / 2).
     package let sines: Tensor
 
     /// Builds the table.
     ///
-    /// - Parameters:
-    ///   - positions: (tokens, axes.count); halves are allowed.
-    ///   - axes: channels of the head that each axis rotates; even, summing to the head width.
+    /// `positions` is (tokens, axes.count), halves allowed; `axes` says how many channels of the head each axis rotates, even
+    /// numbers that sum to the head width.
     package init(positions: Tensor, axes: [Int], theta: Double = 10_000) {
-        precondition(positions.width == axes.count && axes.allSatisfy { $0 % 2 == 0 }, "\(positions.shape), axes \(axes)")
+        precondition(
+            positions.width == axes.count && axes.allSatisfy { $0 % 2 == 0 }, "\(positions.shape), axes \(axes)")
         let (tokens, half) = (positions.rowCount, axes.reduce(0, +) / 2)
         var cosines = Tensor(uninitialized: [tokens, half])
         var sines = Tensor(uninitialized: [tokens, half])
@@ -42,26 +43,21 @@ package struct Rotation: Equatable, Sendable {
 }
 
 extension Compute {
-    /// Rotates neighbouring channel pairs: `(a, b) -> (a cos - b sin, a sin + b cos)`.
-    ///
-    /// - Parameter x: (tokens, heads, headWidth)
+    /// Rotates neighbouring channel pairs of (tokens, heads, headWidth): `(a, b) -> (a cos - b sin, a sin + b cos)`.
     package func rotated(_ x: Tensor, by rotation: Rotation) -> Tensor {
         let (tokens, heads, width) = (x.shape[0], x.shape[1], x.shape[2])
-        precondition(rotation.cosines.shape == [tokens, width / 2], "\(x.shape), table \(rotation.cosines.shape)")
-        var y = x
-        y.withUnsafeMutableBuffer { out in
-            for token in 0..<tokens {
-                for head in 0..<heads {
-                    let start = (token * heads + head) * width
-                    for pair in 0..<width / 2 {
-                        let (c, s) = (rotation.cosines[token * width / 2 + pair], rotation.sines[token * width / 2 + pair])
-                        let (a, b) = (out[start + 2 * pair], out[start + 2 * pair + 1])
-                        out[start + 2 * pair] = a * c - b * s
-                        out[start + 2 * pair + 1] = a * s + b * c
-                    }
+        precondition(
+            width % 2 == 0 && rotation.cosines.shape == [tokens, width / 2],
+            "\(x.shape), table \(rotation.cosines.shape)")
+        return withPointer(rotation.cosines) { cosines in
+            withPointer(rotation.sines) { sines in
+                nonisolated(unsafe) let (cosines, sines) = (cosines, sines)
+                return mapped(x, width: heads * width) { x, y, tokens in
+                    let first = tokens.lowerBound * (width / 2)
+                    kernels.kernels.pointee.rotate(
+                        x, cosines.map { $0 + first }, sines.map { $0 + first }, y, tokens.count, heads, width)
                 }
             }
         }
-        return y
     }
 }
