@@ -64,7 +64,7 @@ let package = Package(
         room("Settings", ["Plan", "Sampling", "Yams"]),
         room(
             "Coordinator",
-            ["Wire", "JobStore", "Sampling", "Imaging", "Tensors", "Telemetry", "Plan", log]),
+            ["Wire", "JobStore", "Sampling", "Imaging", "Tensors", "Telemetry", "CKernels", "Plan", log]),
         room("Worker", ["Wire", "Stages", "DiT", "Tensors", "Telemetry", "Checkpoint", "Plan", log]),
         room(
             "Gateway",

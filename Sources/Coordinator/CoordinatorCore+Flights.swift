@@ -1,0 +1,281 @@
+internal import JobStore
+internal import Logging
+package import Plan
+internal import Sampling
+internal import Tensors
+
+/// Pictures: admission, work, answers, files, ends.
+extension CoordinatorCore {
+    /// Tasks of one kind that one worker has in hand or on their way, besides steps: one computed, one arriving.
+    private static let slots = 2
+
+    // MARK: Admission
+
+    mutating func admit() {
+        guard case .active = planning, !isStopping, storeTrouble == nil, let pin else { return }
+        while flights.count < flightLimit, let id = line.first {
+            guard let index = jobs[id]?.waiting.popLast(), let job = jobs[id] else {
+                line.removeFirst()
+                continue
+            }
+            queued -= 1
+            let image = ImageID(job: id, index: index)
+            let request = job.requests[Int(index)]
+            let ticket = ticket(.sampler(image))
+            flights[image] = Flight(
+                image: image, request: request, priority: job.priority, phase: .sampling(ticket: ticket))
+            set(image, .running(step: 0, of: request.sampler.totalSteps))
+            let checkpoint = job.checkpoints.contains(index) ? image : nil
+            effects.append(.sample(.open(request, pin.model, checkpoint: checkpoint), ticket: ticket))
+        }
+    }
+
+    // MARK: Work
+
+    mutating func dispatch() {
+        guard case .active(let plan) = planning, !isStopping, replan == nil else { return }
+        // A picture that was in hand of a lost worker runs alone, so that the next loss shows whose fault it is.
+        let suspects = flights.values.filter { !$0.deaths.isEmpty }
+        let isAlone = suspects.contains { $0.isSent || $0.isReady }
+        if isAlone {
+            guard !flights.values.contains(where: \.isSent) else { return }
+            let first = suspects.filter(\.isReady).min { $0.image < $1.image }
+            if let first, case .ready(let need, _, _) = first.phase { send(first.image, need, plan) }
+            return
+        }
+        for need in [Need.encode, .edge, .picture] {
+            while let image = next([need], plan) { send(image, need, plan) }
+        }
+        while credit.isOpen, let image = next([.step], plan) { send(image, .step, plan) }
+    }
+
+    private func next(_ needs: Set<Need>, _ plan: ClusterPlan) -> ImageID? {
+        var candidates: [Scheduler.Candidate] = []
+        var inHand = 0
+        for flight in flights.values {
+            switch flight.phase {
+            case .ready(let need, let since, let number) where needs.contains(need):
+                candidates.append(
+                    .init(
+                        image: flight.image, priority: flight.priority, tokens: need == .step ? flight.tokens : 0,
+                        since: since, number: number))
+            case .sent(let need, _) where needs.contains(need): inHand += 1
+            default: break
+            }
+        }
+        if needs != [.step] && inHand >= Self.slots { return nil }
+        guard let need = needs.first, let worker = target(of: need, plan), linked.contains(worker) else { return nil }
+        return Scheduler.next(candidates, now: now, nanosecondsPerToken: nanosecondsPerToken)
+    }
+
+    private mutating func send(_ image: ImageID, _ need: Need, _ plan: ClusterPlan) {
+        guard let worker = target(of: need, plan), linked.contains(worker), need != .step || credit.isOpen,
+            let flight = flights[image], let input = flight.input(need, epoch: epoch)
+        else { return }
+        if need == .step {
+            credit.send()
+            flights[image]?.shownEpoch = epoch
+        }
+        flights[image]?.phase = .sent(need, at: now)
+        effects.append(.task(input, flight.key(need, epoch: epoch), to: worker))
+    }
+
+    /// Who is given a task.
+    private func target(of need: Need, _ plan: ClusterPlan) -> String? {
+        switch need {
+        case .encode: plan.placements.first(where: \.encodes)?.worker
+        case .step: plan.pipeline.first?.worker
+        case .edge, .picture: plan.placements.first(where: \.decodes)?.worker
+        }
+    }
+
+    /// Who answers a task.
+    private func source(of need: Need, _ plan: ClusterPlan) -> String? {
+        need == .step ? plan.pipeline.last?.worker : target(of: need, plan)
+    }
+
+    mutating func ready(_ image: ImageID, _ need: Need) {
+        lastNumber += 1
+        flights[image]?.phase = .ready(need, since: now, number: lastNumber)
+    }
+
+    // MARK: Answers
+
+    mutating func take(_ output: TaskOutput, _ key: TaskKey, from worker: String) {
+        guard case .active(let plan) = planning, key.epoch == epoch, let flight = flights[key.image],
+            case .sent(let need, let at) = flight.phase, flight.key(need, epoch: epoch) == key,
+            source(of: need, plan) == worker
+        else {
+            staleAnswers += 1
+            return
+        }
+        guard fits(output, flight) else {
+            return take(
+                Fault(image: key.image, epoch: epoch, text: "\(worker) sent an answer of the wrong shape", isRetriable: true),
+                from: worker)
+        }
+        flights[key.image]?.faults = 0
+        flights[key.image]?.deaths = []
+        switch output {
+        case .conditioning(let conditioning):
+            flights[key.image]?.conditioning = conditioning
+            if let next = flights[key.image]?.need { ready(key.image, next) }
+        case .velocity(let velocity):
+            let perToken = Double(now - at) / Double(max(1, flight.tokens))
+            nanosecondsPerToken += (perToken - nanosecondsPerToken) * (nanosecondsPerToken == 0 ? 1 : 0.1)
+            goOn(key.image) { .supply($0, velocity: velocity) }
+        case .planes(let pixels): goOn(key.image) { .refine($0, decoded: pixels) }
+        case .picture(let rgb8, _, _):
+            flights[key.image]?.picture = rgb8
+            writeFile(key.image)
+        }
+    }
+
+    private func fits(_ output: TaskOutput, _ flight: Flight) -> Bool {
+        guard let pin else { return false }
+        let request = flight.request
+        switch (output, flight.sentNeed) {
+        case (.conditioning(let conditioning), .encode):
+            return conditioning.context.shape == [request.textLength, pin.model.contextWidth]
+                && conditioning.pooled.count == pin.model.pooledWidth
+        case (.velocity(let velocity), .step): return velocity.shape == [flight.tokens, 64]
+        case (.planes(let pixels), .edge):
+            guard case .decode(let latent) = flight.progress?.demand else { return false }
+            return pixels.planes.shape == [3, latent.shape[1] * 8, latent.shape[2] * 8]
+        case (.picture(let rgb8, let width, let height), .picture):
+            return width == request.width && height == request.height && rgb8.count == 3 * width * height
+        default: return false
+        }
+    }
+
+    private mutating func goOn(_ image: ImageID, _ task: (Sampler) -> SamplingTask) {
+        guard let sampler = flights[image]?.progress?.sampler else { return }
+        let ticket = ticket(.sampler(image))
+        flights[image]?.phase = .sampling(ticket: ticket)
+        effects.append(.sample(task(sampler), ticket: ticket))
+    }
+
+    mutating func sampled(_ result: Result<Advance, SamplingFailure>, _ ticket: UInt64) {
+        guard case .sampler(let image) = awaited.removeValue(forKey: ticket), let flight = flights[image],
+            flight.phase == .sampling(ticket: ticket)
+        else { return }
+        switch result {
+        case .failure(let failure): fail(image, failure.text)
+        case .success(let advance):
+            let tokens = advance.tokenSteps - (flight.progress?.tokenSteps ?? advance.tokenSteps)
+            flights[image]?.progress = advance
+            jobs[image.job]?.status.tokenSteps += UInt64(max(0, tokens))
+            set(image, .running(step: advance.step, of: advance.totalSteps))
+            if !advance.checkpoint.isEmpty {
+                jobs[image.job]?.checkpoints.insert(image.index)
+                effects.append(
+                    .store(.checkpoint(image, step: advance.step, sampler: advance.checkpoint), ticket: 0))
+            }
+            if tokens > 0, let version = jobs[image.job]?.status.version {
+                effects.append(.store(.progress(image.job, tokens: UInt64(tokens), version: version), ticket: 0))
+            }
+            if let need = flights[image]?.need { ready(image, need) }
+        }
+    }
+
+    mutating func take(_ fault: Fault, from worker: String) {
+        guard fault.epoch == epoch, let flight = flights[fault.image], let need = flight.sentNeed else { return }
+        flights[fault.image]?.faults += 1
+        let faults = flight.faults + 1
+        log(.warning, "\(worker), picture \(fault.image): \(fault.text)")
+        // The worker may have forgotten the conditioning: send it along.
+        flights[fault.image]?.shownEpoch = nil
+        if fault.isRetriable && faults < settings.tries + 1 {
+            ready(fault.image, need)
+        } else {
+            fail(fault.image, "\(worker): \(fault.text)" + (fault.isRetriable ? " (tried \(faults) times)" : ""))
+        }
+    }
+
+    /// A task could not be handed to the socket: it waits until the worker's link is up again.
+    mutating func returned(_ key: TaskKey, from worker: String) {
+        guard key.epoch == epoch, let flight = flights[key.image], let need = flight.sentNeed,
+            flight.key(need, epoch: epoch) == key
+        else { return }
+        linked.remove(worker)
+        flights[key.image]?.shownEpoch = nil
+        ready(key.image, need)
+    }
+
+    /// Payload bytes of the answer that a picture waits for; nil when it waits for none.
+    package func answerBytes(_ image: ImageID) -> Int? {
+        guard let flight = flights[image], let pin, let need = flight.sentNeed else { return nil }
+        let request = flight.request
+        let float = MemoryLayout<Float>.size
+        switch need {
+        case .encode: return (request.textLength * pin.model.contextWidth + pin.model.pooledWidth) * float
+        case .step: return flight.tokens * 64 * float
+        case .edge:
+            guard case .decode(let latent) = flight.progress?.demand else { return nil }
+            return 3 * latent.shape[1] * latent.shape[2] * 64 * float
+        case .picture: return 3 * request.width * request.height
+        }
+    }
+
+    // MARK: Files and ends
+
+    private mutating func writeFile(_ image: ImageID) {
+        guard let flight = flights[image], let pin, let folder = jobs[image.job]?.status.folder else { return }
+        let path = folder + "/" + OutputNames.file(index: image.index, request: flight.request)
+        let ticket = ticket(.file(image, path: path))
+        flights[image]?.phase = .writing(ticket: ticket)
+        effects.append(
+            .write(
+                Picture(image: image, rgb8: flight.picture, request: flight.request, pin: pin, path: path),
+                ticket: ticket))
+    }
+
+    mutating func wrote(_ result: Result<UInt32, WriteFailure>, _ ticket: UInt64) {
+        guard case .file(let image, let path) = awaited.removeValue(forKey: ticket) else { return }
+        guard let flight = flights[image], flight.phase == .writing(ticket: ticket) else {
+            // Cancelled meanwhile. A later life of the picture may be about to have a file of the same name.
+            let isStillCancelled = jobs[image.job].map { $0.status.images[Int(image.index)] == .cancelled } ?? true
+            if flights[image] == nil && isStillCancelled { effects.append(.remove(path: path)) }
+            return
+        }
+        switch result {
+        case .success(let checksum):
+            flights[image]?.picture = []
+            end(image, .done(path: path, checksum: checksum))
+        case .failure(let failure):
+            flights[image]?.writes += 1
+            log(.error, "picture \(image): \(failure.text)")
+            if flight.writes + 1 >= settings.tries { return fail(image, failure.text) }
+            rewrites.append((image, now + 1_000_000_000))
+        }
+    }
+
+    mutating func tryFilesAgain() {
+        let due = rewrites.filter { $0.due <= now }.map(\.image)
+        rewrites.removeAll { $0.due <= now }
+        for image in due { if case .writing = flights[image]?.phase { writeFile(image) } }
+    }
+
+    mutating func fail(_ image: ImageID, _ text: String) {
+        log(.error, "picture \(image) failed: \(text)")
+        end(image, .failed(text))
+    }
+
+    /// Makes the end of a picture durable; clients see it after that.
+    private mutating func end(_ image: ImageID, _ state: ImageState) {
+        let ticket = ticket(.end(image))
+        flights[image]?.phase = .recording(state, ticket: ticket)
+        effects.append(.store(.finish(image, state, time: wall), ticket: ticket))
+    }
+
+    mutating func ended(_ image: ImageID, _ ticket: UInt64) {
+        guard case .recording(let state, ticket) = flights[image]?.phase else { return }
+        flights[image] = nil
+        if case .done = state { imagesDone += 1 }
+        set(image, state)
+    }
+}
+
+extension Flight {
+    var isReady: Bool { if case .ready = phase { true } else { false } }
+}

@@ -1,0 +1,347 @@
+internal import JobStore
+internal import Logging
+internal import Plan
+internal import Sampling
+
+/// Jobs and clients.
+extension CoordinatorCore {
+    /// Jobs whose pictures are left out of replies to `watch` until they are final: their states fill megabytes.
+    static let listedPictures = 2000
+
+    mutating func answer(_ request: ClientRequest, _ client: ClientTicket, fresh: JobID) {
+        switch request {
+        case .submit(let submission): submit(submission, client, id: fresh)
+        case .jobs(let limit):
+            effects.append(.read(.jobs(limit: min(max(limit, 0), 1000)), ticket: ticket(.jobs(client))))
+        case .job(let id):
+            if let job = jobs[id] {
+                reply(.job(shown(job)), client)
+            } else {
+                effects.append(.read(.job(id), ticket: ticket(.job(client))))
+            }
+        case .watch(let id, let version):
+            guard let job = jobs[id] else {
+                // Nothing changes a job that is final or unknown.
+                effects.append(.read(.job(id), ticket: ticket(.job(client))))
+                return
+            }
+            if job.status.version != version {
+                reply(.job(watched(job)), client)
+            } else {
+                watchers.append(
+                    Watcher(client: client, job: id, version: version, deadline: now + settings.watchWait))
+            }
+        case .cancel(let id): cancel(id, client)
+        case .retry(let id): effects.append(.store(.retry(id), ticket: ticket(.retry(client))))
+        case .nodes: reply(.nodes(clusterStatus()), client)
+        case .drain(let name): drain(name, true, client)
+        case .undrain(let name): drain(name, false, client)
+        case .model: reply(.model(pin?.model), client)
+        }
+    }
+
+    // MARK: Submitting
+
+    private mutating func submit(_ submission: Submission, _ client: ClientTicket, id: JobID) {
+        guard !isStopping else {
+            return refuse(client, .unavailable, "the coordinator is stopping; submit again when it is back")
+        }
+        guard !submission.images.isEmpty else {
+            return refuse(client, .invalid, "the batch is empty; give at least one prompt")
+        }
+        guard submission.images.count <= settings.maxImagesPerJob else {
+            return refuse(
+                client, .invalid,
+                "\(submission.images.count) pictures in one job, at most \(settings.maxImagesPerJob) are taken; split it")
+        }
+        guard (submission.key?.utf8.count ?? 0) <= 256, submission.key != "" else {
+            return refuse(client, .invalid, "a key is 1 to 256 bytes of text")
+        }
+        let pending = awaited.values.reduce(0) { sum, awaited in
+            if case .submission(let other, _) = awaited { sum + other.images.count } else { sum }
+        }
+        guard queued + pending + submission.images.count <= settings.maxQueued else {
+            return refuse(
+                client, .full,
+                "\(queued + pending) pictures are waiting and at most \(settings.maxQueued) may; submit again later")
+        }
+        var folder = settings.outputFolder + "/" + id.description
+        if let name = submission.folder {
+            guard let simple = OutputNames.folder(name) else {
+                return refuse(
+                    client, .invalid,
+                    "folder \"\(name.prefix(80))\" is not a simple name below the coordinator's output folder; use "
+                        + "letters, digits, - _ and .")
+            }
+            folder = settings.outputFolder + "/" + simple
+        }
+        let facts = pin?.model ?? Self.anyModel
+        for (index, image) in submission.images.enumerated() {
+            do throws(SamplingError) {
+                try Sampler.check(image, facts: facts)
+            } catch {
+                let place = submission.images.count > 1 ? "picture \(index + 1) of \(submission.images.count): " : ""
+                return refuse(client, .invalid, place + "\(error)")
+            }
+        }
+        let ticket = ticket(.submission(submission, client))
+        effects.append(.store(.submit(id, submission, folder: folder, time: wall), ticket: ticket))
+    }
+
+    /// Limits before a worker has told the model's: what no model of ours passes.
+    private static let anyModel = ModelFacts(
+        name: "any", family: "", fingerprint: "", blockCount: 1, width: 1, contextWidth: 1, pooledWidth: 1,
+        maxTextLength: 512, takesGuidance: true, scalingFactor: 1, shiftFactor: 0, schedule: ScheduleFacts(),
+        maxSide: 4096)
+
+    mutating func insert(_ stored: StoredJob) {
+        let id = stored.status.id
+        lastSerial += 1
+        var job = LiveJob(
+            status: stored.status, requests: stored.requests, priority: stored.priority, serial: lastSerial,
+            checkpoints: Set(stored.checkpoints.keys), waiting: [])
+        job.waiting = stored.status.images.indices.reversed().filter { !stored.status.images[$0].isFinal }
+            .map(UInt32.init)
+        queued += job.waiting.count
+        jobs[id] = job
+        enqueue(id)
+    }
+
+    private mutating func enqueue(_ id: JobID) {
+        guard let job = jobs[id], !job.waiting.isEmpty, !line.contains(id) else { return }
+        let place = line.firstIndex { other in
+            if let other = jobs[other] { job.precedes(other) } else { false }
+        }
+        line.insert(id, at: place ?? line.endIndex)
+    }
+
+    // MARK: Cancelling, trying again
+
+    private mutating func cancel(_ id: JobID, _ client: ClientTicket) {
+        let time = wall
+        if let job = jobs[id] {
+            queued -= job.waiting.count
+            jobs[id]?.waiting = []
+            for index in job.status.images.indices {
+                let image = ImageID(job: id, index: UInt32(index))
+                // What is on its way into the store as done or failed stays that.
+                if case .recording = flights[image]?.phase { continue }
+                flights[image] = nil
+                if !job.status.images[index].isFinal { jobs[id]?.set(UInt32(index), .cancelled, wall: time) }
+            }
+            log(.info, "job \(id) cancelled")
+        }
+        effects.append(.store(.cancel(id, time: wall), ticket: ticket(.cancellation(client, id))))
+    }
+
+    private mutating func goOn(with stored: StoredJob) {
+        let id = stored.status.id
+        let time = wall
+        guard let live = jobs[id] else {
+            insert(stored)
+            return changed(id)
+        }
+        for (index, state) in stored.status.images.enumerated() where state == .queued {
+            switch live.status.images[index] {
+            case .failed, .cancelled:
+                jobs[id]?.set(UInt32(index), .queued, wall: time)
+                jobs[id]?.checkpoints.remove(UInt32(index))
+                jobs[id]?.waiting.append(UInt32(index))
+                queued += 1
+            case .queued, .running, .done: break
+            }
+        }
+        jobs[id]?.waiting.sort(by: >)
+        enqueue(id)
+        changed(id)
+    }
+
+    // MARK: The store's answers
+
+    mutating func stored(_ answer: StoreAnswer, _ ticket: UInt64) {
+        if case .failed(let error) = answer, keep(after: error, ticket) { return }
+        guard let awaited = awaited.removeValue(forKey: ticket) else { return }
+        switch (awaited, answer) {
+        case (.submission(let submission, let client), .submitted(let id, let folder, let isDuplicate)):
+            if !isDuplicate {
+                let status = JobStatus(
+                    id: id, version: 1, submitted: wall, finished: nil, folder: folder,
+                    images: Array(repeating: .queued, count: submission.images.count), total: submission.images.count,
+                    done: 0, failed: 0, cancelled: 0, waiting: nil, tokenSteps: 0)
+                insert(
+                    StoredJob(
+                        status: status, number: 0, priority: submission.priority, requests: submission.images,
+                        checkpoints: [:]))
+                log(.info, "job \(id): \(submission.images.count) pictures queued")
+                changed(id)
+            }
+            reply(.accepted(id, duplicate: isDuplicate), client)
+        case (.submission(_, let client), .failed(let error)):
+            refuse(client, .unavailable, "the job could not be stored: \(error)")
+        case (.cancellation(let client, let id), .written):
+            reply(.done, client)
+            changed(id)
+        case (.retry(let client), .retried(let job)):
+            goOn(with: job)
+            reply(.done, client)
+        case (.cancellation(let client, _), .failed(let error)), (.retry(let client), .failed(let error)):
+            if case .unknownJob = error.reason {
+                refuse(client, .unknown, "\(error)")
+            } else {
+                refuse(client, .unavailable, "\(error)")
+            }
+        case (.epoch(let epoch), .written): assignPlan(epoch)
+        case (.end(let image), .written): ended(image, ticket)
+        default: log(.error, "the store answered \(answer) to \(awaited)")
+        }
+    }
+
+    mutating func read(_ reading: StoreReading, _ ticket: UInt64) {
+        switch (awaited.removeValue(forKey: ticket), reading) {
+        case (.jobs(let client), .jobs(let statuses)):
+            reply(
+                .jobs(
+                    statuses.map { status in
+                        guard let job = jobs[status.id] else { return status }
+                        var live = shown(job)
+                        live.images = []
+                        return live
+                    }), client)
+        case (.job(let client), .job(let status)):
+            if let status {
+                reply(.job(jobs[status.id].map(shown) ?? status), client)
+            } else {
+                refuse(client, .unknown, "there is no such job; `abbozzo jobs ls` lists them")
+            }
+        case (.jobs(let client), .failed(let error)), (.job(let client), .failed(let error)):
+            refuse(client, .unavailable, "\(error)")
+        default: break
+        }
+    }
+
+    /// Remembers a write that the disk refused, if trying again makes sense; true if so.
+    ///
+    /// A submission is not kept: its client hears at once that it failed.
+    private mutating func keep(after error: StoreError, _ ticket: UInt64) -> Bool {
+        guard error.isRetriable, let awaited = awaited[ticket] else { return false }
+        let write: StoreWrite
+        switch awaited {
+        case .end(let image):
+            guard case .recording(let state, _) = flights[image]?.phase else { return false }
+            write = .finish(image, state, time: wall)
+        case .epoch(let epoch): write = .fact(name: "epoch", value: String(epoch))
+        case .cancellation(_, let id): write = .cancel(id, time: wall)
+        default: return false
+        }
+        if storeTrouble == nil { log(.error, "\(error); trying again each second") }
+        storeTrouble = "\(error)"
+        refusedWrites.append((write, ticket))
+        nextWriteTry = now + 1_000_000_000
+        changedAll()
+        return true
+    }
+
+    mutating func tryStoreAgain() {
+        guard !refusedWrites.isEmpty, now >= nextWriteTry else { return }
+        storeTrouble = nil
+        for (write, ticket) in refusedWrites { effects.append(.store(write, ticket: ticket)) }
+        refusedWrites = []
+    }
+
+    // MARK: What clients see
+
+    mutating func set(_ image: ImageID, _ state: ImageState) {
+        let time = wall
+        jobs[image.job]?.set(image.index, state, wall: time)
+        effects.append(.publish(.image(image, state)))
+        changed(image.job)
+    }
+
+    /// Tells watchers and listeners of a change, and lets go of a job that is final: the store knows the rest.
+    private mutating func changed(_ id: JobID) {
+        guard let job = jobs[id] else { return }
+        let status = job.status
+        effects.append(
+            .publish(
+                .job(
+                    id, version: status.version, done: status.done, failed: status.failed,
+                    cancelled: status.cancelled, total: status.total)))
+        for watcher in watchers where watcher.job == id && watcher.version != status.version {
+            reply(.job(watched(job)), watcher.client)
+        }
+        watchers.removeAll { $0.job == id && $0.version != status.version }
+        let isInFlight = status.isFinal && flights.keys.contains { $0.job == id }
+        let isBeingCancelled = awaited.values.contains {
+            if case .cancellation(_, id) = $0 { true } else { false }
+        }
+        guard status.isFinal && !isInFlight && !isBeingCancelled else { return }
+        jobs[id] = nil
+        line.removeAll { $0 == id }
+        log(
+            .info,
+            "job \(id) is finished: \(status.done) done, \(status.failed) failed, \(status.cancelled) cancelled")
+    }
+
+    /// The reason why jobs wait has changed.
+    mutating func changedAll() {
+        for id in jobs.keys.sorted() {
+            jobs[id]?.status.version += 1
+            changed(id)
+        }
+    }
+
+    mutating func expireWatchers() {
+        for watcher in watchers where watcher.deadline <= now {
+            if let job = jobs[watcher.job] { reply(.job(watched(job)), watcher.client) }
+        }
+        watchers.removeAll { $0.deadline <= now }
+    }
+
+    private func shown(_ job: LiveJob) -> JobStatus {
+        var status = job.status
+        status.waiting = status.isFinal ? nil : waitingReason
+        return status
+    }
+
+    private func watched(_ job: LiveJob) -> JobStatus {
+        var status = shown(job)
+        if status.total > Self.listedPictures && !status.isFinal { status.images = [] }
+        return status
+    }
+
+    private func clusterStatus() -> ClusterStatus {
+        let order = plan?.placements.map(\.worker) ?? []
+        let rest = members.keys.filter { !order.contains($0) }.sorted()
+        let workers = (order + rest).compactMap { name in
+            members[name].map { member in
+                WorkerStatus(
+                    hello: member.hello, life: member.life, placement: placement(of: name), counters: member.counters,
+                    heartbeatAge: Double(now - min(now, member.heard)) * 1e-9, rates: member.rates())
+            }
+        }
+        return ClusterStatus(
+            plan: plan, workers: workers, queued: queued, inFlight: flights.count, imagesDone: imagesDone,
+            uptime: Double(now) * 1e-9, links: [])
+    }
+
+    private mutating func drain(_ name: String, _ isDrained: Bool, _ client: ClientTicket) {
+        guard let member = members[name], member.isPresent || !isDrained else {
+            let known = members.values.filter(\.isPresent).map(\.hello.name).sorted().joined(separator: ", ")
+            return refuse(client, .unknown, "there is no worker \(name) here (\(known.isEmpty ? "none" : known))")
+        }
+        if member.isDrained != isDrained {
+            members[name]?.isDrained = isDrained
+            if member.isPresent { live(name, isDrained ? .draining : .joined) }
+            wantPlan("\(name) is \(isDrained ? "drained" : "let back in")", isGraceful: true)
+        }
+        reply(.done, client)
+    }
+
+    private mutating func reply(_ reply: ClientReply, _ client: ClientTicket) {
+        effects.append(.reply(reply, client))
+    }
+
+    private mutating func refuse(_ client: ClientTicket, _ code: ClientFailure.Code, _ text: String) {
+        reply(.failure(ClientFailure(code, text)), client)
+    }
+}

@@ -1,0 +1,241 @@
+internal import JobStore
+internal import Logging
+internal import Plan
+
+/// Workers: how they join, stay and go.
+extension CoordinatorCore {
+    /// The version of the protocol that the coordinator speaks.
+    static let protocolVersion: UInt8 = 1
+
+    mutating func hear(_ message: ControlMessage, from name: String, bootID: UInt64) {
+        if case .hello(let hello) = message { return greet(hello, from: name) }
+        guard var member = members[name], member.isPresent, member.hello.bootID == bootID else {
+            // A boot that challenges the name is told when its time has come.
+            if case .heartbeat = message, challengers[name]?.hello.bootID != bootID { send(.introduce, name) }
+            return
+        }
+        member.heard = now
+        member.disconnected = nil
+        members[name] = member
+        if let challenger = challengers.removeValue(forKey: name) { refuseName(challenger.hello) }
+        switch message {
+        case .heartbeat(let heartbeat): beat(heartbeat, name)
+        case .loaded(let loaded): load(loaded, name)
+        case .fault(let fault): take(fault, from: name)
+        case .leave:
+            lose(name, "it left", isDeath: false)
+        case .drain:
+            members[name]?.isLeaving = true
+            live(name, .draining)
+            log(.info, "\(name) wants to leave")
+            releaseLeavers()
+            wantPlan("\(name) leaves", isGraceful: true)
+        case .hello, .welcome, .refuse, .assign, .alive, .introduce: break
+        }
+    }
+
+    private mutating func greet(_ hello: Hello, from name: String) {
+        guard hello.name == name else {
+            return refuse(name, .malformed, "a worker that connects as \(name) introduces itself as \(hello.name)")
+        }
+        guard hello.protocols.contains(Self.protocolVersion) else {
+            return refuse(
+                name, .protocolVersion,
+                "\(name) speaks protocol \(hello.protocols.lowerBound) to \(hello.protocols.upperBound), the coordinator "
+                    + "\(Self.protocolVersion); run the same version of abbozzo on both")
+        }
+        if let old = members[name], old.isPresent, old.hello.bootID != hello.bootID {
+            // The old one may be dead without anybody knowing yet: let it speak, or be silent, first.
+            if now - old.heard < settings.suspectAfter && old.disconnected == nil {
+                if challengers[name]?.hello.bootID != hello.bootID {
+                    challengers[name] = Challenger(hello: hello, since: now)
+                }
+                return
+            }
+            lose(name, "it started again", isDeath: true)
+        }
+        accept(hello)
+    }
+
+    private mutating func accept(_ hello: Hello) {
+        let name = hello.name
+        challengers[name] = nil
+        let othersLive = members.values.contains { $0.isPresent && $0.hello.name != name }
+        if pin == nil || !othersLive && jobs.isEmpty {
+            pin = ClusterPin(model: hello.model, kernelClass: hello.kernelClass)
+            if let pin { effects.append(.store(.fact(name: "pin", value: Facts.encode(pin)), ticket: 0)) }
+        }
+        if let pin {
+            guard pin.model.fingerprint == hello.model.fingerprint else {
+                return refuse(
+                    name, .model,
+                    "\(name) has model \(hello.model.name) (\(hello.model.fingerprint.prefix(16))), the cluster draws with "
+                        + "\(pin.model.name) (\(pin.model.fingerprint.prefix(16))); give all workers the same files")
+            }
+            guard pin.kernelClass == hello.kernelClass else {
+                return refuse(
+                    name, .kernelClass,
+                    "\(name) computes with kernels of class \(hello.kernelClass), the cluster with \(pin.kernelClass), so "
+                        + "the same seed would give other bits; start all workers with the same --kernels and --compute")
+            }
+        }
+        let known = members[name].flatMap { $0.isPresent ? $0 : nil }
+        let hadShare = placement(of: name) != nil
+        var member = Member(hello, now: now)
+        member.isDrained = members[name]?.isDrained ?? false
+        member.counters = known?.counters ?? member.counters
+        members[name] = member
+        if member.isDrained { members[name]?.life = .draining }
+        send(
+            .welcome(
+                Welcome(
+                    protocolVersion: Self.protocolVersion,
+                    heartbeatMilliseconds: Int(settings.heartbeat / 1_000_000), dataEndpoint: settings.dataEndpoint)),
+            name)
+        effects.append(.publish(.worker(name: name, life: members[name]?.life ?? .joined)))
+        log(.info, "\(name) \(known == nil ? "joined" : "is back"): \(hello.threads) threads, \(hello.kernelClass)")
+        // Messages to or from it may have been lost with the old connection.
+        wantPlan(known == nil ? "\(name) joined" : "\(name) connected again", isGraceful: !hadShare)
+    }
+
+    private mutating func refuse(_ name: String, _ code: Refusal.Code, _ text: String) {
+        challengers[name] = nil
+        send(.refuse(Refusal(code: code, text: text)), name)
+        log(.warning, "refused \(name): \(text)")
+    }
+
+    private mutating func refuseName(_ hello: Hello) {
+        refuse(
+            hello.name, .name,
+            "a worker called \(hello.name) is here already and alive; start this one with another --name")
+    }
+
+    private mutating func beat(_ heartbeat: Heartbeat, _ name: String) {
+        members[name]?.note(heartbeat, now: now)
+        send(.alive, name)
+        guard members[name]?.life == .suspect else { return }
+        let share = placement(of: name)
+        if share == nil {
+            live(name, .joined)
+            wantPlan("\(name) is heard again", isGraceful: true)
+        } else if case .loading(_, let missing) = planning, missing.contains(name) {
+            live(name, .loading)
+        } else {
+            live(name, .ready)
+        }
+    }
+
+    private mutating func load(_ loaded: Loaded, _ name: String) {
+        guard case .loading(let plan, var missing) = planning, loaded.epoch == epoch, missing.contains(name) else {
+            return
+        }
+        if let failure = loaded.failure {
+            members[name]?.loadFailure = failure
+            live(name, .joined)
+            log(.error, "\(name) cannot load its share: \(failure)")
+            return wantPlan("\(name) could not load", isGraceful: false)
+        }
+        members[name]?.counters.residentBytes = loaded.residentBytes
+        live(name, .ready)
+        missing.remove(name)
+        guard missing.isEmpty else {
+            planning = .loading(plan, missing: missing)
+            return
+        }
+        planning = .active(plan)
+        effects.append(.publish(.plan(plan)))
+        log(.info, "epoch \(epoch): \(plan.pipeline.map { "\($0.worker) \($0.span)" }.joined(separator: ", "))")
+        releaseLeavers()
+        changedAll()
+    }
+
+    /// Watches for silence and for work that does not go on.
+    mutating func watchMembers() {
+        for (name, challenger) in challengers.sorted(by: { $0.key < $1.key }) {
+            guard let old = members[name], old.isPresent else {
+                accept(challenger.hello)
+                continue
+            }
+            if now - old.heard >= settings.suspectAfter || old.disconnected != nil {
+                lose(name, "it started again", isDeath: true)
+                accept(challenger.hello)
+            }
+        }
+        for (name, member) in members.sorted(by: { $0.key < $1.key }) where member.isPresent {
+            let silence = now - min(member.heard, now)
+            if let broken = member.disconnected, now - broken >= settings.disconnectGrace {
+                lose(name, "its connection broke", isDeath: true)
+            } else if silence >= settings.lostAfter {
+                lose(name, "silent for \(silence / 1_000_000_000) s", isDeath: true)
+            } else if silence >= settings.suspectAfter && member.life != .suspect {
+                live(name, .suspect)
+                log(.warning, "\(name) has been silent for \(silence / 1_000_000) ms")
+            } else if let inHand = member.inHand, flights[inHand.image]?.isSent == true, placement(of: name) != nil {
+                let limit = settings.stuckAfter * (inHand.block == nil ? 10 : 1)
+                if now - member.inHandSince >= limit {
+                    let place = inHand.block.map { "block \($0) of " } ?? ""
+                    lose(name, "stuck in \(place)\(inHand.image) for \(limit / 1_000_000_000) s", isDeath: true)
+                }
+            }
+        }
+    }
+
+    /// Sends work again that every worker of the plan denies having: a message was lost without its connection.
+    mutating func resendLost() {
+        guard case .active(let plan) = planning, replan == nil else { return }
+        let stale = flights.values.contains { flight in
+            guard case .sent(_, let at) = flight.phase else { return false }
+            return now - at >= settings.resendAfter
+                && plan.placements.allSatisfy { share in
+                    members[share.worker]?.idleSince.map { $0 > at && now - $0 >= settings.resendAfter / 2 } ?? false
+                }
+        }
+        if stale { wantPlan("work was lost on its way", isGraceful: false) }
+    }
+
+    /// Gives a worker up; what it had in hand goes on elsewhere.
+    mutating func lose(_ name: String, _ why: String, isDeath: Bool) {
+        guard let member = members[name], member.isPresent else { return }
+        live(name, .lost)
+        members[name]?.inHand = nil
+        members[name]?.idleSince = nil
+        log(isDeath ? .warning : .info, "\(name) is gone: \(why)")
+        guard let share = placement(of: name) else { return }
+        if isDeath { blame(share, "\(name) was lost (\(why))") }
+        wantPlan("\(name) is gone", isGraceful: false)
+    }
+
+    /// Every picture that may have been in the worker's hands is a suspect: it runs alone until it passes the task.
+    private mutating func blame(_ share: Placement, _ line: String) {
+        for (image, flight) in flights {
+            let wasThere =
+                switch flight.sentNeed {
+                case .encode: share.encodes
+                case .step: !share.span.isEmpty
+                case .edge, .picture: share.decodes
+                case nil: false
+                }
+            if wasThere { flights[image]?.deaths.append(line) }
+        }
+    }
+
+    /// Tells workers that want to leave, and have no work any more, to go.
+    private mutating func releaseLeavers() {
+        for (name, member) in members.sorted(by: { $0.key < $1.key })
+        where member.isPresent && member.isLeaving && placement(of: name) == nil {
+            send(.drain, name)
+        }
+    }
+
+    mutating func live(_ name: String, _ life: WorkerStatus.Life) {
+        guard members[name]?.life != life else { return }
+        members[name]?.life = life
+        effects.append(.publish(.worker(name: name, life: life)))
+    }
+
+    mutating func send(_ message: ControlMessage, _ worker: String) {
+        effects.append(.control(message, to: worker))
+    }
+
+    mutating func log(_ level: Logger.Level, _ text: String) { effects.append(.log(level, text)) }
+}

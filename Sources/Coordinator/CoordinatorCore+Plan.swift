@@ -1,0 +1,123 @@
+internal import JobStore
+internal import Logging
+internal import Plan
+
+/// Plans: when they are made, and what happens to work in hand.
+extension CoordinatorCore {
+    /// The plan that workers have, or are loading.
+    var plan: ClusterPlan? {
+        switch planning {
+        case .none: nil
+        case .loading(let plan, _), .active(let plan): plan
+        }
+    }
+
+    func placement(of worker: String) -> Placement? { plan?.placements.first { $0.worker == worker } }
+
+    /// Asks for a plan at a moment when nothing is at a worker, a little later, so that several workers that join
+    /// together are planned once; or, when work in hand is lost anyway, as soon as `delay` is over.
+    mutating func wantPlan(_ cause: String, isGraceful: Bool, after delay: UInt64 = 0) {
+        let wish = Replan(cause: cause, due: now + (isGraceful ? settings.settle : delay), isGraceful: isGraceful)
+        guard let replan, !(replan.isGraceful && isGraceful) else {
+            replan = wish
+            return
+        }
+        self.replan = Replan(cause: cause, due: min(replan.due, wish.due), isGraceful: false)
+    }
+
+    mutating func planIfDue() {
+        guard let replan, now >= replan.due else { return }
+        if replan.isGraceful && flights.values.contains(where: \.isSent) { return }
+        self.replan = nil
+        makePlan(replan)
+    }
+
+    private mutating func makePlan(_ replan: Replan) {
+        let eligible = members.values.filter(\.isEligible).map(\.hello)
+        let made = pin.map { Planner.placements(eligible, blockCount: $0.model.blockCount) }
+        let isTooFew = !hasPlanned && eligible.count < settings.minimumWorkers
+        guard let placements = made?.placements, !isTooFew else {
+            recallFlights()
+            planning = .none(missing(eligible, made?.missing, isTooFew: isTooFew))
+            for (name, member) in members where member.life == .loading || member.life == .ready { live(name, .joined) }
+            log(.info, waitingReason ?? "")
+            return changedAll()
+        }
+        if replan.isGraceful, case .active(let plan) = planning, plan.placements == placements { return }
+        recallFlights()
+        epoch += 1
+        hasPlanned = true
+        credit = CreditLine()
+        linked = []
+        let plan = ClusterPlan(epoch: epoch, placements: placements, blockCount: pin?.model.blockCount ?? 0)
+        planning = .loading(plan, missing: Set(placements.map(\.worker)))
+        // A coordinator that starts again must not give the same number to another plan.
+        effects.append(.store(.fact(name: "epoch", value: String(epoch)), ticket: ticket(.epoch(epoch))))
+        log(.info, "planning epoch \(epoch) over \(placements.count) workers: \(replan.cause)")
+        changedAll()
+    }
+
+    /// Hands out the plan once its epoch is durable.
+    mutating func assignPlan(_ epoch: Epoch) {
+        guard epoch == self.epoch, case .loading(let plan, _) = planning else { return }
+        for (name, member) in members.sorted(by: { $0.key < $1.key }) where member.isPresent {
+            if placement(of: name) != nil {
+                live(name, .loading)
+            } else if member.life == .loading || member.life == .ready {
+                live(name, .joined)
+            }
+            send(.assign(plan), name)
+        }
+    }
+
+    /// Work at workers counts for nothing any more; samplers go on from their last state.
+    private mutating func recallFlights() {
+        for (image, flight) in flights.sorted(by: { $0.key < $1.key }) {
+            guard case .sent(let need, _) = flight.phase else { continue }
+            if flight.deaths.count >= settings.deathsToSetAside {
+                fail(image, "set aside: \(flight.deaths.joined(separator: "; ")) while it was in hand")
+            } else {
+                ready(image, need)
+            }
+        }
+    }
+
+    private func missing(_ eligible: [Hello], _ role: String?, isTooFew: Bool) -> String {
+        let failures = members.values.filter { $0.isPresent && $0.loadFailure != nil }.sorted {
+            $0.hello.name < $1.hello.name
+        }
+        if let failed = failures.first, let text = failed.loadFailure { return "\(failed.hello.name): \(text)" }
+        if eligible.isEmpty && isTooFew == false || members.isEmpty { return "no worker is here" }
+        if isTooFew {
+            return "waiting for \(settings.minimumWorkers) workers, \(eligible.count) \(eligible.count == 1 ? "is" : "are") "
+                + "here"
+        }
+        return role ?? "no worker is here"
+    }
+
+    /// Why work does not flow now; nil when it does.
+    var waitingReason: String? {
+        if let storeTrouble { return "the queue's disk: \(storeTrouble)" }
+        if isStopping { return "the coordinator is stopping; the job goes on when it is started again" }
+        switch planning {
+        case .none(let reason): return reason
+        case .loading(_, let missing): return "\(missing.sorted().joined(separator: ", ")) loading weights"
+        case .active: return nil
+        }
+    }
+
+    /// A worker's data link is up; the first one may also be given so many steps.
+    mutating func open(limit: UInt32, epoch: Epoch, worker: String) {
+        guard epoch == self.epoch, let plan, members[worker]?.isPresent == true else { return }
+        linked.insert(worker)
+        if plan.pipeline.first?.worker == worker { credit.raise(to: limit) }
+    }
+
+    /// The data link of a worker broke: what was on its way over it is lost.
+    mutating func unlink(_ worker: String) {
+        linked.remove(worker)
+        guard placement(of: worker) != nil, members[worker]?.isPresent == true else { return }
+        // If the worker is dead, its control connection breaks too: wait for that, and plan once.
+        wantPlan("the data link of \(worker) broke", isGraceful: false, after: settings.settle)
+    }
+}

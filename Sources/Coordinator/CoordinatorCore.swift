@@ -1,0 +1,182 @@
+internal import JobStore
+internal import Logging
+internal import Plan
+
+/// Everything the coordinator decides, as a value: no sockets, files, clocks or random numbers.
+///
+/// The life of a picture: queued, admitted, its sampler opened, its prompt encoded, then whatever the sampler demands
+/// (a step through the pipeline, a decoded picture for the edge map), at last decoded, written and recorded as done.
+/// The life of a plan: workers join, a plan is made and its epoch made durable, each worker loads its share, work flows
+/// until a worker joins, drains, leaves or is lost; then the epoch rises. Answers of an older epoch count for nothing.
+package struct CoordinatorCore: Sendable {
+    /// What has become of planning.
+    enum Planning: Equatable {
+        /// No plan, and why.
+        case none(String)
+        /// Waits until the epoch is durable, then for workers to load.
+        case loading(ClusterPlan, missing: Set<String>)
+        /// Work flows.
+        case active(ClusterPlan)
+    }
+
+    /// A plan that is to be made.
+    struct Replan {
+        var cause: String
+        var due: UInt64
+        /// Whether to wait until nothing is at a worker.
+        var isGraceful: Bool
+    }
+
+    /// A hello under the name of a worker that still seems to live.
+    struct Challenger {
+        var hello: Hello
+        var since: UInt64
+    }
+
+    /// What the answer to a ticket is for.
+    enum Awaited {
+        case submission(Submission, ClientTicket)
+        case cancellation(ClientTicket, JobID)
+        case retry(ClientTicket)
+        case epoch(Epoch)
+        case end(ImageID)
+        case jobs(ClientTicket)
+        case job(ClientTicket)
+        case sampler(ImageID)
+        case file(ImageID, path: String)
+    }
+
+    /// A client that waits for a job to change.
+    struct Watcher {
+        var client: ClientTicket
+        var job: JobID
+        var version: UInt64
+        var deadline: UInt64
+    }
+
+    /// Its settings.
+    package let settings: CoordinatorSettings
+    var now: UInt64 = 0
+    var effects: [Effect] = []
+    var lastTick: UInt64?
+    var isStopping = false
+    var hasStopped = false
+
+    // Workers and the plan.
+    var pin: ClusterPin?
+    var members: [String: Member] = [:]
+    var challengers: [String: Challenger] = [:]
+    var planning = Planning.none("no worker has joined")
+    var epoch: Epoch = 0
+    var hasPlanned = false
+    var replan: Replan?
+    var credit = CreditLine()
+    /// Workers whose data link is up in this epoch.
+    var linked: Set<String> = []
+
+    // Jobs and pictures.
+    var jobs: [JobID: LiveJob] = [:]
+    /// Jobs with pictures waiting, in the order of admission.
+    var line: [JobID] = []
+    var flights: [ImageID: Flight] = [:]
+    var queued = 0
+    var imagesDone: UInt64 = 0
+    var staleAnswers: UInt64 = 0
+    /// Time from sending a step to its answer, for each token; rises and falls slowly.
+    var nanosecondsPerToken = 0.0
+
+    // Answers to come.
+    var lastTicket: UInt64 = 0
+    var lastNumber: UInt64 = 0
+    var lastSerial: UInt64 = 0
+    var awaited: [UInt64: Awaited] = [:]
+    var watchers: [Watcher] = []
+    /// Writes that the disk refused, with their tickets; tried again once a second.
+    var refusedWrites: [(write: StoreWrite, ticket: UInt64)] = []
+    var nextWriteTry: UInt64 = 0
+    var storeTrouble: String?
+    /// Pictures whose file could not be written, and when to try again.
+    var rewrites: [(image: ImageID, due: UInt64)] = []
+
+    /// Starts with nothing; `Event.recovered` comes first.
+    package init(settings: CoordinatorSettings) { self.settings = settings }
+
+    /// Takes note of an event and says what to do about it.
+    ///
+    /// `now` is in nanoseconds and never falls.
+    package mutating func handle(_ event: Event, now: UInt64) -> [Effect] {
+        self.now = max(self.now, now)
+        switch event {
+        case .recovered(let jobs, let pin, let epoch): recover(jobs, pin: pin, epoch: epoch)
+        case .control(let message, let worker, let bootID): hear(message, from: worker, bootID: bootID)
+        case .disconnected(let worker): members[worker]?.disconnected = self.now
+        case .result(let output, let key, let worker): take(output, key, from: worker)
+        case .credit(let limit, let epoch, let worker): open(limit: limit, epoch: epoch, worker: worker)
+        case .linkLost(let worker): unlink(worker)
+        case .undeliverable(let key, let worker): returned(key, from: worker)
+        case .client(let request, let client, let fresh): answer(request, client, fresh: fresh)
+        case .stored(let answer, let ticket): stored(answer, ticket)
+        case .read(let reading, let ticket): read(reading, ticket)
+        case .sampled(let result, let ticket): sampled(result, ticket)
+        case .wrote(let result, let ticket): wrote(result, ticket)
+        case .tick: tick()
+        case .stop:
+            isStopping = true
+            log(.info, "stopping: \(flights.values.count(where: \.isSent)) pictures finish their step")
+        }
+        planIfDue()
+        admit()
+        dispatch()
+        stopIfIdle()
+        defer { effects.removeAll() }
+        return effects
+    }
+
+    /// Seconds since 1970.
+    var wall: Double { settings.wallAtZero + Double(now) * 1e-9 }
+
+    mutating func ticket(_ awaited: Awaited) -> UInt64 {
+        lastTicket += 1
+        self.awaited[lastTicket] = awaited
+        return lastTicket
+    }
+
+    private mutating func recover(_ stored: [StoredJob], pin: ClusterPin?, epoch: Epoch) {
+        self.epoch = epoch
+        self.pin = stored.isEmpty ? nil : pin
+        for job in stored { insert(job) }
+        if !stored.isEmpty { log(.info, "\(stored.count) jobs with \(queued) pictures go on from the queue") }
+    }
+
+    private mutating func tick() {
+        // A process that was stopped for a while must not blame its workers for the silence.
+        if let lastTick, now - lastTick > 2 * settings.heartbeat {
+            for name in members.keys { members[name]?.heard += now - lastTick }
+        }
+        lastTick = now
+        watchMembers()
+        resendLost()
+        tryStoreAgain()
+        tryFilesAgain()
+        expireWatchers()
+    }
+
+    private mutating func stopIfIdle() {
+        guard isStopping, !hasStopped else { return }
+        let isBusy = flights.values.contains { flight in
+            switch flight.phase {
+            case .sampling, .sent, .writing, .recording: true
+            case .ready: false
+            }
+        }
+        guard !isBusy else { return }
+        hasStopped = true
+        effects.append(.stopped)
+    }
+
+    /// Pictures in flight at most.
+    var flightLimit: Int {
+        guard case .active(let plan) = planning else { return 0 }
+        return settings.flights > 0 ? settings.flights : settings.flightsPerWorker * plan.pipeline.count
+    }
+}

@@ -1,0 +1,55 @@
+/// What the coordinator's core may be told; times are in nanoseconds of the clock that `handle` is given.
+package struct CoordinatorSettings: Equatable, Sendable {
+    /// Absolute folder of all pictures; each job has a folder below it.
+    package var outputFolder: String
+    /// Workers to wait for before the first plan.
+    package var minimumWorkers = 1
+    /// Pictures in flight for each worker with blocks. Two hide the hops; more costs memory: one activation each.
+    package var flightsPerWorker = 2
+    /// Pictures in flight at most; 0 for `flightsPerWorker` times the workers with blocks.
+    package var flights = 0
+    /// Time between a worker's heartbeats.
+    package var heartbeat: UInt64 = 1_000_000_000
+    /// Silence after which a worker gets no new plan: three missed heartbeats.
+    package var suspectAfter: UInt64 = 3_500_000_000
+    /// Silence after which a worker is given up.
+    package var lostAfter: UInt64 = 10_000_000_000
+    /// Time a worker has to come back after its connection broke.
+    package var disconnectGrace: UInt64 = 2_000_000_000
+    /// Time to wait for more workers after one joined, so that a cluster that starts up is planned once.
+    package var settle: UInt64 = 400_000_000
+    /// Time without progress in one block after which a worker is given up as stuck; ten times that without a block.
+    package var stuckAfter: UInt64 = 30_000_000_000
+    /// Time after which work that every worker denies having is sent again.
+    package var resendAfter: UInt64 = 60_000_000_000
+    /// Tries of one task after faults that another try may mend.
+    package var tries = 3
+    /// Workers that may be lost with one task of a picture in hand before the picture is set aside.
+    package var deathsToSetAside = 2
+    /// Most pictures of one job.
+    package var maxImagesPerJob = 100_000
+    /// Most pictures waiting.
+    package var maxQueued = 200_000
+    /// Longest wait of `watch`.
+    package var watchWait: UInt64 = 1_000_000_000
+    /// Endpoint of the data socket, told to workers.
+    package var dataEndpoint: String
+    /// Seconds since 1970 when the clock showed zero.
+    package var wallAtZero: Double
+
+    /// The defaults of an ordinary network.
+    package init(outputFolder: String, dataEndpoint: String = "", wallAtZero: Double = 0) {
+        self.outputFolder = outputFolder
+        self.dataEndpoint = dataEndpoint
+        self.wallAtZero = wallAtZero
+    }
+
+    /// Gives a silent worker up after so many seconds, at least two, and suspects it before.
+    ///
+    /// Three seconds suit a wired network where a second of silence means something.
+    package mutating func giveUp(afterSeconds seconds: Double) {
+        lostAfter = UInt64(max(2, seconds) * 1e9)
+        suspectAfter = min(suspectAfter, lostAfter * 2 / 3)
+        disconnectGrace = min(disconnectGrace, lostAfter / 3)
+    }
+}

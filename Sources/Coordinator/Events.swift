@@ -1,0 +1,130 @@
+package import JobStore
+package import Logging
+package import Plan
+
+/// What happens to the coordinator.
+package enum Event: Sendable {
+    /// First of all: what the store knew, and the facts it kept.
+    case recovered([StoredJob], pin: ClusterPin?, epoch: Epoch)
+    /// A worker said something.
+    case control(ControlMessage, from: String, bootID: UInt64)
+    /// A worker's connection broke.
+    case disconnected(worker: String)
+    /// A worker's answer.
+    case result(TaskOutput, TaskKey, from: String)
+    /// A worker allows this many steps in all of an epoch; the first one says that its data link is up.
+    case credit(limit: UInt32, epoch: Epoch, from: String)
+    /// A worker's data link broke.
+    case linkLost(worker: String)
+    /// A task could not be handed to the socket.
+    case undeliverable(TaskKey, to: String)
+    /// A client asks; `fresh` is the identity of a new job, if it is a submission.
+    case client(ClientRequest, ClientTicket, fresh: JobID)
+    /// The store did what the effect of that ticket asked.
+    case stored(StoreAnswer, ticket: UInt64)
+    /// The store read what the effect of that ticket asked.
+    case read(StoreReading, ticket: UInt64)
+    /// A sampler went on.
+    case sampled(Result<Advance, SamplingFailure>, ticket: UInt64)
+    /// A picture's file is durable under its name (checksum of its bytes), or could not be written (one line).
+    case wrote(Result<UInt32, WriteFailure>, ticket: UInt64)
+    /// Time passes; about five times a second.
+    case tick
+    /// Come to rest at the next step of each picture.
+    case stop
+}
+
+/// What the coordinator wants done, in this order.
+package enum Effect: Sendable {
+    /// Tell a worker something.
+    case control(ControlMessage, to: String)
+    /// Give a worker work.
+    case task(TaskInput, TaskKey, to: String)
+    /// Write to the store, in order; a ticket other than 0 wants an answer.
+    case store(StoreWrite, ticket: UInt64)
+    /// Read from the store, after everything written before.
+    case read(StoreQuery, ticket: UInt64)
+    /// Let a sampler go on.
+    case sample(SamplingTask, ticket: UInt64)
+    /// Write a picture under a temporary name, sync, rename.
+    case write(Picture, ticket: UInt64)
+    /// Remove a picture that a cancelled job left, after all writes asked for before.
+    case remove(path: String)
+    /// Answer a client.
+    case reply(ClientReply, ClientTicket)
+    /// Announce something.
+    case publish(ClusterEvent)
+    /// Log a line.
+    case log(Logger.Level, String)
+    /// Nothing is in hand any more, after `Event.stop`.
+    case stopped
+}
+
+/// Whom to answer, and under which number.
+package struct ClientTicket: Hashable, Sendable {
+    /// Routing id of the client.
+    package var client: String
+    /// Number of its request.
+    package var number: UInt64
+
+    /// Joins both.
+    package init(client: String, number: UInt64) {
+        self.client = client
+        self.number = number
+    }
+}
+
+/// What every worker of the cluster must agree on.
+package struct ClusterPin: Codable, Equatable, Sendable {
+    /// The model.
+    package var model: ModelFacts
+    /// The class of its kernels.
+    package var kernelClass: String
+
+    /// Joins both.
+    package init(model: ModelFacts, kernelClass: String) {
+        self.model = model
+        self.kernelClass = kernelClass
+    }
+}
+
+/// A question to the store.
+package enum StoreQuery: Equatable, Sendable {
+    /// The newest jobs.
+    case jobs(limit: Int)
+    /// One job.
+    case job(JobID)
+}
+
+/// The store's answer to a question.
+package enum StoreReading: Equatable, Sendable {
+    /// Answer to `jobs`.
+    case jobs([JobStatus])
+    /// Answer to `job`.
+    case job(JobStatus?)
+    /// It could not read.
+    case failed(StoreError)
+}
+
+/// A finished picture on its way to the disk.
+package struct Picture: Equatable, Sendable {
+    /// Which one.
+    package var image: ImageID
+    /// Interleaved 8-bit rows.
+    package var rgb8: [UInt8]
+    /// Everything that determined it.
+    package var request: ImageRequest
+    /// The model and kernels it was made with.
+    package var pin: ClusterPin
+    /// Absolute path of the file.
+    package var path: String
+}
+
+/// Why a file could not be written: one line.
+package struct WriteFailure: Error, Equatable, Sendable {
+    /// The line.
+    package let text: String
+
+    /// Wraps the line.
+    package init(_ text: String) { self.text = text }
+}

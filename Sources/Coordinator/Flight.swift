@@ -1,0 +1,76 @@
+internal import Plan
+internal import Sampling
+internal import Tensors
+
+/// A picture between admission and its end.
+struct Flight {
+    /// Where it is.
+    enum Phase: Equatable {
+        /// Its sampler is being opened or goes on; the ticket tells a late answer from the one awaited.
+        case sampling(ticket: UInt64)
+        /// It waits for a worker.
+        case ready(Need, since: UInt64, number: UInt64)
+        /// A worker has it, or a message on its way to one.
+        case sent(Need, at: UInt64)
+        /// Its file is being written.
+        case writing(ticket: UInt64)
+        /// Its end is being made durable.
+        case recording(ImageState, ticket: UInt64)
+    }
+
+    let image: ImageID
+    let request: ImageRequest
+    let priority: Int
+    var phase: Phase
+    /// Its sampler with what it needs; nil until it is open.
+    var progress: Advance?
+    var conditioning: Conditioning?
+    /// The epoch in which the first worker was given the conditioning.
+    var shownEpoch: Epoch?
+    /// Tries of the present task that came to a fault.
+    var faults = 0
+    /// Workers that were lost with the present task in hand: one line each.
+    var deaths: [String] = []
+    /// Tries to write its file.
+    var writes = 0
+    /// The finished picture, kept until its file is durable.
+    var picture: [UInt8] = []
+
+    /// Tokens of the network call that it waits for.
+    var tokens: Int {
+        if case .velocity(let latents, _, _, _) = progress?.demand { latents.count } else { 0 }
+    }
+
+    /// What it needs from a worker, by its sampler's demand.
+    var need: Need? {
+        switch progress?.demand {
+        case .velocity: conditioning == nil ? .encode : .step
+        case .decode: .edge
+        case .finished: .picture
+        case nil: nil
+        }
+    }
+
+    var isSent: Bool { if case .sent = phase { true } else { false } }
+
+    /// What is sent, if something is.
+    var sentNeed: Need? { if case .sent(let need, _) = phase { need } else { nil } }
+
+    /// The name of the task it waits for.
+    func key(_ need: Need, epoch: Epoch) -> TaskKey {
+        TaskKey(need: need, image: image, step: progress?.step ?? 0, epoch: epoch)
+    }
+
+    /// The input of the task it waits for.
+    func input(_ need: Need, epoch: Epoch) -> TaskInput? {
+        switch (need, progress?.demand) {
+        case (.encode, _): .encode(prompt: request.prompt, textLength: request.textLength)
+        case (.step, .velocity(let latents, let sigma, let stage, _)):
+            .step(
+                latents, sigma: sigma, guidance: request.guidance, stage: stage,
+                shownEpoch == epoch ? nil : conditioning)
+        case (.edge, .decode(let latent)), (.picture, .finished(let latent)): .decode(latent)
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,36 @@
+internal import Plan
+
+/// A job with work left, as the core keeps it.
+struct LiveJob {
+    /// What clients see.
+    var status: JobStatus
+    let requests: [ImageRequest]
+    let priority: Int
+    /// Order of submission among the jobs of this run.
+    let serial: UInt64
+    /// Pictures that have a durable checkpoint.
+    var checkpoints: Set<UInt32>
+    /// Pictures waiting for admission, last one first.
+    var waiting: [UInt32]
+
+    /// Goes before another in admission.
+    func precedes(_ other: LiveJob) -> Bool { (-priority, serial) < (-other.priority, other.serial) }
+
+    /// Sets the state of a picture, and the counts.
+    mutating func set(_ index: UInt32, _ state: ImageState, wall: Double) {
+        count(status.images[Int(index)], -1)
+        count(state, 1)
+        status.images[Int(index)] = state
+        status.version += 1
+        status.finished = status.isFinal ? wall : nil
+    }
+
+    private mutating func count(_ state: ImageState, _ step: Int) {
+        switch state {
+        case .done: status.done += step
+        case .failed: status.failed += step
+        case .cancelled: status.cancelled += step
+        case .queued, .running: break
+        }
+    }
+}

@@ -1,0 +1,80 @@
+internal import Plan
+
+/// A worker as the core knows it.
+struct Member {
+    var hello: Hello
+    var life: WorkerStatus.Life
+    /// When it was last heard.
+    var heard: UInt64
+    /// When its connection broke, unless it was heard since.
+    var disconnected: UInt64?
+    /// A client took it out of the plan.
+    var isDrained = false
+    /// It wants to leave.
+    var isLeaving = false
+    /// Why it could not load its share; it gets none until it starts again.
+    var loadFailure: String?
+    var counters = WorkerCounters()
+    /// Counters of the last heartbeats, oldest first, for rates.
+    var samples: [(time: UInt64, counters: WorkerCounters)] = []
+    /// What it had in hand, and since when that has not changed.
+    var inHand: InHand?
+    var inHandSince: UInt64 = 0
+    /// Since when it has had nothing in hand and nothing waiting.
+    var idleSince: UInt64?
+
+    struct InHand: Equatable {
+        var image: ImageID
+        var block: Int?
+        var steps: UInt64
+        var images: UInt64
+    }
+
+    init(_ hello: Hello, now: UInt64) {
+        self.hello = hello
+        life = .joined
+        heard = now
+    }
+
+    var isPresent: Bool { life != .lost }
+
+    /// May be given a share of a plan.
+    var isEligible: Bool {
+        isPresent && life != .suspect && !isDrained && !isLeaving && loadFailure == nil && disconnected == nil
+    }
+
+    mutating func note(_ heartbeat: Heartbeat, now: UInt64) {
+        counters = heartbeat.counters
+        samples.append((now, heartbeat.counters))
+        if samples.count > 6 { samples.removeFirst() }
+        let inHand = heartbeat.image.map {
+            InHand(
+                image: $0, block: heartbeat.block, steps: heartbeat.counters.steps, images: heartbeat.counters.images)
+        }
+        if inHand != self.inHand {
+            self.inHand = inHand
+            inHandSince = now
+        }
+        idleSince = inHand == nil && heartbeat.counters.queued == 0 ? idleSince ?? now : nil
+    }
+
+    /// Speed over the last heartbeats.
+    func rates() -> WorkerRates {
+        var rates = WorkerRates()
+        guard let first = samples.first, let last = samples.last, last.time > first.time,
+            last.counters.upNanoseconds >= first.counters.upNanoseconds
+        else { return rates }
+        let seconds = Double(last.time - first.time) * 1e-9
+        func rate(_ value: (WorkerCounters) -> UInt64) -> Double {
+            Double(value(last.counters)) - Double(value(first.counters)) < 0
+                ? 0 : Double(value(last.counters) - value(first.counters)) / seconds
+        }
+        let name = hello.name
+        rates.steps = rate(\.steps)
+        rates.tokens = rate(\.tokens)
+        rates.busy = min(1, rate(\.busyNanoseconds) * 1e-9)
+        rates.sent = rate { $0.links.reduce(0) { $1.source == name ? $0 + $1.totalBytes : $0 } }
+        rates.received = rate { $0.links.reduce(0) { $1.target == name ? $0 + $1.totalBytes : $0 } }
+        return rates
+    }
+}

@@ -1,0 +1,397 @@
+internal import Foundation
+internal import JobStore
+package import Logging
+package import Plan
+internal import Wire
+
+/// A coordinator with its sockets, its store and its files: carries out what the core decides.
+///
+/// An actor on a poll loop. The store, the samplers and the PNG files each have a queue of their own, so that a disk
+/// that flushes, or an edge map, delays no message.
+package actor CoordinatorService {
+    /// Where it listens.
+    package nonisolated let endpoints: ServiceEndpoints
+
+    private nonisolated let loop: PollLoop
+    private let settings: ServiceSettings
+    private let log: Logger
+    private let bootID = UInt64.random(in: 1...UInt64.max)
+    private let meter = LinkMeter()
+    private let store: JobStore
+    private let storeThread: StoreThread
+    private let inbox: Inbox
+    private let samplers = DispatchQueue(label: "samplers")
+    private let files = DispatchQueue(label: "files")
+    private let writer: PictureWriter
+    private let start = DispatchTime.now().uptimeNanoseconds
+
+    private var core: CoordinatorCore
+    private let sockets: Sockets
+    private var generator = SystemRandomNumberGenerator()
+    private var lastLocalNumber: UInt64 = 0
+    private var localClients: [UInt64: CheckedContinuation<ClientReply, Never>] = [:]
+    private var isAtRest = false
+    private var waitingForRest: [CheckedContinuation<Void, Never>] = []
+
+    /// The sockets, made on the loop's thread before there is a service.
+    private final class Sockets: @unchecked Sendable {
+        let control: RouterSocket
+        let data: RouterSocket
+        let client: RouterSocket
+        let events: PublisherSocket
+
+        init(control: RouterSocket, data: RouterSocket, client: RouterSocket, events: PublisherSocket) {
+            self.control = control
+            self.data = data
+            self.client = client
+            self.events = events
+        }
+
+        func close() {
+            control.close()
+            data.close()
+            client.close()
+            events.close()
+        }
+    }
+
+    /// Finds the service for callbacks that were made before it.
+    private final class Owner: @unchecked Sendable {
+        weak var service: CoordinatorService?
+    }
+
+    /// Lives on its own loop.
+    package nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+    private static let tickInterval = Duration.milliseconds(200)
+    /// Routing id of requests from this process; no peer can have it.
+    private static let localClient = ""
+    /// Largest answer before a model is known: none is expected.
+    private static let staleAnswerLimit = 64 << 20
+
+    /// Opens the queue and the sockets and goes on with unfinished jobs.
+    ///
+    /// - Throws: `StoreError`, `WireError` or `ServiceError`, each with a text of one line.
+    package static func start(_ settings: ServiceSettings, log: Logger) async throws -> CoordinatorService {
+        var settings = settings
+        settings.core.outputFolder = try makeOutputFolder(settings.core.outputFolder)
+        let store = try JobStore(folder: settings.stateFolder)
+        let jobs = try store.unfinished()
+        let pin = Facts.decode(try store.fact("pin"))
+        let epoch = try store.fact("epoch").flatMap { Epoch($0) } ?? 0
+
+        let loop = try PollLoop(name: "coordinator")
+        let owner = Owner()
+        do {
+            let service = try await loop.run { [settings] in
+                try CoordinatorService(loop: loop, settings: settings, store: store, owner: owner, log: log)
+            }
+            await service.begin(.recovered(jobs, pin: pin, epoch: epoch))
+            return service
+        } catch {
+            await loop.stop()
+            throw error
+        }
+    }
+
+    /// On the loop's thread.
+    private init(
+        loop: PollLoop, settings: ServiceSettings, store: JobStore, owner: Owner, log: Logger
+    ) throws {
+        let bootID = bootID
+        func options(
+            _ limit: @escaping @Sendable (FrameHeader, String) -> Int?, meter: LinkMeter? = nil
+        ) -> SocketOptions {
+            SocketOptions(
+                name: "coordinator", bootID: bootID, security: settings.security, limit: limit, meter: meter)
+        }
+        let control = try RouterSocket(
+            loop, .control(name: "coordinator", bootID: bootID, security: settings.security))
+        let data = try RouterSocket(
+            loop,
+            options(
+                { header, _ in owner.service?.assumeIsolated { $0.limit(header) } }, meter: meter))
+        let client = try RouterSocket(
+            loop,
+            .client(name: "coordinator", bootID: bootID, accepting: .clientRequest, security: settings.security))
+        let events = try PublisherSocket(
+            loop, .control(name: "coordinator", bootID: bootID, security: settings.security))
+        let endpoints = ServiceEndpoints(
+            control: try Self.listen("control", settings.control) { (at) throws(WireError) in try control.listen(on: at) },
+            data: try Self.listen("data", settings.data) { (at) throws(WireError) in try data.listen(on: at) },
+            client: try Self.listen("client", settings.client) { (at) throws(WireError) in try client.listen(on: at) },
+            events: try Self.listen("events", settings.events) { (at) throws(WireError) in try events.listen(on: at) })
+        self.endpoints = endpoints
+        sockets = Sockets(control: control, data: data, client: client, events: events)
+
+        var settings = settings
+        let advertised = settings.advertisedHost.map { endpoints.data.at(host: $0) } ?? endpoints.data
+        settings.core.dataEndpoint = advertised.description
+        settings.core.wallAtZero = Date().timeIntervalSince1970
+        self.loop = loop
+        self.settings = settings
+        self.log = log
+        self.store = store
+        let inbox = Inbox { Task { await owner.service?.takeInbox() } }
+        self.inbox = inbox
+        storeThread = StoreThread(store: store, inbox: inbox) { log.error("\($0)") }
+        writer = PictureWriter(version: settings.version)
+        core = CoordinatorCore(settings: settings.core)
+        owner.service = self
+    }
+
+    private static func listen(
+        _ name: String, _ endpoint: Endpoint, _ bind: (Endpoint) throws(WireError) -> Endpoint
+    ) throws -> Endpoint {
+        do throws(WireError) {
+            return try bind(endpoint)
+        } catch {
+            if case .system(_, EADDRINUSE, _) = error.reason {
+                throw ServiceError(
+                    "\(endpoint) is taken, so there can be no \(name) socket: another coordinator may be running; stop "
+                        + "it or choose another port")
+            }
+            throw error
+        }
+    }
+
+    private static func makeOutputFolder(_ path: String) throws -> String {
+        let absolute = URL(fileURLWithPath: path).standardizedFileURL.path
+        do {
+            try FileManager.default.createDirectory(atPath: absolute, withIntermediateDirectories: true)
+        } catch {
+            throw ServiceError("cannot make the output folder \(absolute); check its owner or choose another one")
+        }
+        guard access(absolute, W_OK | X_OK) == 0 else {
+            throw ServiceError("the output folder \(absolute) cannot be written; check its owner or choose another one")
+        }
+        return absolute
+    }
+
+    private func begin(_ recovered: Event) {
+        sockets.control.onMessage = { [weak self] message, peer in
+            self?.assumeIsolated { $0.control(message, from: peer) }
+        }
+        sockets.control.onEvent = { [weak self] event in self?.assumeIsolated { $0.control(event) } }
+        sockets.data.onMessage = { [weak self] message, peer in
+            self?.assumeIsolated { $0.data(message, from: peer) }
+        }
+        sockets.data.onEvent = { [weak self] event in self?.assumeIsolated { $0.data(event) } }
+        sockets.client.onMessage = { [weak self] message, peer in
+            self?.assumeIsolated { $0.client(message, from: peer) }
+        }
+        sockets.client.onEvent = { [weak self] event in
+            self?.assumeIsolated { if case .refused(let error) = event { $0.log.warning("client: \(error)") } }
+        }
+        handle(recovered)
+        loop.schedule(after: .zero, every: Self.tickInterval) { [weak self] in
+            self?.assumeIsolated { $0.handle(.tick) }
+        }
+        log.info(
+            "control \(endpoints.control), data \(endpoints.data), client \(endpoints.client), events \(endpoints.events)")
+    }
+}
+
+// MARK: - For the process and its gateway
+
+extension CoordinatorService {
+    /// Asks like a client does.
+    package func request(_ request: ClientRequest) async -> ClientReply {
+        guard !isAtRest else { return .failure(ClientFailure(.unavailable, "the coordinator has stopped")) }
+        lastLocalNumber += 1
+        let ticket = ClientTicket(client: Self.localClient, number: lastLocalNumber)
+        return await withCheckedContinuation { continuation in
+            localClients[ticket.number] = continuation
+            handle(.client(request, ticket, fresh: JobID(using: &generator)))
+        }
+    }
+
+    /// Lets every picture come to the end of its step and its state to the disk; `run` returns then.
+    package func drain() { handle(.stop) }
+
+    /// Stops without waiting for workers; pictures go on from their last durable step at the next start.
+    package func stop() { rest() }
+
+    /// Waits until the coordinator has been drained or stopped, and closes everything.
+    package nonisolated func run() async {
+        await untilRest()
+        await flush()
+        await close()
+        await loop.stop()
+    }
+
+    private func untilRest() async {
+        if isAtRest { return }
+        await withCheckedContinuation { waitingForRest.append($0) }
+    }
+
+    private func flush() async {
+        let (files, samplers) = (files, samplers)
+        await withCheckedContinuation { continuation in samplers.async { continuation.resume() } }
+        await withCheckedContinuation { continuation in files.async { continuation.resume() } }
+        await storeThread.flush()
+    }
+
+    private func close() {
+        sockets.close()
+        for continuation in localClients.values {
+            continuation.resume(returning: .failure(ClientFailure(.unavailable, "the coordinator has stopped")))
+        }
+        localClients = [:]
+    }
+
+    private func rest() {
+        isAtRest = true
+        for continuation in waitingForRest { continuation.resume() }
+        waitingForRest = []
+    }
+}
+
+// MARK: - Events
+
+extension CoordinatorService {
+    private var now: UInt64 { DispatchTime.now().uptimeNanoseconds - start }
+
+    private func handle(_ event: Event) {
+        guard !isAtRest else { return }
+        for effect in core.handle(event, now: now) { perform(effect) }
+    }
+
+    private func takeInbox() { for event in inbox.takeAll() { handle(event) } }
+
+    private func control(_ message: Message, from peer: String) {
+        do throws(FrameError) {
+            handle(.control(try message.control(from: peer), from: peer, bootID: message.bootID))
+        } catch {
+            log.warning("\(error)")
+            let refusal = Refusal(code: .malformed, text: "\(error)")
+            send("refusal to \(peer)") { try sockets.control.send(Message(.refuse(refusal)), to: peer) }
+        }
+    }
+
+    private func control(_ event: SocketEvent) {
+        switch event {
+        case .disconnected(let peer): handle(.disconnected(worker: peer))
+        case .refused(let error): log.warning("control: \(error)")
+        case .connected, .undeliverable: break
+        }
+    }
+
+    private func data(_ message: Message, from peer: String) {
+        if message.kind == .credit {
+            return handle(.credit(limit: message.argument, epoch: message.epoch, from: peer))
+        }
+        do throws(FrameError) {
+            let (output, key) = try TaskOutput.read(message, from: peer)
+            handle(.result(output, key, from: peer))
+        } catch {
+            log.warning("\(error)")
+            guard let image = message.image else { return }
+            let fault = Fault(image: image, epoch: message.epoch, text: "\(error)", isRetriable: true)
+            handle(.control(.fault(fault), from: peer, bootID: message.bootID))
+        }
+    }
+
+    private func data(_ event: SocketEvent) {
+        switch event {
+        case .disconnected(let peer): handle(.linkLost(worker: peer))
+        case .refused(let error): log.warning("data: \(error)")
+        case .undeliverable(let peer, let messages): log.warning("\(messages) messages to \(peer) were lost with it")
+        case .connected: break
+        }
+    }
+
+    /// The receiver knows what it must get; only a late answer is known no better than by its kind.
+    private func limit(_ header: FrameHeader) -> Int? {
+        switch header.kind {
+        case .credit: 0
+        case .conditioning, .velocity, .pixels: header.image.map { core.answerBytes($0) ?? Self.staleAnswerLimit }
+        default: nil
+        }
+    }
+
+    private func client(_ message: Message, from peer: String) {
+        let ticket = ClientTicket(client: peer, number: message.sequence)
+        do throws(FrameError) {
+            handle(.client(try message.clientRequest(from: peer), ticket, fresh: JobID(using: &generator)))
+        } catch {
+            reply(.failure(ClientFailure(.invalid, "\(error)")), ticket)
+        }
+    }
+}
+
+// MARK: - Effects
+
+extension CoordinatorService {
+    private func perform(_ effect: Effect) {
+        switch effect {
+        case .control(let message, let worker):
+            send("message to \(worker)") { try sockets.control.send(Message(message), to: worker) }
+        case .task(let input, let key, let worker): task(input, key, to: worker)
+        case .store(let write, let ticket): storeThread.write(write, ticket: ticket)
+        case .read(let query, let ticket): storeThread.read(query, ticket: ticket)
+        case .sample(let task, let ticket): sample(task, ticket)
+        case .write(let picture, let ticket):
+            files.async { [writer, inbox] in inbox.put([.wrote(writer.write(picture), ticket: ticket)]) }
+        case .remove(let path): files.async { try? FileManager.default.removeItem(atPath: path) }
+        case .reply(let reply, let client): self.reply(reply, client)
+        case .publish(let event): publish(event)
+        case .log(let level, let text): log.log(level: level, "\(text)")
+        case .stopped: rest()
+        }
+    }
+
+    private func task(_ input: TaskInput, _ key: TaskKey, to worker: String) {
+        do throws(WireError) {
+            try sockets.data.send(input.message(key), to: worker)
+        } catch {
+            log.warning("\(key.need) for \(worker): \(error)")
+            // Not from within the core's own effects.
+            inbox.put([.undeliverable(key, to: worker)])
+        }
+    }
+
+    private func sample(_ task: SamplingTask, _ ticket: UInt64) {
+        samplers.async { [store, inbox] in
+            let result = task.perform { image in (try? store.checkpoint(image))?.sampler }
+            inbox.put([.sampled(result, ticket: ticket)])
+        }
+    }
+
+    private func reply(_ reply: ClientReply, _ client: ClientTicket) {
+        var reply = reply
+        if case .nodes(var status) = reply {
+            status.links = meter.snapshot
+            reply = .nodes(status)
+        }
+        if client.client == Self.localClient {
+            localClients.removeValue(forKey: client.number)?.resume(returning: reply)
+            return
+        }
+        send("reply to \(client.client)") {
+            let message: Message
+            do {
+                message = try Message(reply, number: client.number)
+            } catch {
+                message = try Message(.failure(ClientFailure(.unavailable, "\(error)")), number: client.number)
+            }
+            try sockets.client.send(message, to: client.client)
+        }
+    }
+
+    private func publish(_ event: ClusterEvent) {
+        guard sockets.events.subscriptions > 0 else { return }
+        send("event") {
+            try sockets.events.publish(event.topic, try JSONBody.encoded(event, limit: ControlMessage.limit))
+        }
+    }
+
+    /// What cannot be sent is not fatal: a worker that is gone is noticed, a client asks again.
+    private func send(_ what: String, _ body: () throws -> Void) {
+        do {
+            try body()
+        } catch {
+            log.debug("\(what): \(error)")
+        }
+    }
+}

@@ -1,0 +1,91 @@
+internal import Foundation
+internal import JobStore
+internal import Plan
+
+/// Writes to the store on a thread of its own, everything that waits in one transaction.
+final class StoreThread: @unchecked Sendable {
+    private enum Order {
+        case write(StoreWrite, ticket: UInt64)
+        case read(StoreQuery, ticket: UInt64)
+    }
+
+    private let store: JobStore
+    private let inbox: Inbox
+    private let queue = DispatchQueue(label: "store")
+    private let lock = NSLock()
+    private var waiting: [Order] = []
+    private let refused: @Sendable (StoreError) -> Void
+
+    /// `refused` hears of writes that nobody waits for and that failed.
+    init(store: JobStore, inbox: Inbox, refused: @escaping @Sendable (StoreError) -> Void) {
+        self.store = store
+        self.inbox = inbox
+        self.refused = refused
+    }
+
+    func write(_ write: StoreWrite, ticket: UInt64) { put(.write(write, ticket: ticket)) }
+
+    func read(_ query: StoreQuery, ticket: UInt64) { put(.read(query, ticket: ticket)) }
+
+    /// Returns when everything asked for before is done.
+    func flush() async {
+        await withCheckedContinuation { continuation in queue.async { continuation.resume() } }
+    }
+
+    private func put(_ order: Order) {
+        let wasEmpty = lock.withLock {
+            defer { waiting.append(order) }
+            return waiting.isEmpty
+        }
+        if wasEmpty { queue.async { self.work() } }
+    }
+
+    private func work() {
+        let orders = lock.withLock {
+            defer { waiting = [] }
+            return waiting
+        }
+        var writes: [(write: StoreWrite, ticket: UInt64)] = []
+        var events: [Event] = []
+        for order in Self.withoutOldCheckpoints(orders) {
+            switch order {
+            case .write(let write, let ticket): writes.append((write, ticket))
+            case .read(let query, let ticket):
+                events += perform(writes)
+                writes = []
+                events.append(.read(answer(query), ticket: ticket))
+            }
+        }
+        events += perform(writes)
+        if !events.isEmpty { inbox.put(events) }
+    }
+
+    /// Of several checkpoints of a picture that wait, only the last one counts.
+    private static func withoutOldCheckpoints(_ orders: [Order]) -> [Order] {
+        var seen: Set<ImageID> = []
+        let kept = orders.reversed().filter { order in
+            if case .write(.checkpoint(let image, _, _), _) = order { seen.insert(image).inserted } else { true }
+        }
+        return kept.reversed()
+    }
+
+    private func perform(_ writes: [(write: StoreWrite, ticket: UInt64)]) -> [Event] {
+        guard !writes.isEmpty else { return [] }
+        return zip(writes, store.perform(writes.map(\.write))).compactMap { write, answer in
+            if write.ticket != 0 { return .stored(answer, ticket: write.ticket) }
+            if case .failed(let error) = answer { refused(error) }
+            return nil
+        }
+    }
+
+    private func answer(_ query: StoreQuery) -> StoreReading {
+        do throws(StoreError) {
+            switch query {
+            case .jobs(let limit): return .jobs(try store.jobs(limit: limit))
+            case .job(let id): return .job(try store.job(id))
+            }
+        } catch {
+            return .failed(error)
+        }
+    }
+}
