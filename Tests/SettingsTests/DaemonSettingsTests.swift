@@ -9,11 +9,11 @@ struct DaemonSettingsTests {
     @Test("the sample files hold every key with its default, and can be read")
     func samples() throws {
         let folder = Fixtures.root + "/configs"
-        #expect(try CoordinatorSettings(path: folder + "/coordinator.yaml") == CoordinatorSettings())
-        #expect(try WorkerSettings(path: folder + "/worker.yaml") == WorkerSettings())
-        #expect(try CoordinatorSettings(path: folder + "/one-host.yaml").workers == 2)
+        #expect(try CoordinatorFile(path: folder + "/coordinator.yaml") == CoordinatorFile())
+        #expect(try WorkerFile(path: folder + "/worker.yaml") == WorkerFile())
+        #expect(try CoordinatorFile(path: folder + "/one-host.yaml").workers == 2)
         for (file, keys) in [
-            ("coordinator.yaml", CoordinatorSettings.keys), ("worker.yaml", WorkerSettings.keys),
+            ("coordinator.yaml", CoordinatorFile.keys), ("worker.yaml", WorkerFile.keys),
         ] {
             let text = try String(contentsOfFile: "\(folder)/\(file)", encoding: .utf8)
             for key in keys {
@@ -24,7 +24,7 @@ struct DaemonSettingsTests {
 
     @Test("every field can be set")
     func sets() throws {
-        let worker = try WorkerSettings(
+        let worker = try WorkerFile(
             text: """
                 name: node-1.a
                 model: /m
@@ -39,7 +39,7 @@ struct DaemonSettingsTests {
         #expect(worker.name == "node-1.a" && worker.model == "/m" && worker.coordinator == "tcp://h:1")
         #expect(worker.bind == "tcp://0.0.0.0:5800" && worker.advertise == "tcp://h:2" && worker.threads == 3)
         #expect(worker.memoryGiB == 1.5 && worker.roles == [.blocks, .decoder] && worker.logLevel == .debug)
-        let coordinator = try CoordinatorSettings(text: "workers: 3\nin_flight: 8\noutput: o\n", file: "c.yaml")
+        let coordinator = try CoordinatorFile(text: "workers: 3\nin_flight: 8\noutput: o\n", file: "c.yaml")
         #expect(coordinator.workers == 3 && coordinator.inFlight == 8 && coordinator.output == "o")
     }
 
@@ -50,7 +50,7 @@ struct DaemonSettingsTests {
             "memory_gib: 0", "roles: [painter]", "roles: []", "log_level: loud", "thread: 1", "threads: [1]",
         ])
     func refusesWorker(line: String) throws {
-        let error = #expect(throws: SettingsError.self) { try WorkerSettings(text: "# w\n" + line, file: "w.yaml") }
+        let error = #expect(throws: SettingsError.self) { try WorkerFile(text: "# w\n" + line, file: "w.yaml") }
         #expect(error?.line == 2)
         #expect(error?.description.contains("\n") == false)
     }
@@ -63,7 +63,7 @@ struct DaemonSettingsTests {
         ])
     func refusesCoordinator(line: String) throws {
         let error = #expect(throws: SettingsError.self) {
-            try CoordinatorSettings(text: "# c\n" + line, file: "c.yaml")
+            try CoordinatorFile(text: "# c\n" + line, file: "c.yaml")
         }
         #expect(error?.line == 2)
     }

@@ -1,7 +1,7 @@
 package import Plan
 
 /// Everything a worker can be told in its file; flags of the command line override single fields.
-package struct WorkerSettings: Equatable, Sendable {
+package struct WorkerFile: Equatable, Sendable {
     /// Name in tables and plans, unique in the cluster: letters, digits, `-`, `_`, `.`; default the host's name.
     package var name: String?
     /// Folder of the model in diffusers layout; default the demo model that comes with the program.

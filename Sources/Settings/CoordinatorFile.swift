@@ -11,7 +11,7 @@ package enum LogLevel: String, CaseIterable, Sendable {
 }
 
 /// Everything a coordinator can be told in its file; flags of the command line override single fields.
-package struct CoordinatorSettings: Equatable, Sendable {
+package struct CoordinatorFile: Equatable, Sendable {
     /// Socket for the workers' control messages, `tcp://ADDRESS:PORT`; port 0 takes a free one.
     ///
     /// Default `tcp://127.0.0.1:5790`. An address beyond loopback lets other machines in: protect the network.

@@ -1,0 +1,57 @@
+internal import Checkpoint
+package import Sampling
+package import Tensors
+
+/// Tensors made elsewhere that take the place of random numbers and encoders, to repeat a reference run.
+package struct Injection: Sendable {
+    /// Names that a file may hold; others are refused, because a misspelt one would silently do nothing.
+    package static let names = InjectedNoise.names + ["prompt_embeds", "pooled"]
+
+    /// Noise; nil for the seed's own.
+    package var noise: InjectedNoise?
+    /// Output of the sequence encoder, (T, W); nil to encode the prompt.
+    package var promptEmbeds: Tensor?
+    /// Output of the pooled encoder, (W); nil to encode the prompt.
+    package var pooled: Tensor?
+
+    /// Nothing.
+    package init() {}
+
+    /// Picks the tensors it knows by name; a leading axis of one is dropped.
+    package init(named tensors: [String: Tensor]) {
+        let noise = InjectedNoise(named: tensors)
+        self.noise = noise.isEmpty ? nil : noise
+        promptEmbeds = tensors["prompt_embeds"].map { Self.withoutBatch($0, axes: 2) }
+        pooled = tensors["pooled"].map { Self.withoutBatch($0, axes: 1) }
+    }
+
+    /// Reads a safetensors file.
+    ///
+    /// - Throws: `CheckpointError` for a damaged file, `RenderingError` for a tensor that cannot be injected.
+    package init(path: String) throws {
+        let file = try SafetensorsFile(path: path)
+        var tensors: [String: Tensor] = [:]
+        for name in file.names {
+            guard Self.names.contains(name) else {
+                throw RenderingError(
+                    "\(path) holds \(name.prefix(60)), which cannot be injected; known: "
+                        + Self.names.joined(separator: ", "))
+            }
+            tensors[name] = try file[name].tensor()
+        }
+        self.init(named: tensors)
+    }
+
+    private static func withoutBatch(_ tensor: Tensor, axes: Int) -> Tensor {
+        tensor.shape.count == axes + 1 && tensor.shape[0] == 1
+            ? tensor.reshaped(Array(tensor.shape.dropFirst())) : tensor
+    }
+}
+
+/// A picture cannot be rendered as asked: one line.
+package struct RenderingError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What, where and the next step.
+    package let description: String
+
+    init(_ description: String) { self.description = description }
+}

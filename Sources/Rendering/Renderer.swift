@@ -1,0 +1,103 @@
+internal import Imaging
+package import Plan
+package import Sampling
+package import Stages
+internal import Tensors
+
+/// The whole path from prompt to picture in one process.
+///
+/// It takes the same steps as a cluster does, in the same order and on the same values, and therefore is the oracle for
+/// everything distributed: encode, then for each demand of the sampler embed, blocks, head or decode.
+package struct Renderer: Sendable {
+    /// How far a picture is.
+    package enum Progress: Equatable, Sendable {
+        /// The prompt is being encoded.
+        case encoding
+        /// Network calls done of all.
+        case denoising(step: Int, of: Int)
+        /// The latent is being decoded: in between for the edge map, or in the end.
+        case decoding(isFinal: Bool)
+    }
+
+    /// All weights of the model.
+    package let model: LoadedModel
+    /// Its facts.
+    package let facts: ModelFacts
+    /// Name of the kernel class that computes.
+    package let kernelClass: String
+
+    /// Joins a model that holds everything with its facts.
+    package init(model: LoadedModel, facts: ModelFacts, kernelClass: String) {
+        precondition(
+            model.share == .everything(of: facts), "a share of \(model.share) cannot render a picture by itself")
+        self.model = model
+        self.facts = facts
+        self.kernelClass = kernelClass
+    }
+
+    /// Renders one picture.
+    ///
+    /// `progress` may throw to cancel; the error passes through.
+    ///
+    /// - Throws: `SamplingError` for requests that cannot work, `TextError` for prompts, `RenderingError` for injected
+    ///   conditioning of another shape.
+    package func render(
+        _ request: ImageRequest, injecting injection: Injection = Injection(), trace: Trace? = nil,
+        progress: (Progress) throws -> Void = { _ in }
+    ) throws -> Picture {
+        var sampler = try Sampler(request: request, facts: facts, injected: injection.noise)
+        try progress(.encoding)
+        let conditioning = try condition(request, injection)
+        trace?.recordBatch("prompt_embeds", conditioning.context)
+        trace?.recordBatch("pooled", conditioning.pooled)
+
+        while true {
+            switch sampler.demand {
+            case .velocity(let latents, let sigma, _, _):
+                try progress(.denoising(step: sampler.step, of: sampler.totalSteps))
+                var stream = model.embed(latents, conditioning, sigma: sigma, guidance: request.guidance)
+                model.run(&stream)
+                sampler.supply(velocity: model.head(stream), trace: trace)
+            case .decode(let latent):
+                try progress(.decoding(isFinal: false))
+                sampler.supply(decoded: model.decode(latent), trace: trace)
+            case .finished(let latent):
+                try progress(.decoding(isFinal: true))
+                let pixels = model.decode(latent)
+                trace?.recordBatch("image", pixels.planes)
+                return Picture(
+                    pixels: pixels, metadata: metadata(of: request), steps: sampler.totalSteps,
+                    tokenSteps: sampler.tokenSteps)
+            }
+        }
+    }
+
+    private func metadata(of request: ImageRequest) -> PictureMetadata {
+        PictureMetadata(
+            request: request, model: facts.name, fingerprint: facts.fingerprint, kernelClass: kernelClass,
+            version: programVersion)
+    }
+
+    /// Encodes the prompt unless both outputs are injected.
+    private func condition(_ request: ImageRequest, _ injection: Injection) throws -> Conditioning {
+        if let context = injection.promptEmbeds {
+            guard context.shape.count == 2, context.shape[0] >= 1, context.shape[0] <= facts.maxTextLength,
+                context.shape[1] == facts.contextWidth
+            else {
+                throw RenderingError(
+                    "prompt_embeds of shape \(context.shape) do not fit \(facts.name): "
+                        + "1 to \(facts.maxTextLength) rows of \(facts.contextWidth) are needed")
+            }
+        }
+        if let pooled = injection.pooled, pooled.shape != [facts.pooledWidth] {
+            throw RenderingError(
+                "pooled of shape \(pooled.shape) does not fit \(facts.name): [\(facts.pooledWidth)] is needed")
+        }
+        if let context = injection.promptEmbeds, let pooled = injection.pooled {
+            return Conditioning(context: context, pooled: pooled)
+        }
+        let encoded = try model.encode(prompt: request.prompt, textLength: request.textLength)
+        return Conditioning(
+            context: injection.promptEmbeds ?? encoded.context, pooled: injection.pooled ?? encoded.pooled)
+    }
+}

@@ -1,0 +1,102 @@
+internal import Checkpoint
+internal import Foundation
+internal import Plan
+internal import Rendering
+internal import Sampling
+internal import TestKit
+internal import Tensors
+internal import Testing
+
+@Suite("One process", .timeLimit(.minutes(5)))
+struct RendererTests {
+    let golden: Golden
+    let request: ImageRequest
+
+    init() throws {
+        golden = try Golden("flux-dev")
+        let ralu = RALUSettings(
+            steps: [1, 1, 2], ends: [0.3, 0.45, 1], shifts: [5, 2.6, 2.2], z: 6.3, upRatio: 0.3)
+        request = ImageRequest(
+            prompt: "a red heart", seed: 7, width: 96, height: 64, guidance: 3.5, textLength: 16, sampler: .ralu(ralu))
+    }
+
+    @Test("the bytes do not depend on the number of threads, but on the seed")
+    func threads() throws {
+        let one = try Renderer(golden: golden, threads: 1).render(request).png()
+        let two = try Renderer(golden: golden, threads: 2).render(request).png()
+        #expect(one == two)
+        var other = request
+        other.seed = 8
+        #expect(try Renderer(golden: golden, threads: 1).render(other).png() != one)
+    }
+
+    @Test("progress names every part in order, and an error in it cancels")
+    func progress() throws {
+        let renderer = try Renderer(golden: golden, threads: 2)
+        var seen: [Renderer.Progress] = []
+        let picture = try renderer.render(request) { seen.append($0) }
+        #expect(
+            seen == [
+                .encoding, .denoising(step: 0, of: 4), .decoding(isFinal: false), .denoising(step: 1, of: 4),
+                .denoising(step: 2, of: 4), .denoising(step: 3, of: 4), .decoding(isFinal: true),
+            ])
+        #expect(picture.tokenSteps == 6 + (6 + 3) + 2 * 24)
+        #expect(throws: CancellationError.self) {
+            try renderer.render(request) { if $0 != .encoding { throw CancellationError() } }
+        }
+    }
+
+    @Test("a written trace can be injected and gives the same picture")
+    func traceAndInject() throws {
+        let renderer = try Renderer(golden: golden, threads: 2)
+        let trace = Trace()
+        let picture = try renderer.render(request, trace: trace)
+        let path = FileManager.default.temporaryDirectory.path + "/trace-\(UUID().uuidString).safetensors"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        try trace.write(to: path)
+        let file = try SafetensorsFile(path: path)
+        #expect(file.names.sorted() == trace.names.sorted())
+        #expect(try file["edges"].dtype == .u8)
+        #expect(try file["selected"].dtype == .i64)
+
+        var named: [String: Tensor] = [:]
+        for name in Injection.names where file.contains(name) { named[name] = try file[name].tensor() }
+        var other = request
+        (other.seed, other.prompt) = (99, "something else")
+        let again = try renderer.render(other, injecting: Injection(named: named))
+        #expect(again.pixels == picture.pixels)
+    }
+
+    @Test("refuses to inject what does not fit, or what it does not know")
+    func refuses() throws {
+        let renderer = try Renderer(golden: golden, threads: 1)
+        func refused(_ name: String, _ shape: [Int]) {
+            let injection = Injection(named: [name: Tensor(repeating: 0, shape: shape)])
+            #expect(throws: (any Error).self, "\(name) \(shape)") {
+                try renderer.render(request, injecting: injection)
+            }
+        }
+        refused("prompt_embeds", [16, 47])
+        refused("prompt_embeds", [513, 48])
+        refused("pooled", [31])
+        refused("latents", [23, 64])
+        refused("noise_stage2", [24, 64])
+        let path = FileManager.default.temporaryDirectory.path + "/inject-\(UUID().uuidString).safetensors"
+        defer { try? FileManager.default.removeItem(atPath: path) }
+        var writer = SafetensorsWriter()
+        writer.add("latent", Tensor(repeating: 0, shape: [24, 64]))
+        try writer.write(to: path)
+        let error = #expect(throws: RenderingError.self) { try Injection(path: path) }
+        #expect(error?.description.contains("latent, which cannot be injected") == true)
+    }
+
+    @Test("impossible sizes are refused with sizes that work")
+    func sizes() throws {
+        var odd = request
+        odd.width = 100
+        let error = #expect(throws: SamplingError.self) {
+            try Renderer(golden: golden, threads: 1).render(odd)
+        }
+        #expect(error.map { "\($0)".contains("96x64") } == true)
+    }
+}
