@@ -1,0 +1,185 @@
+import Checkpoint
+import Foundation
+import Tensors
+import TestKit
+import Testing
+
+@testable import Text
+
+@Suite struct TokenizerEdgeTests {
+    let temporary = TemporaryFolder()
+    let clipFolder = Fixtures.path + "/flux-dev/model/tokenizer"
+    let t5Folder = Fixtures.path + "/flux-dev/model/tokenizer_2"
+
+    struct Case: Decodable {
+        var prompt: String
+        var clip: [Int]
+        var t5: [Int]
+    }
+
+    let cases: [Case]
+
+    init() throws { cases = try decodeJSON([Case].self, path: Fixtures.path + "/tokenizers/edges.json") }
+
+    @Test("awkward prompts get the reference's ids from both tokenizers")
+    func edges() throws {
+        let clip = try ClipTokenizer(folder: clipFolder)
+        let t5 = try T5Tokenizer(folder: t5Folder)
+        #expect(cases.count > 300)
+        for (index, known) in cases.enumerated() {
+            let prompt = known.prompt.debugDescription
+            #expect(clip.untruncated(known.prompt) == known.clip, "CLIP, case \(index) \(prompt)")
+            #expect(t5.untruncated(known.prompt) == known.t5, "T5, case \(index) \(prompt)")
+        }
+    }
+
+    @Test("tokenizer.json alone gives the ids of spiece.model")
+    func json() throws {
+        for file in ["tokenizer.json", "tokenizer_config.json"] {
+            try FileManager.default.copyItem(atPath: "\(t5Folder)/\(file)", toPath: temporary.path(file))
+        }
+        let t5 = try T5Tokenizer(folder: temporary.path)
+        #expect(t5.maxLength == 512 && t5.idCount == 520)
+        for known in cases { #expect(t5.untruncated(known.prompt) == known.t5, "\(known.prompt.debugDescription)") }
+    }
+
+    @Test("cutting keeps the end token, padding fills up")
+    func lengths() throws {
+        let clip = try ClipTokenizer(folder: clipFolder)
+        let t5 = try T5Tokenizer(folder: t5Folder)
+        let long = String(repeating: "castle ", count: 500)
+        #expect(clip(long).count == 77 && clip(long).last == clip("").last && clip(long)[75] != clip("")[75])
+        #expect(t5(long, length: 1) == [1])
+        #expect(t5(long, length: 9).dropLast() == t5.untruncated(long)[..<8] && t5(long, length: 9).last == 1)
+        #expect(t5("", length: 4) == [1, 0, 0, 0])
+    }
+
+    @Test(
+        "prompts of 100,000 characters take well under a second",
+        arguments: [
+            "a", "ab ", "é", "e\u{301}\u{323}", "\u{301}\u{323}", "Σ'", "<", " ", "漢", "👩\u{200D}", "</s>", "'",
+        ])
+    func long(unit: String) throws {
+        let clip = try ClipTokenizer(folder: clipFolder)
+        let t5 = try T5Tokenizer(folder: t5Folder)
+        let prompt = String(repeating: unit, count: 100_000 / unit.unicodeScalars.count)
+        let seconds = ContinuousClock().measure {
+            #expect(clip(prompt).count == 77)
+            #expect(t5(prompt, length: 512).count == 512)
+        }
+        // The slowest takes 0.4 s on one idle core; quadratic code took 15 s.
+        #expect(seconds < .seconds(5))
+    }
+
+    @Test("the façade refuses prompts and lengths beyond its limits")
+    func limits() throws {
+        let encoders = try TextEncoders(folder: ModelFolder(path: Fixtures.demoModel), compute: .init(threads: 1))
+        for length in [-1, 0, 33, Int.max] {
+            #expect(throws: TextError(.textLength(length, limit: 32))) {
+                try encoders.encode(prompt: "a", textLength: length)
+            }
+        }
+        let prompt = String(repeating: "a", count: TextEncoders.promptLimit + 1)
+        #expect(throws: TextError(.promptTooLong(characters: 100_001, limit: 100_000))) {
+            try encoders.encode(prompt: prompt, textLength: 32)
+        }
+    }
+
+    @Test("byte fallback spells unknown characters, unknown neighbours join otherwise")
+    func fallback() {
+        let letters: [(text: String, score: Double)] = [("<unk>", 0), ("a", -1), ("ab", -1.5), ("b", -1)]
+        let bytes = (0..<256).map { byte in (String(format: "<0x%02X>", byte), -9.0) }
+        func ids(_ text: String, _ pieces: [(text: String, score: Double)], byteFallback: Bool) -> [Int] {
+            var result: [Int] = []
+            Unigram(pieces: pieces, unknown: 0, byteFallback: byteFallback).encode(Array(text.utf8)[...], into: &result)
+            return result
+        }
+        #expect(ids("abéüb", letters, byteFallback: false) == [2, 0, 3])
+        #expect(ids("aéa", letters + bytes, byteFallback: true) == [1, 4 + 0xC3, 4 + 0xA9, 1])
+        #expect(ids("", letters, byteFallback: false) == [])
+    }
+
+    @Test("a merge that makes a pair of lower rank waits for its pass to end")
+    func mergeOrder() throws {
+        // "ab" merges first everywhere, although "ab"+"a" then has a lower rank than what is left of "a b".
+        let merges = "#version\nab a\na b\nab ab</w>\n"
+        let path = try temporary.write(Array(merges.utf8), name: "merges.txt")
+        let names = ["a", "b", "ab", "aba", "a</w>", "b</w>", "ab</w>", "abab</w>"]
+        let vocabulary = Dictionary(uniqueKeysWithValues: names.enumerated().map { ($1, $0) })
+        let pairs = try BytePairs(vocabulary: vocabulary, mergesPath: path, unknown: 99)
+        var ids: [Int] = []
+        pairs.encode(Array("abaabac".utf8), into: &ids)
+        #expect(ids == [3, 3, 99])
+        ids = []
+        pairs.encode(Array("b".utf8), into: &ids)
+        #expect(ids == [5])
+    }
+
+    @Test("damaged files of CLIP's tokenizer give one line that names the file")
+    func damagedClip() throws {
+        let broken: [(String, String)] = [
+            ("vocab.json", ""), ("vocab.json", "{}"), ("vocab.json", "[1]"), ("vocab.json", "{\"a\":\"b\"}"),
+            ("vocab.json", "{\"a\":-1,\"<|endoftext|>\":1}"), ("merges.txt", "#version\na b c\n"),
+            ("merges.txt", "#version\na b\n\nc d\n"), ("tokenizer_config.json", "{\"pad_token\":\"<nothing>\"}"),
+            ("tokenizer_config.json", "{\"pad_token\":3}"), ("tokenizer_config.json", "{\"model_max_length\":2}"),
+            ("tokenizer_config.json", "{\"added_tokens_decoder\":{\"x\":{\"content\":\"y\"}}}"),
+        ]
+        for (name, text) in broken {
+            try expectOneLine(copyOf: clipFolder, with: Array(text.utf8), as: name) { try ClipTokenizer(folder: $0) }
+        }
+        for name in ["vocab.json", "merges.txt"] {
+            try expectOneLine(copyOf: clipFolder, with: nil, as: name) { try ClipTokenizer(folder: $0) }
+        }
+    }
+
+    @Test("damaged files of T5's tokenizer give one line that names the file, and never a trap")
+    func damagedT5() throws {
+        let spiece = Array(try Data(contentsOf: URL(fileURLWithPath: t5Folder + "/spiece.model")))
+        for bytes in [[], [0xFF], Array(spiece.dropLast(1)), Array(spiece.prefix(1000)), Array("text".utf8)] {
+            try expectOneLine(copyOf: t5Folder, with: bytes, as: "spiece.model") { try T5Tokenizer(folder: $0) }
+        }
+        var random = SystemRandomNumberGenerator()
+        let folder = temporary.path("mutated")
+        for _ in 0..<150 {
+            var bytes = spiece
+            for _ in 0..<8 {
+                // Half of the hits where the small messages are, half anywhere.
+                let place = Bool.random(using: &random) ? Int.random(in: 0..<9000) : Int.random(in: 0..<bytes.count)
+                bytes[place] = UInt8.random(in: 0...255, using: &random)
+            }
+            try temporary.write(bytes, name: "mutated/spiece.model")
+            if let tokenizer = try? T5Tokenizer(folder: folder) {
+                for known in cases.prefix(40) { _ = tokenizer.untruncated(known.prompt) }
+            }
+        }
+        let json = [
+            "{}", "{\"model\":{\"type\":\"BPE\",\"vocab\":[]}}", "{\"model\":{\"vocab\":[[\"a\",1]],\"unk_id\":1}}",
+            "{\"model\":{\"vocab\":[[\"a\",1]],\"unk_id\":0},\"normalizer\":{\"type\":\"NFD\"}}",
+            "{\"model\":{\"vocab\":[[\"a\"]],\"unk_id\":0}}",
+            "{\"model\":{\"vocab\":[[\"a\",1]],\"unk_id\":0},"
+                + "\"normalizer\":{\"type\":\"Precompiled\",\"precompiled_charsmap\":\"//8=\"}}",
+            "{\"model\":{\"vocab\":[[\"a\",1]],\"unk_id\":0}}",
+        ]
+        for text in json {
+            let only = TemporaryFolder()
+            try only.write(Array(text.utf8), name: "tokenizer.json")
+            let error = try #require(throws: (any Error).self) { try T5Tokenizer(folder: only.path) }
+            #expect("\(error)".hasPrefix(only.path) && !"\(error)".contains("\n"), "\(error)")
+        }
+        #expect(throws: TextError(.noTokenizer(folder: "/none", needs: "spiece.model or tokenizer.json"))) {
+            try T5Tokenizer(folder: "/none")
+        }
+    }
+
+    /// Copies a tokenizer, replaces or removes one file and expects loading to throw a line that names it.
+    private func expectOneLine<T>(
+        copyOf source: String, with bytes: [UInt8]?, as name: String, _ load: (String) throws -> T
+    ) throws {
+        let copy = temporary.path(UUID().uuidString)
+        try FileManager.default.copyItem(atPath: source, toPath: copy)
+        try FileManager.default.removeItem(atPath: "\(copy)/\(name)")
+        if let bytes { try Data(bytes).write(to: URL(fileURLWithPath: "\(copy)/\(name)")) }
+        let error = try #require(throws: (any Error).self) { try load(copy) }
+        #expect("\(error)".contains(copy) && !"\(error)".contains("\n") && "\(error)".count < 400, "\(error)")
+    }
+}
