@@ -98,7 +98,7 @@ let package = Package(
         tests("Telemetry", ["Telemetry", "Plan"]),
         tests("Settings", ["Settings", "Sampling", "Plan"]),
         tests("Coordinator", ["Coordinator", "JobStore", "Wire", "Sampling", "Tensors", "Plan"]),
-        tests("Worker", ["Worker", "Wire", "Stages", "DiT", "Checkpoint", "Tensors", "Plan"]),
+        tests("Worker", ["Worker", "Wire", "Stages", "DiT", "Checkpoint", "Tensors", "Plan", log]),
         tests("Gateway", ["Gateway", "Coordinator", "Telemetry", "Plan"]),
         tests(
             "Cluster",

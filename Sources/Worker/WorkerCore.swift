@@ -132,6 +132,8 @@ package struct WorkerCore: Sendable {
     package private(set) var life: Life = .connecting(attempt: 0, next: 0)
     /// What was dropped.
     package private(set) var drops = Drops()
+    /// The newest share it was given, loaded or not: what messages on their way may be for.
+    package private(set) var latest: Assignment?
 
     private var queue: WorkQueue
     private var conditionings: ConditioningCache
@@ -204,7 +206,6 @@ extension WorkerCore {
                 return
             }
             guard now >= next else { return }
-            if attempt > 0 { effects.append(.reconnect) }
             if attempt == 3 || attempt % 10 == 9 {
                 effects.append(.log(.warning, "no answer from the coordinator at \(coordinator) yet; trying on"))
             }
@@ -246,12 +247,13 @@ extension WorkerCore {
             life = .left(.drained)
             return
         }
+        effects.append(.reconnect)
         introduceAgain(now, &effects)
     }
 
     private mutating func introduceAgain(_ now: Nanoseconds, _ effects: inout [Effect]) {
         drops.abandoned += queue.clear()
-        effects += [.closeDownstream, .reconnect]
+        effects.append(.closeDownstream)
         effects.append(.control(.hello(hello)))
         life = .connecting(attempt: 1, next: now + backoff(0))
     }
@@ -305,6 +307,7 @@ extension WorkerCore {
             return
         }
         let assignment = Assignment(plan, worker: hello.name)
+        latest = assignment
         guard let assignment else {
             effects += [.closeDownstream, .drop]
             held = nil

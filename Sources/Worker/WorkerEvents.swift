@@ -47,9 +47,9 @@ package enum Event: Sendable {
 
 /// What the core wants done, in order.
 package enum Effect: Sendable, Equatable {
-    /// Send to the coordinator's control socket.
+    /// Send to the coordinator's control socket; a hello that still waits for the connection is not sent twice.
     case control(ControlMessage)
-    /// Close the sockets to the coordinator and open the control socket anew.
+    /// Close the sockets to the coordinator, which may be half open, and open the control socket anew.
     case reconnect
     /// Open the data link to the coordinator.
     case openData(String)

@@ -1,0 +1,319 @@
+internal import Checkpoint
+internal import Foundation
+package import Logging
+internal import Plan
+internal import Stages
+internal import Tensors
+internal import Wire
+
+/// A worker with its sockets and its compute thread: carries out what the core decides.
+///
+/// An actor on a poll loop: sockets, timers and heartbeats live on that loop's thread, which never computes.
+package actor WorkerService {
+    private nonisolated let loop: PollLoop
+    private let settings: WorkerSettings
+    private let log: Logger
+    private let reader: MessageReader
+    private let messageLimits: MessageLimits
+    private let meter = LinkMeter()
+
+    private var core: WorkerCore
+    private var computer: ComputeThread?
+    private var upstream: RouterSocket?
+    private var control: DealerSocket?
+    private var data: DealerSocket?
+    private var downstream: DealerSocket?
+    private var ending: WorkerCore.Ending?
+    private var isOver = false
+    private var waiting: [CheckedContinuation<WorkerCore.Ending, Never>] = []
+
+    /// Lives on its own loop.
+    package nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+    /// How often the core is told the time.
+    private static let tickInterval = Duration.milliseconds(100)
+    /// Time that the last words have to leave the machine.
+    private static let farewell = Duration.milliseconds(200)
+
+    private init(loop: PollLoop, settings: WorkerSettings, hello: Hello, log: Logger) {
+        self.loop = loop
+        self.settings = settings
+        self.log = log
+        reader = MessageReader(facts: hello.model)
+        messageLimits = MessageLimits(facts: hello.model)
+        core = WorkerCore(hello: hello, coordinator: settings.coordinator.description, limits: settings.limits)
+    }
+
+    /// Opens the model's folder and the sockets, and begins to say hello; the coordinator need not be there yet.
+    ///
+    /// - Throws: `WorkerError`, `CheckpointError`, `StageError` or `WireError`, each with a text of one line.
+    package static func start(_ settings: WorkerSettings, log: Logger) async throws -> WorkerService {
+        try settings.check()
+        let folder = try ModelFolder(path: settings.modelFolder)
+        let facts = try ModelFacts(folder: folder)
+        let compute = Compute(threads: settings.threads)
+        let hello = Hello(
+            protocols: FrameHeader.major...FrameHeader.major, name: settings.name,
+            bootID: UInt64.random(in: 1...UInt64.max), build: settings.build, model: facts, dataEndpoint: "",
+            threads: settings.threads,
+            memoryCap: settings.memoryCap > 0 ? settings.memoryCap : ProcessInfo.processInfo.physicalMemory,
+            kernelClass: compute.kernels.name, roles: settings.roles)
+        let loop = try PollLoop(name: "worker")
+        do {
+            let service = WorkerService(loop: loop, settings: settings, hello: hello, log: log)
+            try await service.begin(hello, folder: folder, compute: compute)
+            return service
+        } catch {
+            await loop.stop()
+            throw error
+        }
+    }
+
+    /// Waits until the worker has left, and closes everything.
+    package nonisolated func run() async -> WorkerCore.Ending {
+        let ending = await end()
+        await loop.stop()
+        return ending
+    }
+
+    /// Finishes the work in hand and leaves; the second time, stops at once.
+    package func drain() { handle(.drain) }
+
+    /// Stops at once.
+    package func stop() { handle(.stop) }
+
+    /// Where it stands.
+    package var life: WorkerCore.Life { core.life }
+
+    /// What was dropped.
+    package var drops: WorkerCore.Drops { core.drops }
+
+    /// Where other workers reach it.
+    package var dataEndpoint: String { core.hello.dataEndpoint }
+
+    private func end() async -> WorkerCore.Ending {
+        if isOver, let ending { return ending }
+        return await withCheckedContinuation { waiting.append($0) }
+    }
+
+    private func begin(_ hello: Hello, folder: ModelFolder, compute: Compute) throws {
+        let socket = try RouterSocket(loop, dataOptions(.upstream))
+        socket.onMessage = { message, peer in self.receive(message, from: .upstream(peer)) }
+        socket.onEvent = { event in self.happened(event, on: "data socket") }
+        upstream = socket
+        let bound = try socket.listen(on: settings.listen)
+        var hello = hello
+        hello.dataEndpoint = advertised(bound).description
+        core = WorkerCore(hello: hello, coordinator: settings.coordinator.description, limits: settings.limits)
+        try openControl()
+        computer = ComputeThread(folder: folder, blockCount: hello.model.blockCount, compute: compute) { event in
+            Task { await self.handle(event) }
+        }
+        log.info(
+            "\(hello.name): \(hello.model.name), \(hello.threads) threads, \(hello.kernelClass), data on \(bound)")
+        loop.schedule(after: .zero, every: Self.tickInterval) { self.tick() }
+    }
+
+    /// The endpoint to tell others: a wildcard is replaced by an address.
+    private func advertised(_ bound: Endpoint) -> Endpoint {
+        if let host = settings.advertisedHost { return bound.at(host: host) }
+        return bound.isWildcard ? bound.at(host: ProcessInfo.processInfo.hostName) : bound
+    }
+}
+
+// MARK: - Events
+
+extension WorkerService {
+    private func tick() {
+        handle(
+            .tick(
+                Vitals(
+                    residentBytes: Self.residentBytes(), block: computer?.block, computing: computer?.computing ?? 0,
+                    links: meter.snapshot)))
+    }
+
+    private func handle(_ event: Event) {
+        guard !isOver else { return }
+        for effect in core.handle(event, now: monotonicNow()) { perform(effect) }
+    }
+
+    private func receive(_ message: Message, from peer: Peer) {
+        switch message.kind {
+        case .control:
+            do throws(FrameError) { handle(.control(try message.control(from: peer.description))) } catch {
+                refused(error)
+            }
+        case .credit: handle(.credit(from: peer, epoch: message.epoch, limit: message.argument))
+        default:
+            do throws(FrameError) {
+                handle(.task(try reader.task(message, from: peer.description), from: peer))
+            } catch {
+                handle(
+                    .malformed(
+                        MalformedTask(
+                            image: message.image, epoch: message.epoch,
+                            isStep: message.kind == .step || message.kind == .activation,
+                            text: "\(settings.name): \(error)")))
+            }
+        }
+    }
+
+    private func happened(_ event: SocketEvent, on socket: String) {
+        switch event {
+        case .connected(let peer): log.debug("\(socket): \(peer) connected")
+        case .disconnected(let peer): log.info("\(socket): connection to \(peer) ended")
+        case .refused(let error): refused(error)
+        case .undeliverable(let peer, let messages): log.warning("\(messages) messages to \(peer) were lost with it")
+        }
+    }
+
+    private func refused(_ error: FrameError) { log.warning("message refused: \(error)") }
+
+    /// Resident memory of this process.
+    ///
+    /// Source: proc(5), `/proc/[pid]/statm`, second field, in pages.
+    private static func residentBytes() -> UInt64 {
+        guard let text = try? String(contentsOfFile: "/proc/self/statm", encoding: .utf8) else { return 0 }
+        let fields = text.split(separator: " ")
+        guard fields.count > 1, let pages = UInt64(fields[1]) else { return 0 }
+        return pages * UInt64(sysconf(Int32(_SC_PAGESIZE)))
+    }
+}
+
+// MARK: - Effects
+
+extension WorkerService {
+    private func perform(_ effect: Effect) {
+        switch effect {
+        case .control(.hello) where control?.queuedBytes() ?? 0 > 0: break
+        case .control(let message): send("control message") { try control?.send(Message(message)) }
+        case .reconnect:
+            closeToCoordinator()
+            send("hello") { try openControl() }
+        case .openData(let endpoint): send("data link") { try openData(endpoint) }
+        case .openDownstream(let name, let endpoint): send("link to \(name)") { try openDownstream(name, endpoint) }
+        case .closeDownstream: closeDownstream()
+        case .credit(let peer, let epoch, let limit):
+            send(Message(.credit, epoch: epoch, argument: limit), to: peer)
+        case .answer(let answer, let peer): send(answer.message, to: peer)
+        case .load(let share): computer?.load(share)
+        case .drop: computer?.drop()
+        case .compute(let item): computer?.compute(item)
+        case .log(let level, let text): log.log(level: level, "\(settings.name): \(text)")
+        case .exit(let ending): finish(ending)
+        }
+    }
+
+    private func send(_ message: Message, to peer: Peer) {
+        send("\(message.kind) to \(peer)") {
+            switch peer {
+            case .coordinator: try data?.send(message)
+            case .upstream(let name): try upstream?.send(message, to: name)
+            case .downstream: try downstream?.send(message)
+            }
+        }
+    }
+
+    /// What cannot be sent is not fatal: credits are repeated, and work that is lost is asked for again.
+    private func send(_ what: String, _ body: () throws -> Void) {
+        do { try body() } catch let error as WireError {
+            if case .unroutable = error.reason {
+                log.debug("\(what): \(error)")
+            } else {
+                log.warning("\(what): \(error)")
+            }
+        } catch { log.warning("\(what): \(error)") }
+    }
+
+    private func finish(_ ending: WorkerCore.Ending) {
+        self.ending = ending
+        computer?.end()
+        if case .drained = ending {
+            loop.schedule(after: Self.farewell) { self.close() }
+        } else {
+            close()
+        }
+    }
+
+    private func close() {
+        isOver = true
+        closeToCoordinator()
+        closeDownstream()
+        upstream?.close()
+        guard let ending else { return }
+        for continuation in waiting { continuation.resume(returning: ending) }
+        waiting = []
+    }
+}
+
+// MARK: - Sockets
+
+extension WorkerService {
+    private func openControl() throws {
+        let socket = try DealerSocket(
+            loop,
+            .control(name: settings.name, bootID: core.hello.bootID, security: settings.security),
+            to: settings.coordinator)
+        socket.onMessage = { message, _ in self.receive(message, from: .coordinator) }
+        socket.onEvent = { event in self.happened(event, on: "control") }
+        control = socket
+    }
+
+    private func openData(_ text: String) throws {
+        data?.close()
+        data = nil
+        var endpoint = try Endpoint(text)
+        if endpoint.isWildcard { endpoint = endpoint.at(host: settings.coordinator.host) }
+        let socket = try DealerSocket(loop, dataOptions(.coordinator), to: endpoint)
+        socket.onMessage = { message, _ in self.receive(message, from: .coordinator) }
+        socket.onEvent = { event in self.happened(event, on: "data link") }
+        data = socket
+    }
+
+    private func openDownstream(_ name: String, _ text: String) throws {
+        let endpoint = try Endpoint(text)
+        if let downstream, downstream.options.peerName == name, downstream.endpoint == endpoint { return }
+        closeDownstream()
+        var options = dataOptions(.downstream)
+        options.peerName = name
+        let socket = try DealerSocket(loop, options, to: endpoint)
+        socket.onMessage = { message, _ in self.receive(message, from: .downstream(name)) }
+        socket.onEvent = { event in self.happened(event, on: "link to \(name)") }
+        downstream = socket
+    }
+
+    private func closeToCoordinator() {
+        control?.close()
+        control = nil
+        data?.close()
+        data = nil
+    }
+
+    private func closeDownstream() {
+        downstream?.close()
+        downstream = nil
+    }
+
+    /// Which of the data links a message came over.
+    private enum Link {
+        case coordinator
+        case upstream
+        case downstream
+    }
+
+    private func dataOptions(_ link: Link) -> SocketOptions {
+        SocketOptions(
+            name: settings.name, bootID: core.hello.bootID, security: settings.security,
+            limit: { [weak self] header, _ in self?.assumeIsolated { $0.limit(header.kind, over: link) } },
+            meter: meter)
+    }
+
+    private func limit(_ kind: MessageKind, over link: Link) -> Int? {
+        switch (link, kind) {
+        case (.coordinator, .encode), (.coordinator, .step), (.coordinator, .decode), (.upstream, .activation),
+            (.upstream, .credit), (.downstream, .credit):
+            messageLimits.bytes(kind, under: core.latest)
+        default: nil
+        }
+    }
+}

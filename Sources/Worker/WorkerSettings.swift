@@ -1,0 +1,86 @@
+package import Plan
+package import Wire
+
+/// How one worker process is run.
+package struct WorkerSettings: Sendable {
+    /// Its name, unique in the cluster: the order of names is the order of the pipeline.
+    package var name: String
+    /// The coordinator's control socket.
+    package var coordinator: Endpoint
+    /// Folder of the model, in diffusers layout.
+    package var modelFolder: String
+    /// Where it listens for the worker with the span before; port 0 lets the system choose.
+    package var listen = Endpoint(host: "127.0.0.1", port: 0)
+    /// Host name or address under which other workers reach it; needed when it listens on all interfaces and its host
+    /// name is not known to the others.
+    package var advertisedHost: String?
+    /// Threads that compute; more than cores of the machine slow each other down.
+    package var threads = 1
+    /// Most memory it may use, bytes; 0 for all of the machine's.
+    ///
+    /// Told to the coordinator, which plans with it.
+    package var memoryCap: UInt64 = 0
+    /// What it may be asked to do.
+    package var roles = Set(Role.allCases)
+    /// Keys.
+    package var security = Security.none
+    /// Times and bounds.
+    package var limits = WorkerCore.Limits()
+    /// Version of the program, for the coordinator's list of nodes.
+    package var build = "0.1.0"
+
+    /// A worker with the defaults.
+    package init(name: String, coordinator: Endpoint, modelFolder: String) {
+        self.name = name
+        self.coordinator = coordinator
+        self.modelFolder = modelFolder
+    }
+}
+
+/// A worker could not start.
+package struct WorkerError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What is wrong.
+    package enum Reason: Equatable, Sendable {
+        /// The name is empty, too long, or has characters that logs and metrics do not want.
+        case name(String)
+        /// No thread, or more than a machine can have.
+        case threads(Int)
+        /// It was given nothing to do.
+        case noRoles
+    }
+
+    /// What is wrong.
+    package let reason: Reason
+
+    /// Wraps the reason.
+    package init(_ reason: Reason) { self.reason = reason }
+
+    /// One line with what, where and the next step.
+    package var description: String {
+        switch reason {
+        case .name(let name):
+            "\(name.prefix(80).debugDescription) is no name for a worker: use 1 to 64 letters, digits, '.', '_' or '-'"
+        case .threads(let count): "\(count) threads cannot compute: give 1 to 1024"
+        case .noRoles: "a worker without roles has nothing to do: give some of encoder, blocks, decoder"
+        }
+    }
+}
+
+extension WorkerSettings {
+    /// Refuses what cannot work, before anything is opened.
+    package func check() throws(WorkerError) {
+        let allowed = name.utf8.allSatisfy { byte in
+            switch byte {
+            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
+                true
+            default: false
+            }
+        }
+        guard 1...RouterSocket.maxName ~= name.utf8.count, allowed, name != "coordinator" else {
+            throw WorkerError(.name(name))
+        }
+        guard 1...1024 ~= threads else { throw WorkerError(.threads(threads)) }
+        guard !roles.isEmpty else { throw WorkerError(.noRoles) }
+    }
+}
