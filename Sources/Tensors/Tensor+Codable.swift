@@ -17,16 +17,17 @@ extension Tensor: Codable {
         let container = try decoder.container(keyedBy: CodingKeys.self)
         let shape = try container.decode([Int].self, forKey: .shape)
         let bytes = try container.decode(Data.self, forKey: .littleEndian)
-        var count = 1
+        // Nothing is allocated before the bytes are known to fill the shape.
+        var needed = MemoryLayout<Float>.stride
         for extent in shape {
-            let (product, overflow) = count.multipliedReportingOverflow(by: extent)
-            guard extent >= 0, !overflow, product <= bytes.count else {
+            let (product, overflow) = needed.multipliedReportingOverflow(by: extent)
+            guard extent >= 0, !overflow else {
                 throw DecodingError.dataCorruptedError(
-                    forKey: .shape, in: container, debugDescription: "shape \(shape) does not fit \(bytes.count) bytes")
+                    forKey: .shape, in: container, debugDescription: "impossible shape \(shape)")
             }
-            count = product
+            needed = product
         }
-        guard bytes.count == count * MemoryLayout<Float>.stride else {
+        guard bytes.count == needed else {
             throw DecodingError.dataCorruptedError(
                 forKey: .littleEndian, in: container,
                 debugDescription: "\(bytes.count) bytes for shape \(shape) of float32")
