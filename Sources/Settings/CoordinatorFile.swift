@@ -36,20 +36,29 @@ package struct CoordinatorFile: Equatable, Sendable {
     ///
     /// A larger value delays the first picture, but saves a second loading of weights when workers start together.
     package var workers = 1
-    /// Pictures in flight at once, 0 for twice the number of workers in the pipeline; default 0.
+    /// Pictures in flight for each worker with blocks; default 2, which hides the hops between workers.
     ///
-    /// More keep every worker busy; each costs its latents here (1 MiB at 1024x1024) and its conditioning on a worker.
-    package var inFlight = 0
-    /// Pictures that may wait in the queue; default 100,000.
+    /// More costs one activation in a worker's memory and the picture's latents here (1 MiB at 1024x1024).
+    package var flightsPerWorker = 2
+    /// Pictures that may wait in the queue; default 200,000.
     ///
     /// A larger value costs about 1 kB of disk for each picture.
-    package var queueLimit = 100_000
+    package var queueLimit = 200_000
     /// Seconds without a sign of life after which a worker counts as lost; default 10.
     ///
     /// A larger value forgives longer pauses, but delays recovery by as much.
     package var lostAfterSeconds = 10.0
-    /// Times that a picture may fail on a worker before it is given up; default 3.
+    /// Tries of one task after faults that another try may mend; default 3.
+    ///
+    /// More costs time on a picture that cannot work.
     package var attempts = 3
+    /// Host under which workers reach the data socket when it listens on all interfaces; default the host that they reach
+    /// the control socket under.
+    package var advertise: String?
+    /// Whether addresses beyond loopback are allowed without keys; default false.
+    ///
+    /// Only for networks whose every host is trusted: whoever reaches the sockets can submit, cancel and join.
+    package var insecureNetwork = false
     /// Severity from which the log is written; default info.
     ///
     /// The level debug costs a line for each step of each picture.
@@ -60,8 +69,8 @@ package struct CoordinatorFile: Equatable, Sendable {
 
     /// Every key of the file.
     package static let keys = [
-        "control", "data", "client", "events", "http_port", "output", "state", "workers", "in_flight", "queue_limit",
-        "lost_after_seconds", "attempts", "log_level",
+        "control", "data", "client", "events", "http_port", "output", "state", "workers", "flights_per_worker",
+        "queue_limit", "lost_after_seconds", "attempts", "advertise", "insecure_network", "log_level",
     ]
 
     /// Reads a file; keys that are missing keep their defaults.
@@ -83,13 +92,15 @@ package struct CoordinatorFile: Equatable, Sendable {
         output = try yaml.text("output") ?? output
         state = try yaml.text("state") ?? state
         workers = try yaml.int("workers", in: 1...1000) ?? workers
-        inFlight = try yaml.int("in_flight", in: 0...10_000) ?? inFlight
+        flightsPerWorker = try yaml.int("flights_per_worker", in: 1...64) ?? flightsPerWorker
         queueLimit = try yaml.int("queue_limit", in: 1...100_000_000) ?? queueLimit
         let seconds = "a number of seconds from 2 to 3600"
         lostAfterSeconds =
             try yaml.double("lost_after_seconds", wanted: seconds, where: { (2...3600).contains($0) })
             ?? lostAfterSeconds
         attempts = try yaml.int("attempts", in: 1...100) ?? attempts
+        advertise = try yaml.text("advertise")
+        insecureNetwork = try yaml.bool("insecure_network") ?? insecureNetwork
         logLevel = try yaml.word("log_level", as: LogLevel.self) ?? logLevel
     }
 }

@@ -15,7 +15,7 @@ package struct WorkerFile: Equatable, Sendable {
     ///
     /// On several machines give an address that the others reach, such as `tcp://10.0.0.7:5800`.
     package var bind = "tcp://127.0.0.1:0"
-    /// Address told to the upstream neighbour when it differs from `bind`, as behind address translation; default none.
+    /// Host told to the upstream neighbour when it differs from that of `bind`, as for a wildcard address; default none.
     package var advertise: String?
     /// Threads that compute; default one for each core.
     ///
@@ -25,6 +25,10 @@ package struct WorkerFile: Equatable, Sendable {
     package var memoryGiB: Double?
     /// What it offers to do: encoder, blocks, decoder; default all three.
     package var roles: [Role] = [.encoder, .blocks, .decoder]
+    /// Whether an address beyond loopback is allowed without keys; default false.
+    ///
+    /// Only for networks whose every host is trusted.
+    package var insecureNetwork = false
     /// Severity from which the log is written; default info.
     ///
     /// The level debug costs a line for each task.
@@ -35,7 +39,8 @@ package struct WorkerFile: Equatable, Sendable {
 
     /// Every key of the file.
     package static let keys = [
-        "name", "model", "coordinator", "bind", "advertise", "threads", "memory_gib", "roles", "log_level",
+        "name", "model", "coordinator", "bind", "advertise", "threads", "memory_gib", "roles",
+        "insecure_network", "log_level",
     ]
 
     /// Reads a file; keys that are missing keep their defaults.
@@ -58,10 +63,11 @@ package struct WorkerFile: Equatable, Sendable {
         model = try yaml.text("model")
         coordinator = try yaml.endpoint("coordinator") ?? coordinator
         bind = try yaml.endpoint("bind") ?? bind
-        advertise = try yaml.endpoint("advertise")
+        advertise = try yaml.text("advertise")
         threads = try yaml.int("threads", in: 1...1024)
         memoryGiB = try yaml.double("memory_gib", wanted: "a number of GiB above 0", where: { $0 > 0 && $0 < 1e6 })
         roles = try yaml.words("roles", as: Role.self) ?? roles
+        insecureNetwork = try yaml.bool("insecure_network") ?? insecureNetwork
         logLevel = try yaml.word("log_level", as: LogLevel.self) ?? logLevel
     }
 }

@@ -1,1 +1,38 @@
-@main struct Abbozzo { static func main() {} }
+internal import ArgumentParser
+internal import Foundation
+internal import Plan
+
+/// The process: parses the command line, runs one verb, turns any error into a line and an exit code.
+@main
+enum Main {
+    static func main() async {
+        do {
+            let arguments = Array(CommandLine.arguments.dropFirst())
+            var verb = try AbbozzoCommand.parseAsRoot(arguments)
+            if var verb = verb as? any AsyncParsableCommand { try await verb.run() } else { try verb.run() }
+        } catch {
+            exit(report(error))
+        }
+    }
+}
+
+/// The tree of verbs.
+struct AbbozzoCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "abbozzo",
+        abstract: "Renders pictures from text with diffusion transformers, on one machine or a cluster of CPU nodes.",
+        discussion: """
+            One process:   abbozzo render -p "a red car in the desert" -o car.png
+            A cluster:     abbozzo coordinator      on one machine,
+                           abbozzo worker           on each machine that computes,
+                           abbozzo submit FILE      from anywhere that reaches the coordinator.
+
+            Every verb takes --json. Exit codes: 0 done, 1 usage or input, 2 a job failed, 3 the coordinator cannot be \
+            reached, 4 not allowed, 5 part of a batch failed.
+            """,
+        version: programVersion,
+        subcommands: [
+            RenderCommand.self, CoordinatorCommand.self, WorkerCommand.self, SubmitCommand.self, JobsCommand.self,
+            NodesCommand.self, TopCommand.self, ImageCommand.self, ModelCommand.self,
+        ])
+}

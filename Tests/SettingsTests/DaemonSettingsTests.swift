@@ -30,17 +30,17 @@ struct DaemonSettingsTests {
                 model: /m
                 coordinator: tcp://h:1
                 bind: tcp://0.0.0.0:5800
-                advertise: tcp://h:2
+                advertise: h2
                 threads: 3
                 memory_gib: 1.5
                 roles: [blocks, decoder]
                 log_level: debug
                 """, file: "w.yaml")
         #expect(worker.name == "node-1.a" && worker.model == "/m" && worker.coordinator == "tcp://h:1")
-        #expect(worker.bind == "tcp://0.0.0.0:5800" && worker.advertise == "tcp://h:2" && worker.threads == 3)
+        #expect(worker.bind == "tcp://0.0.0.0:5800" && worker.advertise == "h2" && worker.threads == 3)
         #expect(worker.memoryGiB == 1.5 && worker.roles == [.blocks, .decoder] && worker.logLevel == .debug)
-        let coordinator = try CoordinatorFile(text: "workers: 3\nin_flight: 8\noutput: o\n", file: "c.yaml")
-        #expect(coordinator.workers == 3 && coordinator.inFlight == 8 && coordinator.output == "o")
+        let coordinator = try CoordinatorFile(text: "workers: 3\nflights_per_worker: 4\noutput: o\n", file: "c.yaml")
+        #expect(coordinator.workers == 3 && coordinator.flightsPerWorker == 4 && coordinator.output == "o")
     }
 
     @Test(
@@ -59,7 +59,7 @@ struct DaemonSettingsTests {
         "refuses impossible values of a coordinator with the line",
         arguments: [
             "http_port: 70000", "workers: 0", "queue_limit: 0", "lost_after_seconds: 0.1", "attempts: none",
-            "data: udp://a:1", "in_flight: -1", "output: []", "port: 1",
+            "data: udp://a:1", "flights_per_worker: 0", "insecure_network: perhaps", "output: []", "port: 1",
         ])
     func refusesCoordinator(line: String) throws {
         let error = #expect(throws: SettingsError.self) {

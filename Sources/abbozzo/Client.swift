@@ -1,0 +1,72 @@
+internal import Foundation
+internal import Plan
+internal import Wire
+
+/// The coordinator as verbs ask it: typed answers, failures as errors.
+struct Client: Sendable {
+    let connection: ClientConnection
+    /// Longest wait for one answer.
+    let patience: Duration
+
+    /// Sends one request; a refusal is thrown as `ClientFailure`.
+    func ask(_ request: ClientRequest, within limit: Duration? = nil) async throws -> ClientReply {
+        let reply = try await connection.request(request, timeout: limit ?? patience)
+        if case .failure(let failure) = reply { throw failure }
+        return reply
+    }
+
+    /// All jobs, newest first.
+    func jobs(limit: Int) async throws -> [JobStatus] {
+        guard case .jobs(let jobs) = try await ask(.jobs(limit: limit)) else { throw oddAnswer("jobs") }
+        return jobs
+    }
+
+    /// One job.
+    func job(_ id: JobID) async throws -> JobStatus {
+        guard case .job(let job) = try await ask(.job(id)) else { throw oddAnswer("job") }
+        return job
+    }
+
+    /// The job as soon as it differs from `version`, or after a second.
+    func watch(_ id: JobID, version: UInt64) async throws -> JobStatus {
+        guard case .job(let job) = try await ask(.watch(id, version: version), within: patience + .seconds(1)) else {
+            throw oddAnswer("watch")
+        }
+        return job
+    }
+
+    /// The cluster.
+    func nodes() async throws -> ClusterStatus {
+        guard case .nodes(let cluster) = try await ask(.nodes) else { throw oddAnswer("nodes") }
+        return cluster
+    }
+
+    /// Facts of the served model; nil until a worker has joined.
+    func model() async throws -> ModelFacts? {
+        guard case .model(let facts) = try await ask(.model) else { throw oddAnswer("model") }
+        return facts
+    }
+
+    /// A request whose answer is only that it is done.
+    func order(_ request: ClientRequest) async throws {
+        guard case .done = try await ask(request) else { throw oddAnswer("an order") }
+    }
+
+    /// The job that a text names: a whole id, or the beginning of exactly one.
+    func resolve(_ text: String) async throws -> JobID {
+        if let id = JobID(text.lowercased()) { return id }
+        let matches = try await jobs(limit: 1000).map(\.id).filter { $0.description.hasPrefix(text.lowercased()) }
+        guard !text.isEmpty, let first = matches.first else {
+            throw ClientFailure(.unknown, "no job \(shortened(text, to: 40)); list them with abbozzo jobs ls")
+        }
+        guard matches.count == 1 else {
+            throw ClientFailure(.unknown, "\(matches.count) jobs begin with \(text); write more of the id")
+        }
+        return first
+    }
+
+    private func oddAnswer(_ request: String) -> ClientFailure {
+        ClientFailure(
+            .unavailable, "the coordinator's answer to \(request) is of another kind; do both have the same version?")
+    }
+}

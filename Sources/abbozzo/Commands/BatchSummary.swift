@@ -1,0 +1,131 @@
+internal import Foundation
+internal import Plan
+internal import Sampling
+internal import Settings
+
+/// What a batch cost, counted and predicted.
+struct BatchSummary: Encodable {
+    /// A quantity against plain sampling.
+    struct Ratio: Encodable {
+        /// What the batch needs by the cost model.
+        let batch: Int
+        /// Share of as many full steps as the batch takes.
+        let ofSameSteps: Double
+        /// Share of the model's usual number of full steps.
+        let ofUsualSteps: Double
+    }
+
+    /// One direction between two workers.
+    struct Link: Encodable {
+        let source: String
+        let target: String
+        /// Bytes of hidden states, counted.
+        let counted: UInt64
+        /// Bytes of hidden states by the cost model.
+        let formula: Int
+        /// All bytes, with headers and what travels besides.
+        let all: UInt64
+        /// `counted` over `formula`, less 1.
+        var deviation: Double { formula == 0 ? 0 : Double(counted) / Double(formula) - 1 }
+    }
+
+    /// One worker's part.
+    struct Node: Encodable {
+        let name: String
+        let blocks: String
+        let images: UInt64
+        let steps: UInt64
+        let tokens: UInt64
+        let busy: Double
+        let sent: UInt64
+        let received: UInt64
+    }
+
+    let pictures: Int
+    let seconds: Double
+    let usualSteps: Int
+    let tokenSteps: Ratio
+    let bytesPerLink: Ratio
+    let countedTokenSteps: UInt64
+    let links: [Link]
+    let nodes: [Node]
+
+    /// Differences of two looks at the cluster, one before and one after the batch.
+    init(
+        requests: [ImageRequest], facts: ModelFacts, status: JobStatus, before: ClusterStatus, after: ClusterStatus
+    ) {
+        pictures = status.done
+        seconds = (status.finished ?? status.submitted) - status.submitted
+        usualSteps = facts.usualSteps
+        countedTokenSteps = status.tokenSteps
+        func sum(_ settings: (ImageRequest) -> SamplerSettings) -> (tokenSteps: Int, bytes: Int) {
+            requests.reduce((0, 0)) { sum, request in
+                let model = CostModel(facts: facts, textTokens: request.textLength)
+                let cost = model.picture(settings(request), fullTokens: request.fullTokens)
+                return (sum.0 + cost.tokenSteps, sum.1 + cost.bytesPerLink)
+            }
+        }
+        let batch = sum(\.sampler)
+        let same = sum { .euler(steps: $0.sampler.totalSteps) }
+        let usual = sum { _ in .euler(steps: facts.usualSteps) }
+        func ratio(_ value: Int, _ base: Int) -> Double { base == 0 ? 0 : Double(value) / Double(base) }
+        tokenSteps = Ratio(
+            batch: batch.tokenSteps, ofSameSteps: ratio(batch.tokenSteps, same.tokenSteps),
+            ofUsualSteps: ratio(batch.tokenSteps, usual.tokenSteps))
+        bytesPerLink = Ratio(
+            batch: batch.bytes, ofSameSteps: ratio(batch.bytes, same.bytes),
+            ofUsualSteps: ratio(batch.bytes, usual.bytes))
+
+        let old = Dictionary(before.workers.map { ($0.hello.bootID, $0.counters) }, uniquingKeysWith: { $1 })
+        var (links, nodes): ([Link], [Node]) = ([], [])
+        for worker in after.workers {
+            let (now, then) = (worker.counters, old[worker.hello.bootID] ?? WorkerCounters())
+            let name = worker.hello.name
+            let up = Double(now.upNanoseconds) - Double(then.upNanoseconds)
+            nodes.append(
+                Node(
+                    name: name, blocks: worker.blocksText, images: now.images - then.images,
+                    steps: now.steps - then.steps, tokens: now.tokens - then.tokens,
+                    busy: up > 0 ? (Double(now.busyNanoseconds) - Double(then.busyNanoseconds)) / up : 0,
+                    sent: now.bytes(from: name) - then.bytes(from: name),
+                    received: now.bytes(to: name) - then.bytes(to: name)))
+            for link in now.links where link.source == name && link.activationBytes > 0 {
+                let earlier = then.links.first { $0.source == link.source && $0.target == link.target }
+                let counted = link.activationBytes - (earlier?.activationBytes ?? 0)
+                guard counted > 0 else { continue }
+                links.append(
+                    Link(
+                        source: name, target: link.target, counted: counted, formula: batch.bytes,
+                        all: link.totalBytes - (earlier?.totalBytes ?? 0)))
+            }
+        }
+        (self.links, self.nodes) = (links, nodes)
+    }
+
+    /// The lines for people.
+    var lines: [String] {
+        let speed = seconds > 0 ? String(format: ", %.0f an hour", Double(pictures) / seconds * 3600) : ""
+        var lines = [
+            "", "pictures      \(pictures) in \(durationText(seconds))\(speed)",
+            "token-steps   \(grouped(tokenSteps.batch)) (counted \(grouped(countedTokenSteps))): "
+                + "\(ratioText(tokenSteps.ofSameSteps)) of the same number of full steps, "
+                + "\(ratioText(tokenSteps.ofUsualSteps)) of the model's usual \(usualSteps)",
+            "bytes a link  \(grouped(bytesPerLink.batch)): "
+                + "\(ratioText(bytesPerLink.ofSameSteps)) of the same number of full steps, "
+                + "\(ratioText(bytesPerLink.ofUsualSteps)) of the model's usual \(usualSteps)",
+        ]
+        for link in links {
+            lines.append(
+                "  \(link.source) -> \(link.target)  counted \(grouped(link.counted)), formula \(grouped(link.formula)), "
+                    + String(format: "%+.3f %%", link.deviation * 100) + "; all bytes \(grouped(link.all))")
+        }
+        var table = Table(["NODE", "BLOCKS", "IMAGES", "STEPS", "TOKENS", "BUSY", "SENT", "RECEIVED"])
+        for node in nodes {
+            table.add([
+                node.name, node.blocks, grouped(node.images), grouped(node.steps), grouped(node.tokens),
+                percentText(node.busy), bytesText(Double(node.sent)), bytesText(Double(node.received)),
+            ])
+        }
+        return lines + [""] + table.lines
+    }
+}

@@ -1,0 +1,140 @@
+internal import ArgumentParser
+internal import Coordinator
+internal import Foundation
+internal import Logging
+internal import Plan
+internal import Settings
+internal import Wire
+
+/// The daemon that queues, plans and samples.
+struct CoordinatorCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "coordinator", abstract: "Run the daemon that keeps the queue and plans the workers.",
+        discussion: """
+            It prints one line when it is ready: "ready control=… data=… client=… events=… http=…" with the ports in use. \
+            SIGTERM or SIGINT lets each picture end its step and goes; a second one stops at once. Unfinished pictures go \
+            on at the next start with the same --state.
+            """)
+
+    @Option(help: ArgumentHelp("YAML file, see configs/coordinator.yaml; flags override it.", valueName: "file"))
+    var config: String?
+
+    @Option(help: ArgumentHelp("Socket for workers' control messages.", valueName: "tcp://host:port"))
+    var control: String?
+
+    @Option(help: ArgumentHelp("Socket for latents and velocities.", valueName: "tcp://host:port"))
+    var data: String?
+
+    @Option(help: ArgumentHelp("Socket for clients.", valueName: "tcp://host:port"))
+    var client: String?
+
+    @Option(help: ArgumentHelp("Socket for published events.", valueName: "tcp://host:port"))
+    var events: String?
+
+    @Option(help: ArgumentHelp("Port of the metrics page on 127.0.0.1; 0 takes a free one.", valueName: "port"))
+    var httpPort: Int?
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("Folder of finished pictures.", valueName: "dir"))
+    var output: String?
+
+    @Option(help: ArgumentHelp("Folder of the queue and of checkpoints.", valueName: "dir"))
+    var state: String?
+
+    @Option(help: ArgumentHelp("Workers to wait for before the first plan.", valueName: "n"))
+    var workers: Int?
+
+    @Option(help: ArgumentHelp("Pictures in flight for each worker.", valueName: "n"))
+    var flightsPerWorker: Int?
+
+    @Option(help: ArgumentHelp("Host under which workers reach the data socket.", valueName: "host"))
+    var advertise: String?
+
+    @Flag(help: "Listen beyond loopback without keys; only where every host of the network is trusted.")
+    var insecureNetwork = false
+
+    @OptionGroup var log: LogOptions
+    @OptionGroup var options: OutputOptions
+
+    func run() async throws {
+        let file = try settings()
+        let logger = log.logger("coordinator", fileLevel: file.logLevel)
+        var settings = ServiceSettings(
+            outputFolder: absolute(file.output), stateFolder: absolute(file.state), version: programVersion)
+        settings.control = try Endpoint(file.control)
+        settings.data = try Endpoint(file.data)
+        settings.client = try Endpoint(file.client)
+        settings.events = try Endpoint(file.events)
+        settings.advertisedHost = file.advertise
+        settings.security = Security(allowInsecure: file.insecureNetwork)
+        settings.core.minimumWorkers = file.workers
+        settings.core.flightsPerWorker = file.flightsPerWorker
+        settings.core.maxQueued = file.queueLimit
+        settings.core.lostAfter = UInt64(file.lostAfterSeconds * 1e9)
+        settings.core.suspectAfter = min(settings.core.suspectAfter, settings.core.lostAfter / 2)
+        settings.core.tries = file.attempts
+
+        let signals = StopSignals()
+        let service = try await CoordinatorService.start(settings, log: logger)
+        try announce(service.endpoints)
+        let listener = Task {
+            var count = 0
+            for await _ in signals.stream {
+                count += 1
+                if count == 1 {
+                    logger.notice("stopping: each picture ends its step; once more stops at once")
+                    await service.drain()
+                } else {
+                    await service.stop()
+                }
+            }
+        }
+        await service.run()
+        listener.cancel()
+    }
+
+    private func announce(_ endpoints: ServiceEndpoints) throws {
+        let parts = [
+            ("control", endpoints.control.description), ("data", endpoints.data.description),
+            ("client", endpoints.client.description), ("events", endpoints.events.description),
+        ]
+        if options.json {
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+            say(String(decoding: try encoder.encode(Dictionary(uniqueKeysWithValues: parts)), as: UTF8.self))
+        } else {
+            say("ready " + parts.map { "\($0.0)=\($0.1)" }.joined(separator: " "))
+        }
+    }
+
+    /// The file with the flags over it.
+    private func settings() throws -> CoordinatorFile {
+        var file = try config.map { try CoordinatorFile(path: $0) } ?? CoordinatorFile()
+        file.control = control ?? file.control
+        file.data = data ?? file.data
+        file.client = client ?? file.client
+        file.events = events ?? file.events
+        file.httpPort = httpPort ?? file.httpPort
+        file.output = output ?? file.output
+        file.state = state ?? file.state
+        file.workers = workers ?? file.workers
+        file.flightsPerWorker = flightsPerWorker ?? file.flightsPerWorker
+        file.advertise = advertise ?? file.advertise
+        file.insecureNetwork = insecureNetwork || file.insecureNetwork
+        return file
+    }
+
+    func validate() throws {
+        for (name, value, range) in [
+            ("--workers", workers, 1...1000), ("--flights-per-worker", flightsPerWorker, 1...64),
+            ("--http-port", httpPort, 0...65535),
+        ] {
+            if let value, !range.contains(value) {
+                throw ValidationError(
+                    "\(name) is \(value), but must be from \(range.lowerBound) to \(range.upperBound)")
+            }
+        }
+    }
+}
+
+/// A path from the root on, so that it means the same in every log and status.
+func absolute(_ path: String) -> String { URL(filePath: path).standardizedFileURL.path }

@@ -1,0 +1,110 @@
+internal import ArgumentParser
+internal import Checkpoint
+internal import Foundation
+internal import Imaging
+internal import Plan
+internal import Rendering
+internal import Stages
+internal import Tensors
+
+/// What a picture's file says about itself.
+struct ImageCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "image", abstract: "Read a picture's parameters, or render it again and compare.",
+        subcommands: [Info.self, Verify.self])
+
+    struct Info: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "info", abstract: "Print how a picture was made.")
+        @Argument(help: "PNG file that Abbozzo wrote.") var file: String
+        @OptionGroup var options: OutputOptions
+
+        func run() async throws {
+            let (_, image, metadata) = try readPicture(file)
+            if options.json { return try sayJSON(metadata) }
+            say("\(file): \(image.width)x\(image.height)")
+            say(metadata.parameters)
+            say("Kernels: \(metadata.kernelClass), wire: \(metadata.wireFormat), fingerprint: \(metadata.fingerprint)")
+        }
+    }
+
+    struct Verify: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "verify", abstract: "Render a picture again from its own parameters and compare the bytes.",
+            discussion: "Ends with 0 when every byte agrees, with 2 when not.")
+        @Argument(help: "PNG file that Abbozzo wrote.") var file: String
+        @Option(help: ArgumentHelp("Model folder in diffusers layout. Default: the demo model.", valueName: "dir"))
+        var model: String?
+        @Option(help: ArgumentHelp("Threads. Default: all cores.", valueName: "n")) var threads: Int?
+        @OptionGroup var options: OutputOptions
+
+        func validate() throws {
+            if let threads, !(1...1024).contains(threads) {
+                throw ValidationError("--threads is \(threads), but must be from 1 to 1024")
+            }
+        }
+
+        private struct Report: Encodable {
+            let file: String
+            let identical: Bool
+            let differentValues: Int
+            let largestDifference: Int
+        }
+
+        func run() async throws {
+            let (bytes, image, metadata) = try readPicture(file)
+            let folder = try modelFolder(model)
+            let facts = try ModelFacts(folder: folder)
+            guard facts.fingerprint == metadata.fingerprint else {
+                throw CommandFailure(
+                    .usage,
+                    "\(file) was made with the model \(metadata.model) (\(metadata.fingerprint.prefix(12))), "
+                        + "\(folder.path) is another (\(facts.fingerprint.prefix(12))); give its folder with --model")
+            }
+            let renderer = try Renderer(folder: folder, facts: facts, threads: threads ?? availableCores)
+            let again = try renderer.render(metadata.request)
+            let isSame = try again.png() == bytes
+            let pixels = again.pixels.rgb8()
+            let differences = zip(pixels, image.rgb8).map { abs(Int($0) - Int($1)) }
+            let report = Report(
+                file: file, identical: isSame, differentValues: differences.count { $0 > 0 },
+                largestDifference: differences.max() ?? 0)
+            if options.json { try sayJSON(report) }
+            guard isSame else {
+                let kernels =
+                    metadata.kernelClass == renderer.kernelClass
+                    ? "" : "; it was made with kernels \(metadata.kernelClass), these are \(renderer.kernelClass)"
+                throw CommandFailure(
+                    .failed,
+                    report.differentValues == 0
+                        ? "\(file) has the right pixels, but its file differs: another version or program wrote it"
+                        : "\(file) differs in \(report.differentValues) of \(pixels.count) values, by at most "
+                            + "\(report.largestDifference) levels\(kernels)")
+            }
+            if !options.json { say("\(file): every byte agrees") }
+        }
+    }
+}
+
+/// A file's bytes, its pixels and how it was made.
+func readPicture(_ path: String) throws -> (bytes: [UInt8], image: PNG.Image, metadata: PictureMetadata) {
+    let (bytes, image) = try readPNG(path)
+    do {
+        return (bytes, image, try PictureMetadata(of: image))
+    } catch {
+        throw CommandFailure(.usage, "\(path): \(error)")
+    }
+}
+
+/// A PNG file's bytes and pixels.
+func readPNG(_ path: String) throws -> (bytes: [UInt8], image: PNG.Image) {
+    guard let data = FileManager.default.contents(atPath: path) else {
+        throw CommandFailure(.usage, "\(path) cannot be read; does the file exist on this machine?")
+    }
+    do {
+        let bytes = [UInt8](data)
+        return (bytes, try PNG.decode(bytes))
+    } catch {
+        throw CommandFailure(.usage, "\(path): \(error)")
+    }
+}

@@ -1,0 +1,175 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Plan
+
+/// The durable queue.
+struct JobsCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "jobs", abstract: "List, follow, cancel and retry jobs.",
+        subcommands: [List.self, Show.self, Watch.self, Cancel.self, Retry.self], defaultSubcommand: List.self)
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "ls", abstract: "List jobs, newest first.")
+        @Option(help: ArgumentHelp("At most so many.", valueName: "n")) var limit = 50
+        @OptionGroup var client: ClientOptions
+        @OptionGroup var options: OutputOptions
+
+        func validate() throws {
+            guard (1...10_000).contains(limit) else {
+                throw ValidationError("--limit is \(limit), but must be from 1 to 10000")
+            }
+        }
+
+        func run() async throws {
+            let jobs = try await client.connected { try await $0.jobs(limit: limit) }
+            if options.json { return try sayJSON(jobs) }
+            var table = Table(["JOB", "STATE", "DONE", "FAILED", "SUBMITTED", "FOLDER"])
+            for job in jobs {
+                table.add([
+                    String(job.id.description.prefix(12)), job.stateText, "\(job.done)/\(job.total)", "\(job.failed)",
+                    dateText(job.submitted), job.folder,
+                ])
+            }
+            say(jobs.isEmpty ? "no jobs; submit one with abbozzo submit" : table.lines.joined(separator: "\n"))
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "show", abstract: "Show a job and its pictures.")
+        @Argument(help: "Job, or the beginning of its id.") var job: String
+        @OptionGroup var client: ClientOptions
+        @OptionGroup var options: OutputOptions
+
+        func run() async throws {
+            let name = job
+            let job = try await client.connected { client in try await client.job(client.resolve(name)) }
+            if options.json { return try sayJSON(job) }
+            say("job        \(job.id)")
+            say("state      \(job.stateText)")
+            say("submitted  \(dateText(job.submitted))")
+            if let finished = job.finished { say("took       \(durationText(finished - job.submitted))") }
+            say("folder     \(job.folder)")
+            var table = Table(["PICTURE", "STATE", "DETAIL"])
+            for (index, image) in job.images.enumerated() {
+                table.add(["\(index)", image.stateText, image.detailText])
+            }
+            say(table.lines.joined(separator: "\n"))
+        }
+    }
+
+    struct Watch: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "watch", abstract: "Follow a job until all its pictures are done, failed or cancelled.")
+        @Argument(help: "Job, or the beginning of its id.") var job: String
+        @OptionGroup var client: ClientOptions
+        @OptionGroup var options: OutputOptions
+
+        func run() async throws {
+            let status = try await client.connected { client in
+                try await follow(client.resolve(job), client, quietly: options.json)
+            }
+            try options.json ? sayJSON(status) : say(status.closingText)
+            try status.throwUnlessDone()
+        }
+    }
+
+    struct Cancel: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "cancel", abstract: "Stop a job; finished pictures stay.")
+        @Argument(help: "Job, or the beginning of its id.") var job: String
+        @OptionGroup var client: ClientOptions
+        @OptionGroup var options: OutputOptions
+
+        func run() async throws {
+            let status = try await client.connected { client in
+                let id = try await client.resolve(job)
+                try await client.order(.cancel(id))
+                return try await client.job(id)
+            }
+            try options.json ? sayJSON(status) : say("cancelled job \(status.id): \(status.done) pictures were done")
+        }
+    }
+
+    struct Retry: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "retry", abstract: "Queue a job's failed and cancelled pictures again.")
+        @Argument(help: "Job, or the beginning of its id.") var job: String
+        @OptionGroup var client: ClientOptions
+        @OptionGroup var options: OutputOptions
+
+        func run() async throws {
+            let status = try await client.connected { client in
+                let id = try await client.resolve(job)
+                try await client.order(.retry(id))
+                return try await client.job(id)
+            }
+            let left = status.total - status.done
+            try options.json ? sayJSON(status) : say("queued again: job \(status.id), \(left) pictures to go")
+        }
+    }
+}
+
+extension JobStatus {
+    /// One or two words.
+    var stateText: String {
+        if isFinal {
+            if done == total { return "done" }
+            if failed == 0 { return "cancelled" }
+            return done == 0 ? "failed" : "partly failed"
+        }
+        return waiting.map { "waiting: \($0)" } ?? (done > 0 || tokenSteps > 0 ? "running" : "queued")
+    }
+
+    /// A line for the end.
+    var closingText: String {
+        var parts = ["\(done) done"]
+        if failed > 0 { parts.append("\(failed) failed") }
+        if cancelled > 0 { parts.append("\(cancelled) cancelled") }
+        let time = finished.map { " in \(durationText($0 - submitted))" } ?? ""
+        return "job \(id): \(parts.joined(separator: ", "))\(time), in \(folder)"
+    }
+
+    /// Throws the failure that the exit code stands for, with the first picture's reason.
+    func throwUnlessDone() throws {
+        guard done < total else { return }
+        let first = images.enumerated().lazy.compactMap { index, state -> String? in
+            if case .failed(let text) = state { "picture \(index): \(text)" } else { nil }
+        }.first
+        let reason = first ?? "cancelled by a client"
+        throw CommandFailure(
+            done == 0 ? .failed : .partial,
+            "\(total - done) of \(total) pictures failed or were cancelled; \(reason); "
+                + "try again with abbozzo jobs retry \(id.description.prefix(12))")
+    }
+}
+
+extension ImageState {
+    /// One word.
+    var stateText: String {
+        switch self {
+        case .queued: "queued"
+        case .running: "running"
+        case .done: "done"
+        case .failed: "failed"
+        case .cancelled: "cancelled"
+        }
+    }
+
+    /// What there is to say.
+    var detailText: String {
+        switch self {
+        case .queued, .cancelled: ""
+        case .running(let step, let total): "step \(step) of \(total)"
+        case .done(let path, _): path
+        case .failed(let text): text
+        }
+    }
+}
+
+/// Date and time of day in local time.
+private func dateText(_ seconds: Double) -> String {
+    let formatter = DateFormatter()
+    formatter.dateFormat = "yyyy-MM-dd HH:mm:ss"
+    formatter.locale = Locale(identifier: "en_US_POSIX")
+    return formatter.string(from: Date(timeIntervalSince1970: seconds))
+}

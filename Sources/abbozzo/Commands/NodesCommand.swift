@@ -1,0 +1,113 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Plan
+
+/// The workers.
+struct NodesCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "nodes", abstract: "List workers, take them out of the plan and let them back in.",
+        subcommands: [List.self, Drain.self, Undrain.self], defaultSubcommand: List.self)
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "ls", abstract: "List workers with what they hold and have done.")
+        @OptionGroup var client: ClientOptions
+        @OptionGroup var options: OutputOptions
+
+        func run() async throws {
+            let cluster = try await client.connected { try await $0.nodes() }
+            if options.json { return try sayJSON(cluster) }
+            say(cluster.headline)
+            if cluster.workers.isEmpty {
+                say("no workers; start one with abbozzo worker --coordinator tcp://HOST:5790")
+            } else {
+                say(cluster.totals.lines.joined(separator: "\n"))
+            }
+        }
+    }
+
+    struct Drain: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "drain", abstract: "Take a worker out of the plan once its work in hand is done.")
+        @Argument(help: "Name of the worker.") var worker: String
+        @OptionGroup var client: ClientOptions
+        @OptionGroup var options: OutputOptions
+
+        func run() async throws {
+            try await client.connected { try await $0.order(.drain(worker: worker)) }
+            try options.json ? sayJSON(["drained": worker]) : say("\(worker) is draining")
+        }
+    }
+
+    struct Undrain: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "undrain", abstract: "Let a drained worker back in.")
+        @Argument(help: "Name of the worker.") var worker: String
+        @OptionGroup var client: ClientOptions
+        @OptionGroup var options: OutputOptions
+
+        func run() async throws {
+            try await client.connected { try await $0.order(.undrain(worker: worker)) }
+            try options.json ? sayJSON(["undrained": worker]) : say("\(worker) may take part again")
+        }
+    }
+}
+
+extension ClusterStatus {
+    /// One line about the whole.
+    var headline: String {
+        let plan = plan.map { "plan \($0.epoch) over \($0.pipeline.count) workers" } ?? "no plan yet"
+        return "\(plan); \(inFlight) pictures in flight, \(queued) queued, \(imagesDone) done; "
+            + "up \(durationText(uptime))"
+    }
+
+    /// What each worker holds and has done since it started.
+    var totals: Table {
+        var table = Table([
+            "NODE", "STATE", "BLOCKS", "ALSO", "THREADS", "MEMORY", "IMAGES", "STEPS", "TOKENS", "BUSY", "SENT",
+            "RECEIVED",
+        ])
+        for worker in workers {
+            let counters = worker.counters
+            table.add([
+                worker.hello.name, worker.life.rawValue, worker.blocksText, worker.alsoText, "\(worker.hello.threads)",
+                bytesText(Double(counters.residentBytes)), grouped(counters.images), grouped(counters.steps),
+                grouped(counters.tokens), percentText(counters.busyShare),
+                bytesText(Double(counters.bytes(from: worker.hello.name))),
+                bytesText(Double(counters.bytes(to: worker.hello.name))),
+            ])
+        }
+        return table
+    }
+}
+
+extension WorkerStatus {
+    /// Its span of blocks, `0-18`.
+    var blocksText: String {
+        guard let span = placement?.span, let last = span.last else { return "-" }
+        return "\(span.lowerBound)-\(last)"
+    }
+
+    /// What it does besides.
+    var alsoText: String {
+        var parts: [String] = []
+        if placement?.encodes == true { parts.append("encodes") }
+        if placement?.decodes == true { parts.append("decodes") }
+        return parts.isEmpty ? "-" : parts.joined(separator: ",")
+    }
+}
+
+extension WorkerCounters {
+    /// Share of its life spent computing.
+    var busyShare: Double { upNanoseconds == 0 ? 0 : Double(busyNanoseconds) / Double(upNanoseconds) }
+
+    /// All bytes that this worker sent.
+    func bytes(from name: String) -> UInt64 {
+        links.reduce(0) { $0 + ($1.source == name ? $1.totalBytes : 0) }
+    }
+
+    /// All bytes that this worker received.
+    func bytes(to name: String) -> UInt64 {
+        links.reduce(0) { $0 + ($1.target == name ? $1.totalBytes : 0) }
+    }
+}

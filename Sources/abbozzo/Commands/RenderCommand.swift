@@ -1,0 +1,130 @@
+internal import ArgumentParser
+internal import Checkpoint
+internal import Foundation
+internal import Imaging
+internal import Plan
+internal import Rendering
+internal import Sampling
+internal import Settings
+internal import Stages
+internal import Tensors
+
+/// One process, no cluster: prompt in, PNG out.
+struct RenderCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "render", abstract: "Render one picture in this process, without a cluster.",
+        discussion: """
+            The same bytes as any cluster makes from the same request. For comparison with reference runs, --inject takes \
+            noise and embeddings from a file and --trace writes every intermediate tensor.
+            """)
+
+    @Option(help: ArgumentHelp("Model folder in diffusers layout. Default: the demo model.", valueName: "dir"))
+    var model: String?
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("The text to draw.", valueName: "text"))
+    var prompt: String
+
+    @OptionGroup var picture: PictureOptions
+
+    @Option(help: ArgumentHelp("Number format of matrix products.", valueName: "f32"))
+    var compute: ComputeFormat = .f32
+
+    @Option(help: ArgumentHelp("Threads; the picture does not depend on them. Default: all cores.", valueName: "n"))
+    var threads: Int?
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("PNG file to write.", valueName: "file.png"))
+    var output = "out.png"
+
+    @Option(
+        help: ArgumentHelp(
+            "Take latents_unpacked or latents, noise_stage2, noise_stage3, tie_noise, prompt_embeds, pooled from here.",
+            valueName: "file.safetensors"))
+    var inject: String?
+
+    @Option(help: ArgumentHelp("Write all intermediate tensors here.", valueName: "file.safetensors"))
+    var trace: String?
+
+    @OptionGroup var options: OutputOptions
+
+    func validate() throws {
+        if let threads, !(1...1024).contains(threads) {
+            throw ValidationError("--threads is \(threads), but must be from 1 to 1024")
+        }
+    }
+
+    /// What `--json` prints.
+    private struct Report: Encodable {
+        let file: String
+        let steps: Int
+        let tokenSteps: Int
+        let loadSeconds: Double
+        let renderSeconds: Double
+        let metadata: PictureMetadata
+    }
+
+    func run() async throws {
+        for path in [output, trace].compactMap(\.self) { try requireWritable(path) }
+        let clock = ContinuousClock()
+        let begin = clock.now
+        let folder = try modelFolder(model)
+        let facts = try ModelFacts(folder: folder)
+        let line = PromptLine(prompt: prompt, place: .init(file: "the command line"))
+        let request = try picture.defaults.request(
+            line, index: 0, facts: facts, neighbourhood: .ofThisProcess())
+        let injection = try inject.map { try Injection(path: $0) } ?? Injection()
+        // Refuses what cannot work before any weights are read.
+        _ = try Sampler(request: request, facts: facts, injected: injection.noise)
+
+        let renderer = try Renderer(folder: folder, facts: facts, threads: threads ?? availableCores)
+        let loaded = clock.now
+        let record = trace.map { _ in Trace() }
+        var bar = ProgressBar()
+        let result = try renderer.render(request, injecting: injection, trace: record) { progress in
+            switch progress {
+            case .encoding: bar.draw(0, "encoding")
+            case .denoising(let step, let total): bar.draw(Double(step) / Double(total), "step \(step + 1) of \(total)")
+            case .decoding: bar.draw(1, "decoding")
+            }
+        }
+        bar.clear()
+        let bytes = try result.png()
+        if let trace { try record?.write(to: trace) }
+        try writeAtomically(bytes, to: output)
+        let report = Report(
+            file: output, steps: result.steps, tokenSteps: result.tokenSteps, loadSeconds: (loaded - begin).inSeconds,
+            renderSeconds: (clock.now - loaded).inSeconds, metadata: result.metadata)
+        if options.json { return try sayJSON(report) }
+        say(
+            "\(output): \(request.width)x\(request.height), \(result.steps) steps, \(grouped(result.tokenSteps)) "
+                + "token-steps, \(durationText(report.renderSeconds))")
+    }
+}
+
+extension Renderer {
+    /// Loads all of a model.
+    init(folder: ModelFolder, facts: ModelFacts, threads: Int) throws {
+        let compute = Compute(threads: threads)
+        let model = try LoadedModel(folder: folder, share: .everything(of: facts), compute: compute)
+        self.init(model: model, facts: facts, kernelClass: compute.kernels.name)
+    }
+}
+
+extension Duration {
+    /// As a number.
+    var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
+}
+
+/// Refuses an output path that cannot work, before any work is done for it.
+func requireWritable(_ path: String) throws {
+    let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+    var isFolder: ObjCBool = false
+    if FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue {
+        throw CommandFailure(.usage, "\(path) is a folder; give the name of a file")
+    }
+    guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
+        throw CommandFailure(.usage, "there is no folder \(folder) for \(path); make it first")
+    }
+    guard FileManager.default.isWritableFile(atPath: folder) else {
+        throw CommandFailure(.usage, "the folder \(folder) cannot be written to; choose another place for \(path)")
+    }
+}

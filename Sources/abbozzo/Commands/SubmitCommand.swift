@@ -1,0 +1,198 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Imaging
+internal import Plan
+internal import Sampling
+internal import Settings
+internal import Wire
+
+/// Hands a batch to the coordinator.
+struct SubmitCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "submit", abstract: "Send prompts to the coordinator and wait for the pictures.",
+        discussion: """
+            Prompts come from -p, any number of times, or from a file: .txt with one a line, or .jsonl with one object a \
+            line (prompt, negative_prompt, seed, width, height, steps, guidance, sampler, preset). Once the job is accepted \
+            it is on the coordinator's disk and goes on without this process.
+            """)
+
+    @Argument(help: ArgumentHelp("Prompts, .txt or .jsonl.", valueName: "file"))
+    var file: String?
+
+    @Option(name: .shortAndLong, help: ArgumentHelp("A prompt; may be repeated.", valueName: "text"))
+    var prompt: [String] = []
+
+    @OptionGroup var picture: PictureOptions
+
+    @Option(help: ArgumentHelp("Submitting again with the same key finds the first job.", valueName: "text"))
+    var key: String?
+
+    @Option(
+        help: ArgumentHelp("Folder below the coordinator's output folder. Default: the job's id.", valueName: "name"))
+    var folder: String?
+
+    @Option(help: ArgumentHelp("Higher goes first.", valueName: "n"))
+    var priority = 0
+
+    @Flag(inversion: .prefixedNo, help: "Wait for the pictures.")
+    var wait = true
+
+    @Flag(help: "Print what the batch cost, against full steps, and each node's share.")
+    var summary = false
+
+    @Option(help: ArgumentHelp("Write all pictures on one sheet.", valueName: "file.png"))
+    var contactSheet: String?
+
+    @OptionGroup var client: ClientOptions
+    @OptionGroup var options: OutputOptions
+
+    func validate() throws {
+        if file != nil && !prompt.isEmpty { throw ValidationError("give prompts by -p or by a file, not both") }
+        if !wait && (summary || contactSheet != nil) {
+            throw ValidationError("--summary and --contact-sheet need to wait; leave --no-wait out")
+        }
+    }
+
+    /// What `--json` prints.
+    private struct Report: Encodable {
+        let job: JobStatus
+        let duplicate: Bool
+        let summary: BatchSummary?
+    }
+
+    func run() async throws {
+        let lines = try promptLines()
+        if let contactSheet { try requireWritable(contactSheet) }
+        let neighbourhood = Neighbourhood.ofThisProcess()
+        let (status, duplicate, report) = try await client.connected { client in
+            let facts = try await servedModel(client)
+            let requests = try lines.enumerated().map { index, line in
+                let request = try picture.defaults.request(
+                    line, index: index, facts: facts, neighbourhood: neighbourhood)
+                do { try Sampler.check(request, facts: facts) } catch {
+                    let place = line.place.line.map { "\(line.place.file):\($0)" } ?? line.place.file
+                    throw CommandFailure(.usage, "\(place): \(error)")
+                }
+                return request
+            }
+            let before = summary ? try await client.nodes() : nil
+            let submission = Submission(key: key, folder: folder, images: requests, priority: priority)
+            guard
+                case .accepted(let id, let duplicate) = try await client.ask(
+                    .submit(submission), within: client.patience + .seconds(60))
+            else { throw CommandFailure(.unreachable, "the coordinator's answer makes no sense; is it this version?") }
+            if duplicate { note("the key was used before: this is job \(id)") }
+            guard wait else { return (try await client.job(id), duplicate, nil as BatchSummary?) }
+            let status = try await follow(id, client, quietly: options.json)
+            var report: BatchSummary?
+            if let before {
+                let after = try await settled(client)
+                report = BatchSummary(
+                    requests: requests, facts: facts, status: status, before: before, after: after)
+            }
+            return (status, duplicate, report)
+        }
+        if options.json {
+            try sayJSON(Report(job: status, duplicate: duplicate, summary: report))
+        } else if wait {
+            for case .done(let path, _) in status.images { say(path) }
+            say(status.closingText)
+            if let report { say(report.lines.joined(separator: "\n")) }
+        } else {
+            say(status.id.description)
+        }
+        guard wait else { return }
+        if let contactSheet { try writeSheet(of: status, to: contactSheet) }
+        try status.throwUnlessDone()
+    }
+
+    private func promptLines() throws -> [PromptLine] {
+        if let file { return try PromptFile.read(path: file) }
+        guard !prompt.isEmpty else {
+            throw CommandFailure(.usage, "the batch is empty; give prompts by -p TEXT or by a .txt or .jsonl file")
+        }
+        return prompt.enumerated().map { PromptLine(prompt: $1, place: .init(file: "prompt \($0 + 1)")) }
+    }
+
+    /// The model that the cluster serves; waits up to a minute for the first worker.
+    private func servedModel(_ client: Client) async throws -> ModelFacts {
+        let limit = ContinuousClock.now + .seconds(60)
+        var isNoted = false
+        while true {
+            if let facts = try await client.model() { return facts }
+            guard ContinuousClock.now < limit else {
+                throw CommandFailure(
+                    .unreachable, "no worker has joined the coordinator within 60 s; start one with abbozzo worker")
+            }
+            if !isNoted { note("waiting for a worker to join") }
+            isNoted = true
+            try await Task.sleep(for: .milliseconds(200))
+        }
+    }
+
+    /// The cluster once its counters, which come with heartbeats, have come to rest.
+    private func settled(_ client: Client) async throws -> ClusterStatus {
+        var last = try await client.nodes()
+        for _ in 0..<5 {
+            try await Task.sleep(for: .milliseconds(1100))
+            let next = try await client.nodes()
+            if next.workers.map(\.counters.steps) == last.workers.map(\.counters.steps)
+                && next.workers.map(\.counters.links) == last.workers.map(\.counters.links)
+            {
+                return next
+            }
+            last = next
+        }
+        return last
+    }
+
+    private func writeSheet(of status: JobStatus, to path: String) throws {
+        let entries = try status.images.compactMap { state -> ContactSheet.Entry? in
+            guard case .done(let path, _) = state else { return nil }
+            return ContactSheet.Entry(try readPNG(path).image)
+        }
+        guard !entries.isEmpty else { return }
+        try writeAtomically(try ContactSheet(entries).png(), to: path)
+        if !options.json { say("contact sheet: \(path)") }
+    }
+}
+
+/// Waits until a job is final and draws its progress; goes on when the coordinator comes back within a minute.
+func follow(_ id: JobID, _ client: Client, quietly: Bool) async throws -> JobStatus {
+    let clock = ContinuousClock()
+    var bar = ProgressBar()
+    defer { bar.clear() }
+    var status = try await client.job(id)
+    var lastAnswer = clock.now
+    while true {
+        if !quietly { bar.draw(status.share, status.progressText, milestone: status.milestone) }
+        if status.isFinal { return status }
+        do {
+            status = try await client.watch(id, version: status.version)
+            lastAnswer = clock.now
+        } catch let error as WireError where error.isUnreachable && clock.now - lastAnswer < .seconds(60) {
+            if !quietly { bar.draw(status.share, "the coordinator does not answer", milestone: nil) }
+            try await Task.sleep(for: .milliseconds(500))
+        }
+    }
+}
+
+extension JobStatus {
+    /// Share done, with the steps of pictures under way.
+    fileprivate var share: Double {
+        guard total > 0 else { return 1 }
+        let partial = images.reduce(0.0) { sum, state in
+            if case .running(let step, let steps) = state { sum + Double(step) / Double(max(steps, 1)) } else { sum }
+        }
+        return (Double(done + failed + cancelled) + partial) / Double(total)
+    }
+
+    fileprivate var progressText: String {
+        var text = "\(done) of \(total)"
+        if failed > 0 { text += ", \(failed) failed" }
+        if let waiting { text += ", waiting: \(waiting)" }
+        return text
+    }
+
+    fileprivate var milestone: String { "\(progressText)" }
+}

@@ -1,0 +1,100 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Plan
+
+/// A live table of what each node does.
+struct TopCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "top", abstract: "Show live what each node does; q quits.",
+        discussion: "Where standard output is no terminal it prints one table and ends.")
+
+    @Flag(help: "Print one table and end.")
+    var once = false
+
+    @Option(help: ArgumentHelp("Time between tables.", valueName: "seconds"))
+    var interval = 1.0
+
+    @OptionGroup var client: ClientOptions
+    @OptionGroup var options: OutputOptions
+
+    func validate() throws {
+        guard interval >= 0.1 && interval <= 3600 else {
+            throw ValidationError("--interval is \(interval), but must be from 0.1 to 3600 seconds")
+        }
+    }
+
+    func run() async throws {
+        try await client.connected { client in
+            if options.json { return try sayJSON(await client.nodes()) }
+            if once || !isOutputTerminal { return say(try await client.nodes().frame.joined(separator: "\n")) }
+            let screen = LiveScreen()
+            defer { screen.close() }
+            repeat {
+                screen.draw(try await client.nodes().frame)
+            } while !screen.isLeft(within: interval)
+        }
+    }
+}
+
+extension ClusterStatus {
+    /// The lines of one table.
+    var frame: [String] {
+        var table = Table([
+            "NODE", "STATE", "BLOCKS", "IMAGES", "STEPS/S", "TOKENS/S", "BUSY", "OUT/S", "IN/S", "QUEUE", "MEMORY",
+        ])
+        for worker in workers {
+            let (counters, rates) = (worker.counters, worker.rates)
+            table.add([
+                worker.hello.name, worker.life.rawValue, worker.blocksText, grouped(counters.images),
+                String(format: "%.2f", rates.steps), grouped(Int(rates.tokens.rounded())), percentText(rates.busy),
+                bytesText(rates.sent), bytesText(rates.received), "\(counters.queued)",
+                bytesText(Double(counters.residentBytes)),
+            ])
+        }
+        let speed = uptime > 0 ? Double(imagesDone) / uptime * 3600 : 0
+        return [headline, "\(String(format: "%.1f", speed)) pictures an hour since the start", ""]
+            + (workers.isEmpty ? ["no workers"] : table.lines)
+    }
+}
+
+/// The terminal's other page, with keys read as they are pressed.
+private struct LiveScreen {
+    private let before: termios
+
+    init() {
+        var state = termios()
+        tcgetattr(STDIN_FILENO, &state)
+        before = state
+        state.c_lflag &= ~tcflag_t(ICANON | ECHO)
+        tcsetattr(STDIN_FILENO, TCSANOW, &state)
+        write("\u{1B}[?1049h\u{1B}[?25l")
+    }
+
+    func close() {
+        var state = before
+        tcsetattr(STDIN_FILENO, TCSANOW, &state)
+        write("\u{1B}[?25h\u{1B}[?1049l")
+    }
+
+    /// Draws lines from the top left corner, cut to the terminal's size.
+    func draw(_ lines: [String]) {
+        var size = winsize()
+        let known = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
+        let (rows, columns) = known ? (Int(size.ws_row), Int(size.ws_col)) : (24, 80)
+        let visible = lines.prefix(rows - 1).map { $0.prefix(columns) + "\u{1B}[K" }
+        write("\u{1B}[H" + visible.joined(separator: "\r\n") + "\r\n\u{1B}[J")
+    }
+
+    /// Waits for a key; true for q, escape, Ctrl-C or Ctrl-D.
+    func isLeft(within seconds: Double) -> Bool {
+        var request = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
+        guard poll(&request, 1, Int32(seconds * 1000)) > 0 else { return false }
+        var key: UInt8 = 0
+        let count = read(STDIN_FILENO, &key, 1)
+        return count <= 0 || key == UInt8(ascii: "q") || key == UInt8(ascii: "Q") || key == 27 || key == 4
+    }
+
+    private func write(_ text: String) {
+        try? FileHandle.standardOutput.write(contentsOf: Data(text.utf8))
+    }
+}

@@ -1,0 +1,132 @@
+internal import ArgumentParser
+internal import Checkpoint
+internal import Foundation
+internal import Logging
+internal import Plan
+internal import Settings
+internal import Wire
+internal import Worker
+
+/// The daemon that computes.
+struct WorkerCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "worker", abstract: "Run a daemon that computes what the coordinator gives it.",
+        discussion: """
+            It maps only its own share of the model, waits for a coordinator that is not there yet, and comes back when the \
+            connection breaks. SIGTERM or SIGINT lets it finish what it has and leave; a second one stops at once.
+            """)
+
+    @Option(help: ArgumentHelp("YAML file, see configs/worker.yaml; flags override it.", valueName: "file"))
+    var config: String?
+
+    @Option(help: ArgumentHelp("The coordinator's control socket.", valueName: "tcp://host:port"))
+    var coordinator: String?
+
+    @Option(help: ArgumentHelp("Name, unique in the cluster. Default: the host's name.", valueName: "name"))
+    var name: String?
+
+    @Option(help: ArgumentHelp("Model folder in diffusers layout. Default: the demo model.", valueName: "dir"))
+    var model: String?
+
+    @Option(help: ArgumentHelp("Socket for the neighbour in the pipeline.", valueName: "tcp://host:port"))
+    var bind: String?
+
+    @Option(help: ArgumentHelp("Host told to the neighbour when it differs.", valueName: "host"))
+    var advertise: String?
+
+    @Option(help: ArgumentHelp("Number format of matrix products.", valueName: "f32"))
+    var compute: ComputeFormat = .f32
+
+    @Option(help: ArgumentHelp("Threads that compute. Default: one for each core.", valueName: "n"))
+    var threads: Int?
+
+    @Option(help: ArgumentHelp("Most memory to plan with. Default: the machine's.", valueName: "GiB"))
+    var memoryGib: Double?
+
+    @Option(
+        help: ArgumentHelp("What it offers: any of encoder,blocks,decoder. Default: all.", valueName: "role,…"),
+        transform: rolesNamed)
+    var roles: [Role]?
+
+    @Option(
+        help: ArgumentHelp("Give up when no coordinator answers for so long. Default: never.", valueName: "seconds"))
+    var giveUpAfter: Double?
+
+    @Flag(help: "Listen beyond loopback without keys; only where every host of the network is trusted.")
+    var insecureNetwork = false
+
+    @OptionGroup var log: LogOptions
+    @OptionGroup var options: OutputOptions
+
+    func run() async throws {
+        let file = try config.map { try WorkerFile(path: $0) } ?? WorkerFile()
+        let logger = log.logger("worker", fileLevel: file.logLevel)
+        var settings = WorkerSettings(
+            name: name ?? file.name ?? hostName, coordinator: try Endpoint(coordinator ?? file.coordinator),
+            modelFolder: try modelFolder(model ?? file.model).path)
+        settings.listen = try Endpoint(bind ?? file.bind)
+        settings.advertisedHost = advertise ?? file.advertise
+        settings.threads = threads ?? file.threads ?? availableCores
+        settings.memoryCap = UInt64((memoryGib ?? file.memoryGiB ?? 0) * 1_073_741_824)
+        settings.roles = Set(roles ?? file.roles)
+        settings.security = Security(allowInsecure: insecureNetwork || file.insecureNetwork)
+        settings.limits.unreachableAfter = giveUpAfter.map { UInt64($0 * 1e9) }
+        settings.build = programVersion
+
+        let signals = StopSignals()
+        let service = try await WorkerService.start(settings, log: logger)
+        let endpoint = await service.dataEndpoint
+        say(
+            options.json
+                ? "{\"name\": \"\(settings.name)\", \"data\": \"\(endpoint)\"}"
+                : "started name=\(settings.name) data=\(endpoint)")
+        let listener = Task {
+            var count = 0
+            for await _ in signals.stream {
+                count += 1
+                if count == 1 {
+                    logger.notice("leaving: the work in hand is finished first; once more stops at once")
+                    await service.drain()
+                } else {
+                    await service.stop()
+                }
+            }
+        }
+        let ending = await service.run()
+        listener.cancel()
+        switch ending {
+        case .drained, .stopped: break
+        case .refused: throw CommandFailure(.notAllowed, ending.text)
+        case .unreachable: throw CommandFailure(.unreachable, ending.text)
+        }
+    }
+
+    func validate() throws {
+        if let threads, !(1...1024).contains(threads) {
+            throw ValidationError("--threads is \(threads), but must be from 1 to 1024")
+        }
+        if let memoryGib, !(memoryGib > 0 && memoryGib < 1e6) {
+            throw ValidationError("--memory-gib is \(memoryGib), but must be above 0")
+        }
+        if let giveUpAfter, !(giveUpAfter > 0 && giveUpAfter < 1e9) {
+            throw ValidationError("--give-up-after is \(giveUpAfter), but must be above 0")
+        }
+    }
+
+    /// The host's name up to the first dot, with letters that names do not allow left out.
+    private var hostName: String {
+        let short = ProcessInfo.processInfo.hostName.split(separator: ".").first.map(String.init) ?? "worker"
+        let clean = short.filter { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == "_") }
+        return clean.isEmpty || clean == "coordinator" ? "worker" : String(clean.prefix(64))
+    }
+}
+
+/// Reads `encoder,blocks,decoder`.
+private func rolesNamed(_ text: String) throws -> [Role] {
+    try text.split(separator: ",").map { word in
+        guard let role = Role(rawValue: String(word)) else {
+            throw ValidationError("\(word) is no role; write any of encoder,blocks,decoder")
+        }
+        return role
+    }
+}

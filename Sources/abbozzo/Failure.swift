@@ -1,0 +1,80 @@
+internal import ArgumentParser
+internal import Foundation
+internal import Plan
+internal import Wire
+internal import Worker
+
+/// What the process returns.
+enum Code: Int32 {
+    /// All is well.
+    case done = 0
+    /// The command line or a file that it names is at fault.
+    case usage = 1
+    /// A job failed.
+    case failed = 2
+    /// The coordinator cannot be reached or cannot serve now.
+    case unreachable = 3
+    /// The coordinator does not allow it.
+    case notAllowed = 4
+    /// Part of a batch failed.
+    case partial = 5
+}
+
+/// A verb's own failure; an empty text means that the output already says it.
+struct CommandFailure: Error {
+    let code: Code
+    let text: String
+
+    init(_ code: Code, _ text: String) {
+        self.code = code
+        self.text = text
+    }
+}
+
+/// Turns any error into one line on standard error and the exit code: the only place that does.
+///
+/// Requests for help and the version print their text and return 0.
+func report(_ error: any Error) -> Int32 {
+    let code = code(of: error)
+    let text: String
+    if let failure = error as? CommandFailure {
+        text = failure.text
+    } else if let failure = error as? ClientFailure {
+        text = failure.text
+    } else if isOfParser(error) {
+        guard AbbozzoCommand.exitCode(for: error) != .success else {
+            print(AbbozzoCommand.fullMessage(for: error))
+            return 0
+        }
+        text = AbbozzoCommand.message(for: error) + "; see abbozzo --help"
+    } else {
+        text = "\(error)"
+    }
+    if !text.isEmpty {
+        let line = text.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }
+            .joined(separator: " ")
+        let bytes = Data("error: \(line)\n".utf8)
+        try? FileHandle.standardError.write(contentsOf: bytes)
+    }
+    return code.rawValue
+}
+
+private func code(of error: any Error) -> Code {
+    switch error {
+    case let failure as CommandFailure: failure.code
+    case let failure as ClientFailure:
+        switch failure.code {
+        case .invalid, .unknown: .usage
+        case .full: .notAllowed
+        case .unavailable: .unreachable
+        }
+    case let failure as WireError: failure.isUnreachable ? .unreachable : .usage
+    default: .usage
+    }
+}
+
+/// Whether argument-parser made the error: it knows how to word its own, and words others badly.
+private func isOfParser(_ error: any Error) -> Bool {
+    error is ValidationError || error is CleanExit || error is ExitCode
+        || String(reflecting: type(of: error)).hasPrefix("ArgumentParser.")
+}

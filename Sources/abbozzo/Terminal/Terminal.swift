@@ -1,0 +1,81 @@
+internal import Foundation
+
+/// Whether standard output is a terminal.
+var isOutputTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
+
+/// Whether standard error is a terminal.
+var isErrorTerminal: Bool { isatty(STDERR_FILENO) == 1 }
+
+/// Writes text to standard output at once; a closed pipe is not an error worth a word.
+func say(_ text: String) {
+    try? FileHandle.standardOutput.write(contentsOf: Data((text + "\n").utf8))
+}
+
+/// Writes text to standard error at once.
+func note(_ text: String, end: String = "\n") {
+    try? FileHandle.standardError.write(contentsOf: Data((text + end).utf8))
+}
+
+/// Prints a value as one JSON object.
+func sayJSON(_ value: some Encodable) throws {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+    encoder.nonConformingFloatEncodingStrategy = .convertToString(
+        positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
+    say(String(decoding: try encoder.encode(value), as: UTF8.self))
+}
+
+/// Columns of text, each as wide as its widest cell; numbers are set to the right.
+struct Table {
+    private var rows: [[String]]
+
+    /// Starts with the head.
+    init(_ head: [String]) { rows = [head] }
+
+    /// Adds a row of as many cells as the head has.
+    mutating func add(_ cells: [String]) { rows.append(cells) }
+
+    /// The lines, without blanks at their ends.
+    var lines: [String] {
+        let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
+        let right = rows[0].indices.map { column in
+            rows.dropFirst().allSatisfy { $0[column].first.map { $0.isNumber || "-+".contains($0) } ?? true }
+        }
+        return rows.map { row in
+            let cells = row.indices.map { column in
+                let fill = String(repeating: " ", count: widths[column] - row[column].count)
+                return right[column] ? fill + row[column] : row[column] + fill
+            }
+            let line = cells.joined(separator: "  ")
+            return String(line.prefix(line.count - line.reversed().prefix { $0 == " " }.count))
+        }
+    }
+}
+
+/// A bar on standard error that is drawn over itself; without a terminal, a line whenever the text changes.
+struct ProgressBar {
+    private var last = ""
+    private let isLive = isErrorTerminal
+
+    /// Draws the share done with a text behind the bar; `milestone` is what is printed where there is no terminal.
+    mutating func draw(_ share: Double, _ text: String, milestone: String? = nil) {
+        let line: String
+        if isLive {
+            let filled = Int((min(max(share, 0), 1) * 30).rounded())
+            let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: 30 - filled)
+            line = "[\(bar)] \(text)"
+        } else {
+            guard let milestone else { return }
+            line = milestone
+        }
+        guard line != last else { return }
+        last = line
+        note(isLive ? "\r\u{1B}[K" + line : line, end: isLive ? "" : "\n")
+    }
+
+    /// Removes the bar.
+    mutating func clear() {
+        if isLive && !last.isEmpty { note("\r\u{1B}[K", end: "") }
+        last = ""
+    }
+}

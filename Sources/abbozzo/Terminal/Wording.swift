@@ -1,0 +1,39 @@
+internal import Foundation
+
+/// A number of bytes for people: 999 B, 1.2 kB, 34.5 MB.
+func bytesText(_ bytes: Double) -> String {
+    var (value, unit) = (bytes, "B")
+    for next in ["kB", "MB", "GB", "TB"] where value >= 1000 { (value, unit) = (value / 1000, next) }
+    return unit == "B" ? "\(Int(value)) B" : String(format: "%.1f %@", value, unit)
+}
+
+/// A whole number in groups of three.
+func grouped(_ value: some BinaryInteger) -> String {
+    let digits = String(value)
+    var result = ""
+    for (index, digit) in digits.enumerated() {
+        if index > 0 && (digits.count - index) % 3 == 0 && result != "-" { result.append(",") }
+        result.append(digit)
+    }
+    return result
+}
+
+/// Seconds for people: 12.3 s, 4 min 05 s, 3 h 07 min.
+func durationText(_ seconds: Double) -> String {
+    if seconds < 60 { return String(format: "%.1f s", max(seconds, 0)) }
+    let whole = Int(seconds)
+    if whole < 3600 { return String(format: "%d min %02d s", whole / 60, whole % 60) }
+    return String(format: "%d h %02d min", whole / 3600, whole / 60 % 60)
+}
+
+/// A ratio with two or three places.
+func ratioText(_ value: Double) -> String { String(format: "%.3f", value) }
+
+/// A share as a percentage.
+func percentText(_ share: Double) -> String { String(format: "%.0f %%", share * 100) }
+
+/// At most `limit` characters of one line.
+func shortened(_ text: String, to limit: Int) -> String {
+    let line = String(text.map { $0.isNewline ? " " : $0 })
+    return line.count > limit ? line.prefix(max(limit - 1, 0)) + "…" : line
+}
