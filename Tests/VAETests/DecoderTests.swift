@@ -20,6 +20,7 @@ import Testing
         let image = decoder.whole(try golden.tensor("t.z", item: 0)) { taps.append(($0, $1)) }
         #expect(taps.count == 9)
         for (name, tensor) in taps { try expectClose(tensor, golden, "t.decoder.\(name)", part: "modules") }
+        try expectClose(taps[1].1, golden, "t.decoder.mid_block.attentions.0.in", part: "modules")
         try expectClose(image, golden, "t.image", part: "picture")
     }
 
