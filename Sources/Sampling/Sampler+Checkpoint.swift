@@ -176,7 +176,7 @@ extension Sampler {
     }
 
     /// FNV-1a over the bytes (Fowler, Noll, Vo), 64 bits: damage in storage must not become a different picture.
-    private static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt64 {
+    static func checksum(_ bytes: ArraySlice<UInt8>) -> UInt64 {
         bytes.reduce(0xCBF2_9CE4_8422_2325) { ($0 ^ UInt64($1)) &* 0x100_0000_01B3 }
     }
 }
