@@ -97,7 +97,7 @@ let package = Package(
         tests("JobStore", ["JobStore", "Plan", .product(name: "GRDB", package: "GRDB.swift")]),
         tests("Telemetry", ["Telemetry", "Plan"]),
         tests("Settings", ["Settings", "Sampling", "Plan"]),
-        tests("Coordinator", ["Coordinator", "JobStore", "Wire", "Sampling", "Tensors", "Plan"]),
+        tests("Coordinator", ["Coordinator", "JobStore", "Wire", "Sampling", "Imaging", "Tensors", "Plan", log]),
         tests("Worker", ["Worker", "Wire", "Stages", "DiT", "Checkpoint", "Tensors", "Plan", log]),
         tests("Gateway", ["Gateway", "Coordinator", "Telemetry", "Plan"]),
         tests(

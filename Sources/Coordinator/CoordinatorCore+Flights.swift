@@ -110,9 +110,8 @@ extension CoordinatorCore {
             return
         }
         guard fits(output, flight) else {
-            return take(
-                Fault(image: key.image, epoch: epoch, text: "\(worker) sent an answer of the wrong shape", isRetriable: true),
-                from: worker)
+            let text = "its answer has the wrong shape"
+            return take(Fault(image: key.image, epoch: epoch, text: text, isRetriable: true), from: worker)
         }
         flights[key.image]?.faults = 0
         flights[key.image]?.deaths = []

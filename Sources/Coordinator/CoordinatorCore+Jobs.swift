@@ -52,7 +52,8 @@ extension CoordinatorCore {
         guard submission.images.count <= settings.maxImagesPerJob else {
             return refuse(
                 client, .invalid,
-                "\(submission.images.count) pictures in one job, at most \(settings.maxImagesPerJob) are taken; split it")
+                "\(submission.images.count) pictures in one job, at most \(settings.maxImagesPerJob) are taken: split it"
+            )
         }
         guard (submission.key?.utf8.count ?? 0) <= 256, submission.key != "" else {
             return refuse(client, .invalid, "a key is 1 to 256 bytes of text")

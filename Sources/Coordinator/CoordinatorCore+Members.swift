@@ -69,14 +69,15 @@ extension CoordinatorCore {
             guard pin.model.fingerprint == hello.model.fingerprint else {
                 return refuse(
                     name, .model,
-                    "\(name) has model \(hello.model.name) (\(hello.model.fingerprint.prefix(16))), the cluster draws with "
-                        + "\(pin.model.name) (\(pin.model.fingerprint.prefix(16))); give all workers the same files")
+                    "\(name) has model \(hello.model.name) (\(hello.model.fingerprint.prefix(16))), the cluster draws "
+                        + "with \(pin.model.name) (\(pin.model.fingerprint.prefix(16))); give all workers the same files"
+                )
             }
             guard pin.kernelClass == hello.kernelClass else {
                 return refuse(
                     name, .kernelClass,
-                    "\(name) computes with kernels of class \(hello.kernelClass), the cluster with \(pin.kernelClass), so "
-                        + "the same seed would give other bits; start all workers with the same --kernels and --compute")
+                    "\(name) computes with kernels of class \(hello.kernelClass), the cluster with \(pin.kernelClass): the "
+                        + "same seed would give other bits; use machines with the same instruction set")
             }
         }
         let known = members[name].flatMap { $0.isPresent ? $0 : nil }
@@ -113,6 +114,11 @@ extension CoordinatorCore {
     private mutating func beat(_ heartbeat: Heartbeat, _ name: String) {
         members[name]?.note(heartbeat, now: now)
         send(.alive, name)
+        if heartbeat.epoch > epoch {
+            // The queue that knew this epoch is gone: go beyond it, or the worker takes no plan.
+            epoch = heartbeat.epoch
+            wantPlan("\(name) knows epoch \(epoch)", isGraceful: false)
+        }
         guard members[name]?.life == .suspect else { return }
         let share = placement(of: name)
         if share == nil {
@@ -149,6 +155,11 @@ extension CoordinatorCore {
         changedAll()
     }
 
+    /// The boot of a worker that is present.
+    package func bootID(of worker: String) -> UInt64? {
+        members[worker].flatMap { $0.isPresent ? $0.hello.bootID : nil }
+    }
+
     /// Watches for silence and for work that does not go on.
     mutating func watchMembers() {
         for (name, challenger) in challengers.sorted(by: { $0.key < $1.key }) {
@@ -182,12 +193,12 @@ extension CoordinatorCore {
 
     /// Sends work again that every worker of the plan denies having: a message was lost without its connection.
     mutating func resendLost() {
-        guard case .active(let plan) = planning, replan == nil else { return }
+        guard case .active(let plan) = planning, replan?.isGraceful ?? true else { return }
         let stale = flights.values.contains { flight in
             guard case .sent(_, let at) = flight.phase else { return false }
             return now - at >= settings.resendAfter
                 && plan.placements.allSatisfy { share in
-                    members[share.worker]?.idleSince.map { $0 > at && now - $0 >= settings.resendAfter / 2 } ?? false
+                    members[share.worker]?.hasBeenIdle(for: settings.resendAfter / 2, now: now) ?? false
                 }
         }
         if stale { wantPlan("work was lost on its way", isGraceful: false) }

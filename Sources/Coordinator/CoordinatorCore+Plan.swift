@@ -1,11 +1,11 @@
 internal import JobStore
 internal import Logging
-internal import Plan
+package import Plan
 
 /// Plans: when they are made, and what happens to work in hand.
 extension CoordinatorCore {
     /// The plan that workers have, or are loading.
-    var plan: ClusterPlan? {
+    package var plan: ClusterPlan? {
         switch planning {
         case .none: nil
         case .loading(let plan, _), .active(let plan): plan
@@ -89,8 +89,8 @@ extension CoordinatorCore {
         if let failed = failures.first, let text = failed.loadFailure { return "\(failed.hello.name): \(text)" }
         if eligible.isEmpty && isTooFew == false || members.isEmpty { return "no worker is here" }
         if isTooFew {
-            return "waiting for \(settings.minimumWorkers) workers, \(eligible.count) \(eligible.count == 1 ? "is" : "are") "
-                + "here"
+            let verb = eligible.count == 1 ? "is" : "are"
+            return "waiting for \(settings.minimumWorkers) workers, \(eligible.count) \(verb) here"
         }
         return role ?? "no worker is here"
     }

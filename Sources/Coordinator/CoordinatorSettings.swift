@@ -4,7 +4,9 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var outputFolder: String
     /// Workers to wait for before the first plan.
     package var minimumWorkers = 1
-    /// Pictures in flight for each worker with blocks. Two hide the hops; more costs memory: one activation each.
+    /// Pictures in flight for each worker with blocks.
+    ///
+    /// Two hide the hops; more costs memory: one activation each.
     package var flightsPerWorker = 2
     /// Pictures in flight at most; 0 for `flightsPerWorker` times the workers with blocks.
     package var flights = 0

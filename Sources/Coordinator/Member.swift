@@ -58,6 +58,11 @@ struct Member {
         idleSince = inHand == nil && heartbeat.counters.queued == 0 ? idleSince ?? now : nil
     }
 
+    /// Whether every heartbeat of the last while, up to a recent one, said that it has nothing.
+    func hasBeenIdle(for duration: UInt64, now: UInt64) -> Bool {
+        idleSince.map { heard >= $0 + duration && now - heard < duration } ?? false
+    }
+
     /// Speed over the last heartbeats.
     func rates() -> WorkerRates {
         var rates = WorkerRates()

@@ -2,8 +2,10 @@ internal import Plan
 
 /// Places a model on workers, reproducibly: everything goes by name.
 enum Planner {
+    /// Gives each worker its share; nil with the reason when a role is missing.
+    ///
     /// The encoder is the first worker that offers it, the decoder the last one; blocks are cut evenly over all that
-    /// offer them. Nil with the reason when a role is missing.
+    /// offer them.
     static func placements(_ workers: [Hello], blockCount: Int) -> (placements: [Placement]?, missing: String?) {
         let workers = workers.sorted { $0.name < $1.name }
         for role in [Role.encoder, .blocks, .decoder] where !workers.contains(where: { $0.roles.contains(role) }) {

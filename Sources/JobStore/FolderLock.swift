@@ -16,6 +16,9 @@ final class FolderLock: Sendable {
         self.descriptor = descriptor
     }
 
+    /// Lets others in; the descriptor stays open until the last user of the lock is gone.
+    func release() { flock(descriptor, LOCK_UN) }
+
     deinit { close(descriptor) }
 }
 

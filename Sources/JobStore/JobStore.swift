@@ -33,6 +33,12 @@ package final class JobStore: Sendable {
         }
     }
 
+    /// Closes the database and lets other processes have the folder; calls after it fail.
+    package func close() {
+        try? pool.close()
+        lock.release()
+    }
+
     /// Writes everything in one transaction, so that a hundred changes cost one fsync.
     ///
     /// A write that makes no sense (an unknown job) fails alone; when the disk refuses, all fail and nothing is kept.

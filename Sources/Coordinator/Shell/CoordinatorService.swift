@@ -117,7 +117,8 @@ package actor CoordinatorService {
         let events = try PublisherSocket(
             loop, .control(name: "coordinator", bootID: bootID, security: settings.security))
         let endpoints = ServiceEndpoints(
-            control: try Self.listen("control", settings.control) { (at) throws(WireError) in try control.listen(on: at) },
+            control: try Self.listen("control", settings.control) { (at) throws(WireError) in try control.listen(on: at)
+            },
             data: try Self.listen("data", settings.data) { (at) throws(WireError) in try data.listen(on: at) },
             client: try Self.listen("client", settings.client) { (at) throws(WireError) in try client.listen(on: at) },
             events: try Self.listen("events", settings.events) { (at) throws(WireError) in try events.listen(on: at) })
@@ -188,7 +189,8 @@ package actor CoordinatorService {
             self?.assumeIsolated { $0.handle(.tick) }
         }
         log.info(
-            "control \(endpoints.control), data \(endpoints.data), client \(endpoints.client), events \(endpoints.events)")
+            "control \(endpoints.control), data \(endpoints.data), client \(endpoints.client), events \(endpoints.events)"
+        )
     }
 }
 
@@ -234,6 +236,7 @@ extension CoordinatorService {
 
     private func close() {
         sockets.close()
+        store.close()
         for continuation in localClients.values {
             continuation.resume(returning: .failure(ClientFailure(.unavailable, "the coordinator has stopped")))
         }

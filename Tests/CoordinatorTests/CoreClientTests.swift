@@ -1,0 +1,213 @@
+import Coordinator
+import JobStore
+import Plan
+import Testing
+
+struct CoreClientTests {
+    @Test("a job is acknowledged when it is durable, and not if the disk refuses")
+    func acknowledgesDurable() throws {
+        let bench = Bench()
+        bench.holdsStore = true
+        #expect(bench.ask(.submit(Submission(images: [.euler("p")]))) == nil)
+        bench.release()
+        guard case .accepted(_, let isDuplicate) = bench.reply else { throw BenchError() }
+        #expect(!isDuplicate)
+    }
+
+    @Test("the same key answers with the first job")
+    func keyIsIdempotent() throws {
+        let bench = Bench()
+        let id = try bench.submit([.euler("p")], key: "k")
+        #expect(bench.ask(.submit(Submission(key: "k", images: [.euler("p")]))) == .accepted(id, duplicate: true))
+        guard case .jobs(let jobs) = bench.ask(.jobs(limit: 10)) else { throw BenchError() }
+        #expect(jobs.map(\.id) == [id])
+    }
+
+    @Test("what cannot be drawn is refused with one line before anything is stored")
+    func refusesBadInput() throws {
+        let bench = Bench {
+            $0.maxImagesPerJob = 3
+            $0.maxQueued = 4
+        }
+        bench.join("a")
+        func failure(_ images: [ImageRequest], key: String? = nil, folder: String? = nil) -> ClientFailure? {
+            bench.failure(.submit(Submission(key: key, folder: folder, images: images)))
+        }
+        #expect(failure([])?.text.contains("empty") == true)
+        #expect(failure(Array(repeating: .euler("p"), count: 4))?.code == .invalid)
+        let size = failure([.euler("p"), .euler("p", side: 40)])
+        #expect(size?.code == .invalid)
+        #expect(size?.text.hasPrefix("picture 2 of 2: 40x40") == true && size?.text.contains("nearest") == true)
+        #expect(failure([.euler("p", side: 256)])?.text.contains("256x256") == true, "the model draws up to 128")
+        #expect(failure([.euler(String(repeating: "x", count: 100_000))])?.text.contains("100000") == true)
+        for folder in ["/etc", "..", "a/../b", "a//b", ".ssh", "", "a\\b", "a\nb", String(repeating: "x", count: 200)] {
+            #expect(failure([.euler("p")], folder: folder)?.code == .invalid, "folder \(folder)")
+        }
+        #expect(failure([.euler("p")], key: "")?.code == .invalid)
+        #expect(bench.store.jobs.isEmpty)
+        let other = Bench { $0.maxQueued = 4 }
+        _ = try other.submit([.euler("p"), .euler("q"), .euler("r")])
+        #expect(other.failure(.submit(Submission(images: [.euler("p"), .euler("q")])))?.code == .full)
+    }
+
+    @Test("folders below the output folder are taken as they are")
+    func takesFolders() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("Ein Bär, 2 Katzen!")], folder: "my cats/day 1")
+        bench.work()
+        #expect(bench.files.keys.first == "/out/my cats/day 1/0000-ein-b-r-2-katzen-1.png")
+        #expect(try bench.status(id).folder == "/out/my cats/day 1")
+    }
+
+    @Test(
+        "a cancelled job stops in every phase, leaves no file, and is never done",
+        arguments: [
+            Need.encode, .step, .edge, .picture,
+        ])
+    func cancels(need: Need) throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.ralu("p"), .ralu("q"), .ralu("r")])
+        bench.work(until: { $0.key.need == need })
+        #expect(bench.ask(.cancel(id)) == .done)
+        bench.work()
+        let status = try bench.status(id)
+        #expect(status.isFinal && status.cancelled + status.done == 3 && status.cancelled >= 1)
+        #expect(bench.files.count == status.done)
+        #expect(bench.store.jobs[id]?.checkpoints.isEmpty == true)
+        let next = try bench.submit([.euler("after")])
+        bench.work()
+        #expect(try bench.status(next).done == 1)
+    }
+
+    @Test("a job that is cancelled while its file is written leaves no file; one that is already recorded stays done")
+    func cancelsWhileWriting() throws {
+        let bench = Bench()
+        bench.join("a")
+        bench.holdsFiles = true
+        let id = try bench.submit([.euler("p")])
+        bench.work()
+        #expect(bench.files.count == 1)
+        #expect(bench.ask(.cancel(id)) == .done)
+        bench.release()
+        #expect(bench.files.isEmpty)
+        #expect(try bench.status(id).cancelled == 1)
+
+        let other = Bench()
+        other.join("a")
+        other.holdsStore = true
+        _ = other.ask(.submit(Submission(images: [.euler("p")])))
+        guard case .submitted(let late, _, _) = other.heldStored else { throw BenchError() }
+        other.release()
+        other.work()
+        _ = other.ask(.cancel(late))
+        other.release()
+        #expect(other.store.jobs[late]?.status.done == 1)
+        #expect(other.files.count == 1)
+    }
+
+    @Test("unknown jobs are named as such in every request")
+    func refusesUnknown() {
+        let bench = Bench()
+        let id = JobID(high: 1, low: 1)
+        for request in [ClientRequest.job(id), .watch(id, version: 0), .cancel(id), .retry(id)] {
+            #expect(bench.failure(request)?.code == .unknown)
+        }
+    }
+
+    @Test("retry draws failed and cancelled pictures again, also after the job was over")
+    func retries() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("p"), .euler("q")])
+        let task = try #require(bench.tasks.first { $0.key.image.index == 0 })
+        bench.tasks.removeAll { $0.key == task.key }
+        bench.say(.fault(Fault(image: task.key.image, epoch: task.key.epoch, text: "no", isRetriable: false)), "a")
+        bench.work()
+        #expect(try bench.status(id).failed == 1)
+        #expect(bench.ask(.retry(id)) == .done)
+        bench.work()
+        let status = try bench.status(id)
+        #expect(status.done == 2 && status.failed == 0)
+        #expect(bench.files.count == 2)
+    }
+
+    @Test("watch answers at once when something differs, on a change, or after a second")
+    func watches() throws {
+        let bench = Bench()
+        let id = try bench.submit([.euler("p")])
+        let version = try bench.status(id).version
+        guard case .job = bench.ask(.watch(id, version: version &- 1)) else { throw BenchError() }
+        #expect(bench.ask(.watch(id, version: version)) == nil)
+        bench.wait(0.6)
+        #expect(bench.reply == nil)
+        bench.wait(0.6)
+        guard case .job(let same) = bench.reply else { throw BenchError() }
+        #expect(same.version == version)
+        #expect(bench.ask(.watch(id, version: version)) == nil)
+        bench.join("a")
+        guard case .job(let changed) = bench.reply else { throw BenchError() }
+        #expect(changed.version != version)
+    }
+
+    @Test("stopping lets steps end, keeps their state and starts nothing")
+    func stops() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("p", steps: 5)])
+        bench.work(until: { $0.key.need == .step && $0.key.step == 2 })
+        bench.handle(.stop)
+        #expect(!bench.hasStopped)
+        bench.work()
+        #expect(bench.hasStopped)
+        #expect(bench.store.jobs[id]?.checkpoints[0]?.step == 3)
+        #expect(bench.failure(.submit(Submission(images: [.euler("q")])))?.code == .unavailable)
+    }
+
+    @Test("a new coordinator goes on from the last durable step, with the same picture and a higher epoch")
+    func recovers() throws {
+        let first = Bench()
+        first.join("a")
+        let request = ImageRequest.ralu("p", seed: 9)
+        let id = try first.submit([request, .euler("q")])
+        first.work(until: { $0.key.image.index == 0 && $0.key.need == .step && $0.key.step == 3 })
+
+        let second = Bench()
+        second.store = first.store
+        second.handle(.recovered(second.store.unfinished, pin: nil, epoch: 1))
+        second.join("a")
+        #expect(second.core.plan?.epoch == 2)
+        var steps: [Int] = []
+        second.work { tasks in
+            if let task = tasks.first, task.key.image.index == 0, task.key.need == .step { steps.append(task.key.step) }
+            return 0
+        }
+        #expect(steps == [3, 4])
+        #expect(try second.status(id).done == 2)
+        #expect(second.files.values.contains(try FakeModel.render(request)))
+    }
+
+    @Test("a checkpoint that is damaged costs its steps only")
+    func survivesDamagedCheckpoint() throws {
+        let bench = Bench()
+        let request = ImageRequest.euler("p")
+        let id = try bench.submit([request])
+        bench.store.jobs[id]?.checkpoints[0] = (2, [1, 2, 3])
+        bench.handle(.recovered([], pin: nil, epoch: 0))
+        let second = Bench()
+        second.store = bench.store
+        second.handle(.recovered(second.store.unfinished, pin: nil, epoch: 0))
+        second.join("a")
+        second.work()
+        #expect(second.files.values.first == (try FakeModel.render(request)))
+    }
+}
+
+extension Bench {
+    /// The answer of the store that is held back first.
+    var heldStored: StoreAnswer? {
+        for case .stored(let answer, _) in held { return answer }
+        return nil
+    }
+}

@@ -1,0 +1,266 @@
+import Coordinator
+import JobStore
+import Plan
+import Testing
+
+struct CoreMemberTests {
+    @Test(
+        "a picture survives the loss of a worker in every phase, and comes out the same",
+        arguments: [Need.encode, .step, .edge, .picture], ["a", "b", "c"])
+    func survivesLoss(need: Need, victim: String) throws {
+        let bench = Bench()
+        bench.join("a", "b", "c")
+        let request = ImageRequest.ralu("p", seed: 3)
+        let id = try bench.submit([request])
+        bench.work(until: { $0.key.need == need && ($0.key.step == 1 || need != .step) })
+        let old = try #require(bench.tasks.first)
+        bench.handle(.disconnected(worker: victim))
+        let others = ["a", "b", "c"].filter { $0 != victim }
+        bench.wait(2.5, beating: others)
+        let plan = try #require(bench.core.plan)
+        #expect(plan.epoch == 2 && plan.placements.map(\.worker) == others)
+        bench.tasks.removeAll { $0.key.epoch == 1 }
+        bench.load()
+        // The answer of the old epoch arrives after all.
+        bench.handle(.result(bench.output(of: old), old.key, from: old.worker))
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+        #expect(bench.files.values.first == (try FakeModel.render(request)))
+    }
+
+    @Test("a silent worker is suspected, then lost; one that is heard again stays")
+    func noticesSilence() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        bench.wait(5, beating: ["a"])
+        #expect(bench.life("b") == .suspect)
+        bench.beat("b")
+        #expect(bench.life("b") == .ready && bench.core.plan?.epoch == 1)
+        bench.wait(11, beating: ["a"])
+        #expect(bench.life("b") == .lost)
+        #expect(bench.core.plan?.placements.map(\.worker) == ["a"])
+    }
+
+    @Test("a coordinator that was stopped for a minute does not blame its workers")
+    func forgivesOwnPause() throws {
+        let bench = Bench()
+        bench.join("a")
+        bench.wait(1, beating: ["a"])
+        bench.now += 60_000_000_000
+        bench.handle(.tick)
+        #expect(bench.life("a") == .ready)
+    }
+
+    @Test("a worker that is stuck in one block is given up although it beats")
+    func noticesStuckWorker() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        let id = try bench.submit([.euler("p")])
+        bench.work(until: { $0.key.need == .step })
+        let image = ImageID(job: id, index: 0)
+        for _ in 0..<70 {
+            bench.beat("a", image: image, block: 1)
+            bench.beat("b")
+            bench.wait(0.5)
+        }
+        #expect(bench.life("a") == .lost)
+    }
+
+    @Test("a picture that was in hand of two lost workers is set aside with the evidence, others go on")
+    func setsAside() throws {
+        let bench = Bench()
+        bench.join("a", "b", "c")
+        let id = try bench.submit([.euler("poison"), .euler("fine")])
+        // Both are at the pipeline when the first worker dies; then they run one by one.
+        bench.work(until: { _ in bench.tasks.count == 2 && bench.tasks.allSatisfy { $0.key.need == .step } })
+        bench.handle(.disconnected(worker: "a"))
+        bench.wait(2.5, beating: ["b", "c"])
+        bench.tasks = []
+        bench.load()
+        #expect(bench.tasks.count == 1, "suspects run alone")
+        #expect(bench.tasks.first?.key.image.index == 0)
+        bench.handle(.disconnected(worker: "b"))
+        bench.wait(2.5, beating: ["c"])
+        bench.tasks = []
+        bench.load()
+        bench.work()
+        let status = try bench.status(id)
+        #expect(status.done == 1 && status.failed == 1)
+        #expect("\(status.images[0])".contains("a was lost") && "\(status.images[0])".contains("b was lost"))
+    }
+
+    @Test("without workers a job waits and says why; it goes on when one comes")
+    func waitsForWorkers() throws {
+        let bench = Bench { $0.minimumWorkers = 2 }
+        let id = try bench.submit([.euler("p")])
+        #expect(try bench.status(id).waiting == "no worker has joined")
+        bench.join([FakeModel.hello("a")])
+        #expect(try bench.status(id).waiting == "waiting for 2 workers, 1 is here")
+        bench.join([FakeModel.hello("b", roles: [.blocks])])
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+
+        let other = Bench()
+        other.join([FakeModel.hello("a", roles: [.encoder, .blocks])])
+        let stuck = try other.submit([.euler("p")])
+        #expect(try other.status(stuck).waiting == "no worker offers role decoder")
+    }
+
+    @Test("a worker with another model, other kernels, another protocol or another's name is refused with both named")
+    func refuses() throws {
+        let bench = Bench()
+        bench.join("a")
+        bench.say(.hello(FakeModel.hello("b", fingerprint: "beef")), "b")
+        #expect(bench.refusal?.code == .model)
+        #expect(bench.refusal?.text.contains("beef") == true && bench.refusal?.text.contains("f00d") == true)
+        bench.say(.hello(FakeModel.hello("c", kernels: "avx512")), "c")
+        #expect(bench.refusal?.code == .kernelClass)
+        bench.say(.hello(FakeModel.hello("d", protocols: 2...3)), "d")
+        #expect(bench.refusal?.code == .protocolVersion)
+        bench.say(.hello(FakeModel.hello("a")), "z")
+        #expect(bench.refusal?.code == .malformed)
+        bench.control = []
+        bench.say(.hello(FakeModel.hello("a", boot: 2)), "a", boot: 2)
+        #expect(bench.refusal == nil, "the first one may be dead: wait for a sign of life")
+        bench.beat("a")
+        #expect(bench.refusal?.code == .name)
+        #expect(bench.core.bootID(of: "a") == 1)
+    }
+
+    @Test("a worker that was killed and started again is let in when the old one is silent")
+    func letsRestartedIn() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        bench.say(.hello(FakeModel.hello("a", boot: 2)), "a", boot: 2)
+        #expect(bench.core.bootID(of: "a") == 1)
+        bench.wait(5, beating: ["b"])
+        #expect(bench.core.bootID(of: "a") == 2)
+        bench.load()
+        let id = try bench.submit([.euler("p")])
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+    }
+
+    @Test("a worker that joins is given a share at a step boundary")
+    func plansOnJoin() throws {
+        let bench = Bench()
+        bench.join("a")
+        let request = ImageRequest.euler("p", steps: 6)
+        let id = try bench.submit([request])
+        bench.work(until: { $0.key.step == 2 && $0.key.need == .step })
+        bench.say(.hello(FakeModel.hello("b")), "b")
+        bench.wait(1, beating: ["a", "b"])
+        #expect(bench.core.plan?.epoch == 1, "a step is under way")
+        bench.answer(try #require(bench.tasks.first))
+        #expect(bench.core.plan?.epoch == 2)
+        #expect(bench.tasks.isEmpty, "nothing goes out before all have loaded")
+        bench.load()
+        #expect(bench.tasks.first?.key.step == 3)
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+        #expect(bench.files.values.first == (try FakeModel.render(request)))
+    }
+
+    @Test("a drained worker leaves the plan and comes back when undrained")
+    func drains() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        #expect(bench.ask(.drain(worker: "b")) == .done)
+        bench.wait(1, beating: ["a", "b"])
+        bench.load()
+        #expect(bench.core.plan?.placements.map(\.worker) == ["a"])
+        #expect(bench.life("b") == .draining)
+        #expect(bench.ask(.undrain(worker: "b")) == .done)
+        bench.wait(1, beating: ["a", "b"])
+        #expect(bench.core.plan?.placements.map(\.worker) == ["a", "b"])
+        #expect(bench.failure(.drain(worker: "x"))?.code == .unknown)
+    }
+
+    @Test("a worker that wants to leave is planned around, then let go")
+    func letsLeave() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        bench.say(.drain, "b")
+        bench.wait(1, beating: ["a", "b"])
+        bench.load()
+        #expect(bench.core.plan?.placements.map(\.worker) == ["a"])
+        #expect(bench.control.contains { $0.worker == "b" && $0.message == .drain })
+        bench.say(.leave, "b")
+        #expect(bench.life("b") == .lost)
+    }
+
+    @Test("a worker that cannot load is left out, and its text is shown when nobody else can")
+    func leavesOutFailedLoad() throws {
+        let bench = Bench()
+        bench.say(.hello(FakeModel.hello("a")), "a")
+        bench.wait(0.6)
+        bench.say(.loaded(Loaded(epoch: 1, residentBytes: 0, failure: "model.safetensors is truncated")), "a")
+        let id = try bench.submit([.euler("p")])
+        #expect(try bench.status(id).waiting == "a: model.safetensors is truncated")
+        bench.join([FakeModel.hello("b")])
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+    }
+
+    @Test("a heartbeat of a worker that the coordinator does not know is asked for its name")
+    func asksStrangers() {
+        let bench = Bench()
+        bench.beat("a")
+        #expect(bench.control.last?.message == .introduce)
+    }
+
+    @Test("an epoch is durable before workers hear of it, and rises over a restart")
+    func epochsRise() throws {
+        let bench = Bench()
+        bench.holdsStore = true
+        bench.say(.hello(FakeModel.hello("a")), "a")
+        bench.wait(0.6)
+        #expect(!bench.control.contains { if case .assign = $0.message { true } else { false } })
+        bench.release()
+        #expect(bench.control.contains { if case .assign = $0.message { true } else { false } })
+        #expect(bench.store.facts["epoch"] == "1")
+    }
+
+    @Test("a broken data link raises the epoch and nothing is lost")
+    func survivesBrokenLink() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        let request = ImageRequest.euler("p")
+        let id = try bench.submit([request])
+        bench.work(until: { $0.key.need == .step })
+        bench.handle(.linkLost(worker: "b"))
+        bench.tasks = []
+        bench.wait(1, beating: ["a", "b"])
+        #expect(bench.core.plan?.epoch == 2)
+        bench.load()
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+        #expect(bench.files.values.first == (try FakeModel.render(request)))
+    }
+
+    @Test("work that every worker denies having is sent again")
+    func resendsLostWork() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("p")])
+        bench.work(until: { $0.key.need == .step })
+        bench.tasks = []
+        bench.wait(130, beating: ["a"])
+        bench.load()
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+    }
+}
+
+extension Bench {
+    func life(_ worker: String) -> WorkerStatus.Life? {
+        guard case .nodes(let status) = ask(.nodes) else { return nil }
+        return status.workers.first { $0.hello.name == worker }?.life
+    }
+
+    /// The last refusal sent.
+    var refusal: Refusal? {
+        for case (.refuse(let refusal), _) in control.reversed() { return refusal }
+        return nil
+    }
+}

@@ -1,0 +1,224 @@
+import Coordinator
+import JobStore
+import Plan
+import Tensors
+import Testing
+
+struct CorePictureTests {
+    @Test("one picture goes through one worker and its file holds the pixels of a plain render")
+    func onePicture() throws {
+        let bench = Bench()
+        bench.join("a")
+        let request = ImageRequest.ralu("a red square", seed: 42)
+        let id = try bench.submit([request])
+        bench.work()
+        let path = "/out/\(id)/0000-a-red-square-42.png"
+        #expect(bench.files == [path: try FakeModel.render(request)])
+        let status = try bench.status(id)
+        #expect(status.images == [.done(path: path, checksum: UInt32(3 * 64 * 64))])
+        #expect(status.done == 1 && status.isFinal && status.waiting == nil)
+        #expect(bench.store.jobs[id]?.status.images == status.images)
+        // Two steps of 4 tokens, one of the mixed stage, two of 16.
+        let mixed = Int(status.tokenSteps) - 2 * 4 - 2 * 16
+        #expect(mixed >= 4 && mixed <= 16)
+    }
+
+    @Test("many pictures over three workers come out the same however the answers are ordered", arguments: 0..<6)
+    func permutedAnswers(seed: UInt64) throws {
+        let bench = Bench()
+        bench.join("a", "b", "c")
+        let plan = try #require(bench.core.plan)
+        #expect(plan.placements.map(\.span) == [0..<2, 2..<4, 4..<6])
+        #expect(plan.placements.map(\.encodes) == [true, false, false])
+        #expect(plan.placements.map(\.decodes) == [false, false, true])
+        let requests = (0..<10).map { $0 % 2 == 0 ? ImageRequest.ralu("p\($0)", seed: seed) : .euler("p\($0)") }
+        let id = try bench.submit(requests)
+        var random = SplitMix(seed)
+        bench.work { tasks in Int(random.next() % UInt64(tasks.count)) }
+        #expect(try bench.status(id).done == 10)
+        for (index, request) in requests.enumerated() {
+            let path = "/out/\(id)/000\(index)-p\(index)-\(request.seed).png"
+            #expect(bench.files[path] == (try FakeModel.render(request)), "picture \(index)")
+        }
+    }
+
+    @Test("twice as many pictures as workers are in flight, no worker holds more than its credit")
+    func boundsFlights() throws {
+        let bench = Bench()
+        bench.join([FakeModel.hello("a"), FakeModel.hello("b")])
+        _ = try bench.submit((0..<20).map { .euler("p\($0)") })
+        #expect(bench.tasks.count == 2, "two encodings at a time")
+        var most = 0
+        bench.work { tasks in
+            most = max(most, tasks.count)
+            return tasks.count - 1
+        }
+        #expect(most <= 4)
+    }
+
+    @Test("steps wait for credit, and conditioning is sent once")
+    func waitsForCredit() throws {
+        let bench = Bench()
+        bench.say(.hello(FakeModel.hello("a")), "a")
+        bench.wait(0.6)
+        let plan = try #require(bench.core.plan)
+        bench.say(.loaded(Loaded(epoch: plan.epoch, residentBytes: 1)), "a")
+        _ = try bench.submit([.euler("p", steps: 2)])
+        #expect(bench.tasks.isEmpty, "the data link is not up before the first credit message")
+        bench.handle(.credit(limit: 0, epoch: plan.epoch, from: "a"))
+        #expect(bench.tasks.map(\.key.need) == [.encode], "encoding needs no credit")
+        bench.work()
+        #expect(bench.tasks.isEmpty)
+        bench.handle(.credit(limit: 1, epoch: plan.epoch, from: "a"))
+        let first = try #require(bench.tasks.first)
+        guard case .step(_, _, _, _, let conditioning) = first.input else { throw BenchError() }
+        #expect(conditioning != nil)
+        bench.answer(first)
+        #expect(bench.tasks.isEmpty)
+        bench.handle(.credit(limit: 2, epoch: plan.epoch, from: "a"))
+        let second = try #require(bench.tasks.first)
+        guard case .step(_, _, _, _, let again) = second.input else { throw BenchError() }
+        #expect(again == nil, "the worker has it")
+        bench.work()
+        #expect(bench.files.count == 1)
+    }
+
+    @Test("a worker that forgot the conditioning gets it again")
+    func resendsConditioning() throws {
+        let bench = Bench()
+        bench.join("a")
+        let request = ImageRequest.euler("p", steps: 2)
+        _ = try bench.submit([request])
+        bench.work(until: { $0.key.need == .step && $0.key.step == 1 })
+        let task = try #require(bench.tasks.first)
+        bench.tasks = []
+        bench.say(
+            .fault(Fault(image: task.key.image, epoch: task.key.epoch, text: "no conditioning", isRetriable: true)), "a"
+        )
+        guard case .step(_, _, _, _, let conditioning) = try #require(bench.tasks.first).input else {
+            throw BenchError()
+        }
+        #expect(conditioning != nil)
+        bench.work()
+        #expect(bench.files.values.first == (try FakeModel.render(request)))
+    }
+
+    @Test("stale, doubled and foreign answers count for nothing")
+    func ignoresStrayAnswers() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        let request = ImageRequest.euler("p", steps: 3)
+        let id = try bench.submit([request])
+        bench.work(until: { $0.key.need == .step && $0.key.step == 1 })
+        let task = try #require(bench.tasks.first)
+        var stale = task.key
+        stale.epoch -= 1
+        var late = task.key
+        late.step = 0
+        let output = bench.output(of: task)
+        bench.handle(.result(output, stale, from: "b"))
+        bench.handle(.result(output, late, from: "b"))
+        bench.handle(.result(output, task.key, from: "a"))
+        bench.handle(.result(output, task.key, from: "stranger"))
+        #expect(bench.tasks.map(\.key) == [task.key], "still waiting for the one answer")
+        bench.answer(task)
+        bench.handle(.result(output, task.key, from: "b"))
+        bench.work()
+        #expect(bench.files.count == 1)
+        #expect(bench.files.values.first == (try FakeModel.render(request)))
+        #expect(try bench.status(id).done == 1)
+    }
+
+    @Test("an answer of the wrong shape is asked for again, and at last fails the picture alone")
+    func refusesWrongShapes() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("bad"), .euler("good")])
+        for _ in 0..<4 {
+            guard let task = bench.tasks.first(where: { $0.key.image.index == 0 }) else { break }
+            bench.tasks.removeAll { $0.key == task.key }
+            bench.handle(.result(.velocity(.init(repeating: 0, shape: [1, 64])), task.key, from: "a"))
+        }
+        bench.work()
+        let status = try bench.status(id)
+        #expect(status.done == 1 && status.failed == 1)
+        #expect("\(status.images[0])".contains("wrong shape"))
+    }
+
+    @Test("a fault that cannot be mended fails its picture with its text, the rest goes on")
+    func failsAlone() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("bad"), .euler("good")])
+        let task = try #require(bench.tasks.first { $0.key.image.index == 0 })
+        bench.tasks.removeAll { $0.key == task.key }
+        bench.say(
+            .fault(Fault(image: task.key.image, epoch: task.key.epoch, text: "no memory", isRetriable: false)), "a")
+        bench.work()
+        let status = try bench.status(id)
+        #expect(status.images[0] == .failed("a: no memory"))
+        #expect(status.done == 1 && status.failed == 1)
+    }
+
+    @Test("a picture whose file cannot be written is tried again, then failed")
+    func retriesFiles() throws {
+        let bench = Bench()
+        bench.join("a")
+        bench.failsFiles = 1
+        let id = try bench.submit([.euler("p")])
+        bench.work()
+        #expect(try bench.status(id).done == 0)
+        bench.wait(2, beating: ["a"])
+        #expect(try bench.status(id).done == 1)
+        bench.failsFiles = 9
+        let other = try bench.submit([.euler("q")])
+        bench.work()
+        bench.wait(4, beating: ["a"])
+        #expect("\(try bench.status(other).images[0])".contains("No space left"))
+    }
+
+    @Test("done is not shown before it is durable, and a full disk is waited for")
+    func waitsForDisk() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("p")])
+        bench.refusesWrites = true
+        bench.work()
+        var status = try bench.status(id)
+        #expect(status.done == 0)
+        #expect(status.waiting?.contains("disk is full") == true)
+        #expect(bench.failure(.submit(Submission(images: [.euler("q")])))?.code == .unavailable)
+        bench.refusesWrites = false
+        bench.wait(2, beating: ["a"])
+        status = try bench.status(id)
+        #expect(status.done == 1 && status.waiting == nil)
+    }
+
+    @Test("higher priority goes first, then older jobs")
+    func ordersAdmission() throws {
+        let bench = Bench { $0.flights = 1 }
+        let low = try bench.submit([.euler("a"), .euler("b")])
+        let other = try bench.submit([.euler("d")])
+        let high = try bench.submit([.euler("c")], priority: 1)
+        bench.join("a")
+        bench.work()
+        var order: [JobID] = []
+        for case .image(let image, .done) in bench.events { order.append(image.job) }
+        #expect(order == [high, low, low, other])
+    }
+}
+
+/// A small generator with a seed.
+struct SplitMix: RandomNumberGenerator {
+    private var state: UInt64
+
+    init(_ seed: UInt64) { state = seed &* 0x9e37_79b9_7f4a_7c15 &+ 1 }
+
+    mutating func next() -> UInt64 {
+        state &+= 0x9e37_79b9_7f4a_7c15
+        var z = state
+        z = (z ^ (z >> 30)) &* 0xbf58_476d_1ce4_e5b9
+        z = (z ^ (z >> 27)) &* 0x94d0_49bb_1331_11eb
+        return z ^ (z >> 31)
+    }
+}

@@ -1,0 +1,31 @@
+import Foundation
+import Testing
+
+struct SimulationTests {
+    /// Seeds to run; `ABBOZZO_SEEDS=10000` for a night, `ABBOZZO_SEED=77` for one that failed.
+    private static var seeds: Range<UInt64> {
+        let environment = ProcessInfo.processInfo.environment
+        if let one = environment["ABBOZZO_SEED"].flatMap(UInt64.init) { return one..<one + 1 }
+        return 0..<(environment["ABBOZZO_SEEDS"].flatMap(UInt64.init) ?? 320)
+    }
+
+    @Test("over any seed of delays, losses and crashes every acknowledged picture ends once, with the right pixels")
+    func manySeeds() throws {
+        var crashes = 0
+        var losses = 0
+        for seed in Self.seeds {
+            let simulation = Simulation(seed: seed)
+            do {
+                try simulation.run()
+            } catch {
+                Issue.record("ABBOZZO_SEED=\(seed): \(error)")
+                return
+            }
+            crashes += simulation.crashes
+            losses += simulation.losses
+        }
+        if Self.seeds.count >= 100 {
+            #expect(crashes > 50 && losses > 50, "\(crashes) crashes, \(losses) losses: the simulation must bite")
+        }
+    }
+}
