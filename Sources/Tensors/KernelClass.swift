@@ -6,7 +6,8 @@ internal import Glibc
 ///
 /// Results of two processes are equal bit for bit when their classes have one name; the name is part of the workers'
 /// greeting and of every picture. AVX-512, AVX2 and portable kernels are one class: each sums in the same order with
-/// fused multiply-add. OpenBLAS sums in the order of its own kernels, which differ between processors.
+/// fused multiply-add. ARM tiles would join that class (a `class_*.c` and a line in dispatch.c of CKernels); AMX multiplies
+/// bf16 and int8 only and would be a class with a name of its own. OpenBLAS sums in the order of its own kernels, which differ between processors.
 package struct KernelClass: Equatable, @unchecked Sendable {
     /// Name of the bits: `f32-fma`, or `f32-openblas-` and OpenBLAS's name of the processor.
     package let name: String
