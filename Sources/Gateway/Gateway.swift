@@ -1,1 +1,139 @@
-// The room's first file replaces this one.
+internal import FlyingFox
+internal import FlyingSocks
+internal import FoundationEssentials
+internal import Glibc
+package import Plan
+package import Telemetry
+
+/// A small HTTP face of the coordinator, for monitoring on the same host.
+///
+/// `GET /metrics` is Prometheus text, `GET /healthz` says that the process answers, `GET /api/nodes` is the cluster's
+/// status as JSON. It takes no bodies and changes nothing. It listens on loopback only: it has neither keys nor
+/// protection against half-sent requests, which a reverse proxy or a tunnel in front has.
+package actor Gateway {
+    /// Where it listens; port 0 lets the system choose.
+    package nonisolated let host: String
+
+    private let server: HTTPServer
+    private var running: Task<Void, Never>?
+    private var failure: String?
+    private let requestedPort: UInt16
+
+    /// Prepares the server.
+    ///
+    /// - Throws: `GatewayError` when `host` is not an address of loopback.
+    package init(
+        host: String = "127.0.0.1", port: UInt16, registry: MetricsRegistry? = nil,
+        status: @escaping @Sendable () async -> ClusterStatus
+    ) throws(GatewayError) {
+        guard Self.isLoopback(host) else { throw GatewayError(.notLoopback(host)) }
+        let answer = Answers(registry: registry, status: status)
+        let address: sockaddr_in
+        do { address = try .inet(ip4: host == "localhost" ? "127.0.0.1" : host, port: port) } catch {
+            throw GatewayError(.notLoopback(host))
+        }
+        self.host = host
+        requestedPort = port
+        let configuration = HTTPServer.Configuration(address: address, timeout: 15, logger: .disabled)
+        server = HTTPServer(config: configuration, handler: answer)
+    }
+
+    /// Starts to listen and returns the port.
+    ///
+    /// - Throws: `GatewayError` when the port is taken.
+    package func start() async throws -> UInt16 {
+        let server = server
+        running = Task {
+            do { try await server.run() } catch { self.ended(error) }
+        }
+        while failure == nil {
+            if case .ip4(_, let port) = await server.listeningAddress { return port }
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        throw GatewayError(.listen(host: host, port: requestedPort, failure ?? "the server ended"))
+    }
+
+    /// Stops listening and waits until the connections are closed.
+    package func stop() async {
+        await server.stop(timeout: 1)
+        await running?.value
+        running = nil
+    }
+
+    private func ended(_ error: any Error) { failure = "\(error)" }
+
+    private static func isLoopback(_ host: String) -> Bool {
+        let parts = host.split(separator: ".", omittingEmptySubsequences: false)
+        return host == "localhost" || parts.count == 4 && parts[0] == "127" && parts.allSatisfy { UInt8($0) != nil }
+    }
+}
+
+/// Why the gateway does not run.
+package struct GatewayError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What is wrong.
+    package enum Reason: Equatable, Sendable {
+        /// Other hosts could reach the address.
+        case notLoopback(String)
+        /// The system refused.
+        case listen(host: String, port: UInt16, String)
+    }
+
+    /// What is wrong.
+    package let reason: Reason
+
+    init(_ reason: Reason) { self.reason = reason }
+
+    /// One line with what, where and the next step.
+    package var description: String {
+        switch reason {
+        case .notLoopback(let host):
+            "metrics are served on 127.0.0.1 only, not on \(host.prefix(100)): put a reverse proxy or an SSH tunnel in "
+                + "front (ssh -L 5780:127.0.0.1:5780 HOST) to read them from elsewhere"
+        case .listen(let host, let port, let why):
+            "cannot serve metrics on \(host):\(port): \(why); choose another port"
+        }
+    }
+}
+
+/// Answers requests; keeps nothing between them.
+private struct Answers: HTTPHandler {
+    let registry: MetricsRegistry?
+    let status: @Sendable () async -> ClusterStatus
+
+    func handleRequest(_ request: HTTPRequest) async throws -> HTTPResponse {
+        guard request.method == .GET || request.method == HTTPMethod("HEAD") else {
+            return text(.methodNotAllowed, "only GET is answered\n", [HTTPHeader("Allow"): "GET, HEAD"])
+        }
+        let length = request.headers[.contentLength].map { Int($0) ?? -1 } ?? 0
+        guard length == 0, request.headers[HTTPHeader("Transfer-Encoding")] == nil else {
+            return text(.badRequest, "requests carry no body here\n", [.connection: "close"])
+        }
+        switch request.path {
+        case "/healthz": return text(.ok, "ok\n")
+        case "/metrics":
+            var exposition = Exposition()
+            exposition.write(await status())
+            registry?.write(to: &exposition)
+            return text(.ok, exposition.text, [.contentType: Exposition.contentType])
+        case "/api/nodes":
+            let encoder = JSONEncoder()
+            encoder.outputFormatting = [.sortedKeys]
+            let body = try encoder.encode(await status())
+            return HTTPResponse(statusCode: .ok, headers: headers([.contentType: "application/json"]), body: body)
+        default: return text(.notFound, "try /metrics, /healthz or /api/nodes\n")
+        }
+    }
+
+    private func text(_ code: HTTPStatusCode, _ body: String, _ fields: HTTPHeaders = [:]) -> HTTPResponse {
+        var fields = fields
+        if fields[.contentType] == nil { fields[.contentType] = "text/plain; charset=utf-8" }
+        return HTTPResponse(statusCode: code, headers: headers(fields), body: Data(body.utf8))
+    }
+
+    private func headers(_ fields: HTTPHeaders) -> HTTPHeaders {
+        var fields = fields
+        fields[HTTPHeader("Cache-Control")] = "no-store"
+        fields[HTTPHeader("X-Content-Type-Options")] = "nosniff"
+        return fields
+    }
+}

@@ -1,1 +1,185 @@
-// The room's first test replaces this file.
+internal import FlyingSocks
+internal import FoundationEssentials
+internal import Glibc
+internal import Plan
+internal import Telemetry
+internal import Testing
+
+@testable internal import Gateway
+
+@Suite(.timeLimit(.minutes(1))) struct GatewayTests {
+    private var status: ClusterStatus {
+        let facts = ModelFacts(
+            name: "demo", family: "FluxPipeline", fingerprint: "f", blockCount: 3, width: 8, contextWidth: 8,
+            pooledWidth: 8, maxTextLength: 64, takesGuidance: true, scalingFactor: 1, shiftFactor: 0,
+            schedule: ScheduleFacts())
+        func worker(_ name: String, _ span: Range<Int>, _ life: WorkerStatus.Life) -> WorkerStatus {
+            var counters = WorkerCounters()
+            counters.steps = 36
+            counters.tokens = 5000
+            counters.busyNanoseconds = 1_500_000_000
+            counters.upNanoseconds = 3_000_000_000
+            counters.residentBytes = 1 << 30
+            var link = LinkCounters(source: "a", target: "b")
+            link.messages = name == "a" ? 36 : 35
+            link.activationBytes = name == "a" ? 3600 : 3500
+            link.totalBytes = name == "a" ? 4000 : 3900
+            counters.links = [link]
+            return WorkerStatus(
+                hello: Hello(
+                    protocols: 1...1, name: name, bootID: 1, build: "0", model: facts, dataEndpoint: "", threads: 1,
+                    memoryCap: 0, kernelClass: "k", roles: [.blocks]),
+                life: life,
+                placement: Placement(worker: name, span: span, encodes: false, decodes: false, endpoint: ""),
+                counters: counters, heartbeatAge: 0.5, rates: WorkerRates())
+        }
+        return ClusterStatus(
+            plan: ClusterPlan(epoch: 2, placements: [], blockCount: 3),
+            workers: [worker("b", 2..<3, .lost), worker("a", 0..<2, .ready)], queued: 4, inFlight: 2, imagesDone: 8,
+            uptime: 12.5, links: [])
+    }
+
+    private func ask(_ request: String, port: UInt16) async throws -> (head: String, body: String) {
+        let pool: some AsyncSocketPool = try await .client
+        let socket = try await AsyncSocket.connected(to: sockaddr_in.inet(ip4: "127.0.0.1", port: port), pool: pool)
+        defer { try? socket.close() }
+        try await socket.write(Data(request.utf8))
+        var bytes: [UInt8] = []
+        while let byte = try? await socket.read() { bytes.append(byte) }
+        let text = String(decoding: bytes, as: UTF8.self)
+        guard let split = text.firstRange(of: "\r\n\r\n") else { return (text, "") }
+        return (String(text[..<split.lowerBound]), String(text[split.upperBound...]))
+    }
+
+    private func get(_ path: String, method: String = "GET", fields: String = "", body: String = "") -> String {
+        "\(method) \(path) HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\(fields)\r\n\(body)"
+    }
+
+    @Test("the cluster appears as Prometheus text, node by node and link by link")
+    func metrics() async throws {
+        let status = status
+        let gateway = try Gateway(port: 0) { status }
+        let port = try await gateway.start()
+        let (head, body) = try await ask(get("/metrics"), port: port)
+        #expect(head.hasPrefix("HTTP/1.1 200 "))
+        #expect(head.contains("text/plain; version=0.0.4; charset=utf-8"))
+        #expect(body == Self.golden)
+        await gateway.stop()
+    }
+
+    @Test("health and nodes are served, everything else is refused")
+    func routes() async throws {
+        let status = status
+        let gateway = try Gateway(port: 0) { status }
+        let port = try await gateway.start()
+        #expect(try await ask(get("/healthz"), port: port).body == "ok\n")
+        let nodes = try await ask(get("/api/nodes"), port: port)
+        #expect(nodes.head.contains("application/json"))
+        #expect(try JSONDecoder().decode(ClusterStatus.self, from: Data(nodes.body.utf8)) == status)
+        for (request, code) in [
+            (get("/"), 404), (get("/metrics/../etc/passwd"), 404), (get("/metricsx"), 404),
+            (get("/metrics", method: "POST"), 405), (get("/healthz", method: "DELETE"), 405),
+            (get("/metrics", fields: "Content-Length: 5\r\n", body: "hello"), 400),
+        ] {
+            let head = try await ask(request, port: port).head
+            #expect(head.hasPrefix("HTTP/1.1 \(code) "), "\(request.prefix(40)): \(head.prefix(40))")
+        }
+        await gateway.stop()
+    }
+
+    @Test(
+        "addresses that others can reach are refused, with what to do instead",
+        arguments: ["0.0.0.0", "10.0.0.1", "*", "::"])
+    func addresses(_ host: String) throws {
+        let status = status
+        #expect {
+            try Gateway(host: host, port: 0) { status }
+        } throws: { error in
+            let text = "\(error)"
+            return text.contains("reverse proxy") && text.contains("SSH tunnel") && text.contains(host)
+        }
+    }
+
+    @Test("a port in use is an error that names it")
+    func inUse() async throws {
+        let status = status
+        let first = try Gateway(port: 0) { status }
+        let port = try await first.start()
+        let second = try Gateway(port: port) { status }
+        do {
+            _ = try await second.start()
+            Issue.record("listened twice")
+        } catch let error as GatewayError {
+            #expect(error.description.contains("127.0.0.1:\(port)"), "\(error)")
+        }
+        await first.stop()
+    }
+
+    private static let golden = """
+        # HELP dit_uptime_seconds Seconds since the coordinator started.
+        # TYPE dit_uptime_seconds gauge
+        dit_uptime_seconds 12.5
+        # HELP dit_plan_epoch Generation of the plan in force; 0 before the first.
+        # TYPE dit_plan_epoch gauge
+        dit_plan_epoch 2
+        # HELP dit_images_queued Pictures that wait.
+        # TYPE dit_images_queued gauge
+        dit_images_queued 4
+        # HELP dit_images_in_flight Pictures being made.
+        # TYPE dit_images_in_flight gauge
+        dit_images_in_flight 2
+        # HELP dit_images_completed_total Pictures done since the coordinator started.
+        # TYPE dit_images_completed_total counter
+        dit_images_completed_total 8
+        # HELP dit_worker_up 1 while heartbeats arrive.
+        # TYPE dit_worker_up gauge
+        dit_worker_up{worker="a"} 1
+        dit_worker_up{worker="b"} 0
+        # HELP dit_heartbeat_age_seconds Seconds since the last heartbeat.
+        # TYPE dit_heartbeat_age_seconds gauge
+        dit_heartbeat_age_seconds{worker="a"} 0.5
+        dit_heartbeat_age_seconds{worker="b"} 0.5
+        # HELP dit_worker_images_total Pictures decoded.
+        # TYPE dit_worker_images_total counter
+        dit_worker_images_total{worker="a"} 0
+        dit_worker_images_total{worker="b"} 0
+        # HELP dit_steps_total Denoising steps through the worker's span.
+        # TYPE dit_steps_total counter
+        dit_steps_total{worker="a"} 36
+        dit_steps_total{worker="b"} 36
+        # HELP dit_tokens_total Image tokens through the worker's span, summed over steps.
+        # TYPE dit_tokens_total counter
+        dit_tokens_total{worker="a"} 5000
+        dit_tokens_total{worker="b"} 5000
+        # HELP dit_worker_busy_seconds_total Seconds spent computing.
+        # TYPE dit_worker_busy_seconds_total counter
+        dit_worker_busy_seconds_total{worker="a"} 1.5
+        dit_worker_busy_seconds_total{worker="b"} 1.5
+        # HELP dit_worker_uptime_seconds Seconds since the worker started.
+        # TYPE dit_worker_uptime_seconds gauge
+        dit_worker_uptime_seconds{worker="a"} 3
+        dit_worker_uptime_seconds{worker="b"} 3
+        # HELP dit_worker_rss_bytes Resident memory.
+        # TYPE dit_worker_rss_bytes gauge
+        dit_worker_rss_bytes{worker="a"} 1073741824
+        dit_worker_rss_bytes{worker="b"} 1073741824
+        # HELP dit_worker_queue Tasks that wait at the worker.
+        # TYPE dit_worker_queue gauge
+        dit_worker_queue{worker="a"} 0
+        dit_worker_queue{worker="b"} 0
+        # HELP dit_worker_blocks Transformer blocks in the worker's span.
+        # TYPE dit_worker_blocks gauge
+        dit_worker_blocks{worker="a"} 2
+        dit_worker_blocks{worker="b"} 1
+        # HELP dit_link_messages_total Messages over a link.
+        # TYPE dit_link_messages_total counter
+        dit_link_messages_total{src="a",dst="b"} 36
+        # HELP dit_link_bytes_total Bytes over a link, headers included.
+        # TYPE dit_link_bytes_total counter
+        dit_link_bytes_total{src="a",dst="b"} 4000
+        # HELP dit_link_activation_bytes_total Bytes of hidden states over a link.
+        # TYPE dit_link_activation_bytes_total counter
+        dit_link_activation_bytes_total{src="a",dst="b"} 3600
+
+        """
+}

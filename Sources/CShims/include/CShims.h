@@ -10,6 +10,7 @@ void abz_name_thread(const char *name);
 
 /// Keeps the calling thread on one core; 0 or an error code.
 int abz_pin_thread(int core);
+
 /// Opens a counter that a poll loop waits on (eventfd, non-blocking, closed on exec); -1 with errno on failure.
 int abz_wake_open(void);
 

@@ -1,0 +1,71 @@
+package import Plan
+
+extension Exposition {
+    /// Writes the cluster as the coordinator sees it: its own series and one for each worker and link.
+    package mutating func write(_ status: ClusterStatus) {
+        single("dit_uptime_seconds", .gauge, "Seconds since the coordinator started.", status.uptime)
+        single(
+            "dit_plan_epoch", .gauge, "Generation of the plan in force; 0 before the first.",
+            Double(status.plan?.epoch ?? 0))
+        single("dit_images_queued", .gauge, "Pictures that wait.", Double(status.queued))
+        single("dit_images_in_flight", .gauge, "Pictures being made.", Double(status.inFlight))
+        single(
+            "dit_images_completed_total", .counter, "Pictures done since the coordinator started.",
+            Double(status.imagesDone))
+
+        let workers = status.workers.sorted { $0.hello.name < $1.hello.name }
+        func each(
+            _ name: String, _ kind: Kind, _ help: String, _ value: (WorkerStatus) -> Double
+        ) -> [(labels: [(String, String)], value: Double)] {
+            workers.map { ([("worker", $0.hello.name)], value($0)) }
+        }
+        func write(_ name: String, _ kind: Kind, _ help: String, _ value: (WorkerStatus) -> Double) {
+            family(name, kind, help)
+            for sample in each(name, kind, help, value) { self.sample(name, sample.labels, sample.value) }
+        }
+        if !workers.isEmpty {
+            write("dit_worker_up", .gauge, "1 while heartbeats arrive.") { $0.life == .lost ? 0 : 1 }
+            write("dit_heartbeat_age_seconds", .gauge, "Seconds since the last heartbeat.") { $0.heartbeatAge }
+            write("dit_worker_images_total", .counter, "Pictures decoded.") { Double($0.counters.images) }
+            write("dit_steps_total", .counter, "Denoising steps through the worker's span.") {
+                Double($0.counters.steps)
+            }
+            write("dit_tokens_total", .counter, "Image tokens through the worker's span, summed over steps.") {
+                Double($0.counters.tokens)
+            }
+            write("dit_worker_busy_seconds_total", .counter, "Seconds spent computing.") {
+                Double($0.counters.busyNanoseconds) * 1e-9
+            }
+            write("dit_worker_uptime_seconds", .gauge, "Seconds since the worker started.") {
+                Double($0.counters.upNanoseconds) * 1e-9
+            }
+            write("dit_worker_rss_bytes", .gauge, "Resident memory.") { Double($0.counters.residentBytes) }
+            write("dit_worker_queue", .gauge, "Tasks that wait at the worker.") { Double($0.counters.queued) }
+            write("dit_worker_blocks", .gauge, "Transformer blocks in the worker's span.") {
+                Double($0.placement?.span.count ?? 0)
+            }
+        }
+        writeLinks(status.links + workers.flatMap(\.counters.links))
+    }
+
+    /// Both ends count a link; the larger figure of the two is told, since one end's is a heartbeat old.
+    private mutating func writeLinks(_ links: [LinkCounters]) {
+        var merged: [[String]: LinkCounters] = [:]
+        for link in links {
+            var known = merged[[link.source, link.target]] ?? link
+            known.messages = max(known.messages, link.messages)
+            known.activationBytes = max(known.activationBytes, link.activationBytes)
+            known.totalBytes = max(known.totalBytes, link.totalBytes)
+            merged[[link.source, link.target]] = known
+        }
+        let sorted = merged.values.sorted { ($0.source, $0.target) < ($1.source, $1.target) }
+        guard !sorted.isEmpty else { return }
+        func write(_ name: String, _ help: String, _ value: (LinkCounters) -> UInt64) {
+            family(name, .counter, help)
+            for link in sorted { sample(name, [("src", link.source), ("dst", link.target)], Double(value(link))) }
+        }
+        write("dit_link_messages_total", "Messages over a link.") { $0.messages }
+        write("dit_link_bytes_total", "Bytes over a link, headers included.") { $0.totalBytes }
+        write("dit_link_activation_bytes_total", "Bytes of hidden states over a link.") { $0.activationBytes }
+    }
+}
