@@ -1,0 +1,166 @@
+internal import Foundation
+internal import Imaging
+internal import Plan
+internal import TestKit
+internal import Testing
+
+/// Whole batches through the real executable over TCP.
+@Suite("Batches", .serialized, .timeLimit(.minutes(3)))
+struct BatchTests {
+    let folder = TemporaryFolder()
+    let tiny = Fixtures.path + "/flux-dev/model"
+    private let small = ["--width", "64", "--height", "64", "--text-length", "16"]
+
+    /// What `submit --json` prints, as far as these tests look.
+    private struct Report: Decodable {
+        struct Summary: Decodable {
+            struct Link: Decodable {
+                let counted: Int
+                let formula: Int
+            }
+            struct Node: Decodable {
+                let name: String
+                let images: Int
+                let steps: Int
+            }
+            struct Ratio: Decodable {
+                let batch: Int
+                let ofSameSteps: Double
+                let ofUsualSteps: Double
+            }
+            let countedTokenSteps: Int
+            let tokenSteps: Ratio
+            let links: [Link]
+            let nodes: [Node]
+        }
+        let job: JobStatus
+        let duplicate: Bool
+        let summary: Summary?
+    }
+
+    private func report(_ outcome: ProcessOutcome) throws -> Report {
+        try JSONDecoder().decode(Report.self, from: Data(outcome.output.utf8))
+    }
+
+    @Test("submit waits, counts what crossed each link, makes a sheet, and finds its job again by key")
+    func whole() async throws {
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path, workers: 2)
+            for name in ["a", "b"] { _ = try await cluster.worker(name, model: tiny) }
+            let file = folder.path + "/batch.jsonl"
+            let lines = """
+                {"prompt": "a red heart", "preset": "flux-7x", "seed": 5}
+                {"prompt": "", "steps": 2}
+                {"prompt": "café № 5", "steps": 2, "width": 96, "guidance": 1.5}
+                """
+            try Data(lines.utf8).write(to: URL(filePath: file))
+            let arguments = ["submit", file, "--key", "once", "--json", "--summary"] + small
+            let outcome = try await cluster.client(arguments + ["--contact-sheet", folder.path + "/sheet.png"])
+            #expect(outcome.status == .exited(0), "\(outcome.errors)")
+            let first = try report(outcome)
+            #expect(first.job.done == 3 && first.job.isFinal && !first.duplicate)
+
+            // 64x64 is 16 tokens; flux-7x refines none of 4 coarse ones at this size.
+            let summary = try #require(first.summary)
+            let expected = (2 + 3) * 4 + 5 * 16 + 2 * 16 + 2 * 24
+            #expect(summary.tokenSteps.batch == expected && summary.countedTokenSteps == expected)
+            #expect(abs(summary.tokenSteps.ofUsualSteps - Double(expected) / Double(28 * (16 + 16 + 24))) < 1e-9)
+            #expect(summary.links.count == 1)
+            for link in summary.links { #expect(link.counted == link.formula && link.counted > 0) }
+            #expect(summary.nodes.map(\.name) == ["a", "b"])
+            #expect(summary.nodes.map(\.steps) == [14, 14])
+            #expect(summary.nodes.reduce(0) { $0 + $1.images } == 3)
+
+            for case .done(let path, _) in first.job.images {
+                let verified = try await Abbozzo.run(["image", "verify", path, "--model", tiny])
+                #expect(verified.status == .exited(0), "\(verified.errors)")
+            }
+            let sheet = [UInt8](try Data(contentsOf: URL(filePath: folder.path + "/sheet.png")))
+            #expect(try PNG.decode(sheet).width > 64)
+            let again = try report(try await cluster.client(arguments))
+            #expect(again.duplicate && again.job.id == first.job.id)
+
+            let listed = try await cluster.client(["jobs", "ls"])
+            #expect(listed.output.contains(first.job.id.description.prefix(12)) && listed.output.contains("3/3"))
+            let shown = try await cluster.client(["jobs", "show", String(first.job.id.description.prefix(6))])
+            #expect(shown.status == .exited(0) && shown.output.contains(".png"))
+            let nodes = try await cluster.client(["nodes", "ls", "--json"])
+            let status = try JSONDecoder().decode(ClusterStatus.self, from: Data(nodes.output.utf8))
+            #expect(status.workers.map(\.hello.name) == ["a", "b"] && status.imagesDone == 3)
+            let top = try await cluster.client(["top"])
+            #expect(top.status == .exited(0) && top.output.contains("TOKENS/S"))
+        }
+    }
+
+    @Test("a batch with one impossible picture is refused with its line, before anything is queued")
+    func impossiblePicture() async throws {
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path)
+            _ = try await cluster.worker("a", model: tiny)
+            let file = folder.path + "/batch.jsonl"
+            for (line, words) in [
+                ("{\"prompt\": \"b\", \"width\": 100}", "96x64"),
+                ("{\"prompt\": \"\(String(repeating: "x", count: 100_000))\"}", "100000 characters"),
+            ] {
+                try Data("{\"prompt\": \"a\"}\n\(line)\n".utf8).write(to: URL(filePath: file))
+                let outcome = try await cluster.client(["submit", file, "--steps", "1"] + small)
+                #expect(outcome.status == .exited(1))
+                let error = try #require(outcome.errorLines.last)
+                #expect(error.contains("batch.jsonl:2: ") && error.contains(words), "\(error)")
+            }
+            let jobs = try await cluster.client(["jobs", "ls", "--json"])
+            #expect(try JSONDecoder().decode([JobStatus].self, from: Data(jobs.output.utf8)).isEmpty)
+            let unknown = try await cluster.client(["jobs", "show", "0123456789abcdef0123456789abcdef"])
+            #expect(unknown.status == .exited(1) && unknown.errorLines.count == 1)
+            let drain = try await cluster.client(["nodes", "drain", "nobody"])
+            #expect(drain.status == .exited(1) && drain.errorLines.count == 1)
+        }
+    }
+
+    @Test("a worker with another model is refused with exit code 4, and the cluster goes on")
+    func otherModel() async throws {
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path)
+            _ = try await cluster.worker("a", model: tiny)
+            let first = try await cluster.client(["submit", "-p", "a", "--steps", "1"] + small)
+            #expect(first.status == .exited(0), "\(first.errors)")
+            let other = try await cluster.worker("b", model: Fixtures.path + "/flux-schnell/model")
+            let outcome = try await other.outcome(within: .seconds(20))
+            #expect(outcome.status == .exited(4))
+            let errors = outcome.errorLines.filter { $0.hasPrefix("error: ") }
+            #expect(errors.count == 1 && errors[0].contains("model"), "\(outcome.errors)")
+            let second = try await cluster.client(["submit", "-p", "a", "--steps", "1"] + small)
+            #expect(second.status == .exited(0), "\(second.errors)")
+        }
+    }
+
+    @Test("cancelled pictures make the batch's exit code, retry brings them back, and a drained worker leaves")
+    func cancelAndRetry() async throws {
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path)
+            let worker = try await cluster.worker("a", model: tiny)
+            let steps = ["--steps", "900"]
+            let queued = try await cluster.client(
+                ["submit", "--no-wait"] + (0..<8).flatMap { ["-p", "\($0)"] } + steps + small)
+            #expect(queued.status == .exited(0), "\(queued.errors)")
+            let id = queued.output.split(separator: "\n").last.map(String.init) ?? ""
+            #expect(JobID(id) != nil)
+            #expect(try await cluster.client(["jobs", "cancel", id]).status == .exited(0))
+            let watched = try await cluster.client(["jobs", "watch", id])
+            #expect(watched.status == .exited(2) || watched.status == .exited(5), "\(watched.errors)")
+            #expect(watched.errorLines.last?.contains("jobs retry") == true)
+            let shown = try await cluster.client(["jobs", "show", id, "--json"])
+            let status = try JSONDecoder().decode(JobStatus.self, from: Data(shown.output.utf8))
+            #expect(status.isFinal && status.done < 8)
+            let written = (try? FileManager.default.contentsOfDirectory(atPath: status.folder)) ?? []
+            #expect(written.count == status.done, "\(written)")
+            #expect(try await cluster.client(["jobs", "retry", id]).status == .exited(0))
+            #expect(try await cluster.client(["jobs", "cancel", id]).status == .exited(0))
+
+            await worker.send(SIGTERM)
+            #expect(try await worker.outcome(within: .seconds(20)).status == .exited(0))
+            await cluster.coordinator.send(SIGTERM)
+            #expect(try await cluster.coordinator.outcome(within: .seconds(20)).status == .exited(0))
+        }
+    }
+}

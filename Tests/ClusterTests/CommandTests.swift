@@ -1,0 +1,176 @@
+internal import Foundation
+internal import Imaging
+internal import Plan
+internal import TestKit
+internal import Testing
+
+/// Bad input through the real executable: one line with the next step, the right exit code, nothing half-written.
+@Suite("The command line", .timeLimit(.minutes(2)))
+struct CommandTests {
+    let folder = TemporaryFolder()
+    let tiny = Fixtures.path + "/flux-dev/model"
+
+    /// Runs `abbozzo` in the test's folder and expects one line of error with these words.
+    @discardableResult
+    private func refused(
+        _ arguments: [String], code: Int32 = 1, _ words: String..., sourceLocation: SourceLocation = #_sourceLocation
+    ) async throws -> String {
+        let outcome = try await Abbozzo.run(arguments, in: folder.path)
+        #expect(outcome.status == .exited(code), "\(outcome.errors)", sourceLocation: sourceLocation)
+        #expect(outcome.errorLines.count == 1, "\(outcome.errors)", sourceLocation: sourceLocation)
+        #expect(outcome.errors.hasPrefix("error: "), "\(outcome.errors)", sourceLocation: sourceLocation)
+        for word in words {
+            #expect(outcome.errors.contains(word), "\(word) in: \(outcome.errors)", sourceLocation: sourceLocation)
+        }
+        #expect(outcome.errors.count < 600, sourceLocation: sourceLocation)
+        return outcome.errors
+    }
+
+    private func files() throws -> [String] {
+        try FileManager.default.contentsOfDirectory(atPath: folder.path).sorted()
+    }
+
+    /// A copy of the tiny model by links, with one file replaced.
+    private func altered(_ path: String, _ contents: Data) throws -> String {
+        let copy = folder.path + "/model"
+        let manager = FileManager.default
+        for component in try manager.contentsOfDirectory(atPath: tiny) {
+            var isFolder: ObjCBool = false
+            _ = manager.fileExists(atPath: "\(tiny)/\(component)", isDirectory: &isFolder)
+            let names = isFolder.boolValue ? try manager.contentsOfDirectory(atPath: "\(tiny)/\(component)") : []
+            try manager.createDirectory(
+                atPath: isFolder.boolValue ? "\(copy)/\(component)" : copy, withIntermediateDirectories: true)
+            for file in isFolder.boolValue ? names.map({ "\(component)/\($0)" }) : [component] {
+                if file == path {
+                    try contents.write(to: URL(filePath: "\(copy)/\(file)"))
+                } else {
+                    try manager.createSymbolicLink(
+                        atPath: "\(copy)/\(file)", withDestinationPath: "\(tiny)/\(file)")
+                }
+            }
+        }
+        return copy
+    }
+
+    @Test("help and version end well, and name every verb")
+    func help() async throws {
+        let help = try await Abbozzo.run(["--help"])
+        #expect(help.status == .exited(0) && help.errors.isEmpty)
+        for verb in ["render", "coordinator", "worker", "submit", "jobs", "nodes", "top", "image", "model"] {
+            #expect(help.output.contains("\n  \(verb) "), "\(verb)")
+            let own = try await Abbozzo.run([verb, "--help"])
+            #expect(own.status == .exited(0) && own.output.contains("USAGE: abbozzo \(verb)"))
+        }
+        let version = try await Abbozzo.run(["--version"])
+        #expect(version.output == programVersion + "\n")
+    }
+
+    @Test("a command line that makes no sense is a usage error")
+    func usage() async throws {
+        try await refused(["paint"], "paint", "--help")
+        try await refused(["render"], "--prompt", "--help")
+        try await refused(["render", "-p", "a", "--compute", "bf16"], "f32")
+        try await refused(["render", "-p", "a", "--threads", "0"], "--threads", "1 to 1024")
+        try await refused(["submit", "a.txt", "-p", "a"], "not both")
+        try await refused(["worker", "--roles", "painter"], "encoder,blocks,decoder")
+    }
+
+    @Test("an unknown model folder, a damaged file and weights of another shape name the file")
+    func badModels() async throws {
+        let render = ["render", "-p", "a", "--width", "64", "--height", "64", "--steps", "1", "-o", "out.png"]
+        try await refused(render + ["--model", "/nowhere/flux"], "/nowhere/flux", "model_index.json")
+        let file = "text_encoder/model.safetensors"
+        let whole = try Data(contentsOf: URL(filePath: "\(tiny)/\(file)"))
+        try await refused(render + ["--model", try altered(file, whole.prefix(whole.count / 2))], file)
+        try FileManager.default.removeItem(atPath: folder.path + "/model")
+        let config = "transformer/config.json"
+        let text = try String(contentsOfFile: "\(tiny)/\(config)", encoding: .utf8)
+        let wrong = text.replacing("\"num_attention_heads\": 4", with: "\"num_attention_heads\": 3")
+        #expect(wrong != text)
+        try await refused(render + ["--model", try altered(config, Data(wrong.utf8))], "safetensors", "shape")
+        #expect(try files() == ["model"])
+    }
+
+    @Test("sizes that cannot be drawn are refused with sizes that can")
+    func sizes() async throws {
+        let render = ["render", "-p", "a", "--model", tiny, "-o", "out.png"]
+        try await refused(render + ["--width", "100", "--height", "100", "--steps", "1"], "96x96", "112x112")
+        try await refused(render + ["--width", "48", "--height", "48", "--preset", "flux-4x"], "32x32", "64x64")
+        try await refused(render + ["--width", "0"], "multiples of 16")
+        try await refused(render + ["--width", "1048576", "--height", "1048576"], "2048")
+        try await refused(render + ["--width", "9223372036854775807"], "multiples of 16")
+        try await refused(render + ["--steps", "0"], "steps")
+        try await refused(render + ["--guidance", "nan"], "guidance")
+        try await refused(render + ["--text-length", "100000"], "512")
+        #expect(try files().isEmpty)
+    }
+
+    @Test("a prompt of 100,000 characters is refused, by render and by a prompt file")
+    func longPrompt() async throws {
+        let prompt = String(repeating: "red car ", count: 12_500)
+        try await refused(["render", "-p", prompt, "--model", tiny, "-o", "out.png"], "100000 characters", "20000")
+        #expect(try files().isEmpty)
+    }
+
+    @Test("presets and outputs that cannot work are refused before any work")
+    func presetsAndOutputs() async throws {
+        try Data("sampler: ralu\nsteps: [5, 6, 7]\nends: [0.3, 0.45, 0.9]\n".utf8)
+            .write(to: URL(filePath: folder.path + "/p.yaml"))
+        let render = ["render", "-p", "a", "--model", tiny]
+        try await refused(render + ["--preset", "p.yaml"], "p.yaml:3: ends", "the last one exactly 1")
+        try await refused(render + ["--preset", "flux-9x"], "flux-9x", "flux-4x")
+        try await refused(render + ["--sampler", "dpm"], "euler or ralu")
+        try await refused(render + ["-o", "no/such/folder/a.png"], "no/such/folder")
+        try await refused(render + ["-o", "."], "is a folder")
+        try await refused(render + ["--inject", "p.yaml"], "p.yaml")
+        try await refused(["image", "info", "p.yaml"], "p.yaml", "PNG")
+        try await refused(["image", "info", "none.png"], "none.png")
+        try await refused(["worker", "--config", "p.yaml"], "p.yaml:1: unknown key sampler")
+        #expect(try files() == ["p.yaml"])
+    }
+
+    @Test("a batch without prompts and faulty prompt files are refused without a coordinator")
+    func emptyBatch() async throws {
+        try await refused(["submit"], "the batch is empty")
+        try Data("# nothing\n\n".utf8).write(to: URL(filePath: folder.path + "/empty.txt"))
+        try await refused(["submit", "empty.txt"], "empty.txt", "no prompt")
+        try Data("{\"prompt\": \"a\"}\n{\"promt\": \"b\"}\n".utf8).write(to: URL(filePath: folder.path + "/b.jsonl"))
+        try await refused(["submit", "b.jsonl"], "b.jsonl:2: unknown key promt; did you mean prompt?")
+        try await refused(["submit", "none.txt"], "none.txt does not exist")
+    }
+
+    @Test("nobody at the coordinator's address is exit code 3")
+    func unreachable() async throws {
+        let nobody = ["--coordinator", "tcp://127.0.0.1:1", "--timeout", "0.3"]
+        try await refused(["submit", "-p", "a"] + nobody, code: 3, "127.0.0.1:1", "running")
+        for verb in [["jobs", "ls"], ["nodes", "ls"], ["top", "--once"]] {
+            try await refused(verb + nobody, code: 3, "127.0.0.1:1")
+        }
+        try await refused(["nodes", "ls", "--coordinator", "localhost"], code: 1, "tcp://HOST:PORT")
+        let worker = try await Abbozzo.run(
+            ["worker", "--coordinator", "tcp://127.0.0.1:1", "--model", tiny, "--name", "w", "--give-up-after", "0.3"])
+        #expect(worker.status == .exited(3))
+        #expect(worker.errorLines.last?.hasPrefix("error: ") == true)
+    }
+
+    @Test("listening beyond loopback without keys, a taken port and a taken state folder are refused")
+    func listening() async throws {
+        let path = folder.path
+        let outcome = try await Abbozzo.run(
+            ["coordinator", "--control", "tcp://0.0.0.0:0", "--output", path + "/p", "--state", path + "/s"])
+        #expect(outcome.status == .exited(1))
+        #expect(outcome.errorLines.last?.contains("--insecure-network") == true, "\(outcome.errors)")
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: path)
+            let any = "tcp://127.0.0.1:0"
+            for (control, state) in [(cluster.endpoints["control"] ?? "", "/other"), (any, "/state")] {
+                let second = try await Abbozzo.run([
+                    "coordinator", "--control", control, "--data", any, "--client", any, "--events", any,
+                    "--http-port", "0", "--output", path + "/p", "--state", path + state,
+                ])
+                #expect(second.status == .exited(1))
+                #expect(second.errorLines.last?.hasPrefix("error: ") == true, "\(second.errors)")
+            }
+        }
+    }
+}

@@ -1,0 +1,45 @@
+internal import Foundation
+internal import TestKit
+
+/// Tiny processes of a cluster for one test: a coordinator on ports that the system chose, and workers.
+struct TestCluster {
+    /// The coordinator.
+    let coordinator: ChildProcess
+    /// Its sockets by name: control, data, client, events.
+    let endpoints: [String: String]
+    /// Folder of pictures.
+    let output: String
+    private let processes: ProcessSet
+
+    /// Starts a coordinator whose files are below `folder`.
+    static func start(_ processes: ProcessSet, in folder: String, workers: Int = 1) async throws -> TestCluster {
+        let any = "tcp://127.0.0.1:0"
+        let coordinator = try await processes.start([
+            "coordinator", "--control", any, "--data", any, "--client", any, "--events", any, "--http-port", "0",
+            "--output", folder + "/pictures", "--state", folder + "/state", "--workers", "\(workers)",
+        ])
+        let line = try await coordinator.line(containing: "ready ")
+        let pairs = line.split(separator: " ").compactMap { word -> (String, String)? in
+            let parts = word.split(separator: "=", maxSplits: 1)
+            return parts.count == 2 ? (String(parts[0]), String(parts[1])) : nil
+        }
+        return TestCluster(
+            coordinator: coordinator, endpoints: Dictionary(pairs, uniquingKeysWith: { $1 }),
+            output: folder + "/pictures", processes: processes)
+    }
+
+    /// Starts a worker.
+    func worker(_ name: String, model: String, threads: Int = 1, _ more: [String] = []) async throws -> ChildProcess {
+        try await processes.start(
+            [
+                "worker", "--coordinator", endpoints["control"] ?? "", "--name", name, "--model", model, "--threads",
+                "\(threads)",
+            ] + more)
+    }
+
+    /// Runs a client's verb to its end.
+    func client(_ arguments: [String], limit: Duration = .seconds(50)) async throws -> ProcessOutcome {
+        try await Abbozzo.run(
+            arguments, environment: ["ABBOZZO_COORDINATOR": endpoints["client"] ?? ""], limit: limit)
+    }
+}
