@@ -217,7 +217,7 @@ extension CoordinatorCore {
     }
 
     /// Every picture that may have been in the worker's hands is a suspect: it runs alone until it passes the task.
-    private mutating func blame(_ share: Placement, _ line: String) {
+    mutating func blame(_ share: Placement, _ line: String) {
         for (image, flight) in flights {
             let wasThere =
                 switch flight.sentNeed {

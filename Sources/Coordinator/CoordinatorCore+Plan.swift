@@ -33,6 +33,11 @@ extension CoordinatorCore {
     }
 
     private mutating func makePlan(_ replan: Replan) {
+        // Planned around before it counts as lost: its pictures are suspects all the same.
+        for share in plan?.placements ?? [] {
+            guard let member = members[share.worker], member.isPresent, member.disconnected != nil else { continue }
+            blame(share, "\(share.worker) was lost (its connection broke)")
+        }
         let eligible = members.values.filter(\.isEligible).map(\.hello)
         let made = pin.map { Planner.placements(eligible, blockCount: $0.model.blockCount) }
         let isTooFew = !hasPlanned && eligible.count < settings.minimumWorkers

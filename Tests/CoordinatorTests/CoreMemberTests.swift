@@ -66,19 +66,23 @@ struct CoreMemberTests {
         #expect(bench.life("a") == .lost)
     }
 
-    @Test("a picture that was in hand of two lost workers is set aside with the evidence, others go on")
-    func setsAside() throws {
+    @Test(
+        "a picture that was in hand of two lost workers is set aside with the evidence, others go on",
+        arguments: [false, true])
+    func setsAside(dataLinkBreaksToo: Bool) throws {
         let bench = Bench()
         bench.join("a", "b", "c")
         let id = try bench.submit([.euler("poison"), .euler("fine")])
         // Both are at the pipeline when the first worker dies; then they run one by one.
         bench.work(until: { _ in bench.tasks.count == 2 && bench.tasks.allSatisfy { $0.key.need == .step } })
         bench.handle(.disconnected(worker: "a"))
+        if dataLinkBreaksToo { bench.handle(.linkLost(worker: "a")) }
         bench.wait(2.5, beating: ["b", "c"])
         bench.tasks = []
         bench.load()
         #expect(bench.tasks.count == 1, "suspects run alone")
         #expect(bench.tasks.first?.key.image.index == 0)
+        if dataLinkBreaksToo { bench.handle(.linkLost(worker: "b")) }
         bench.handle(.disconnected(worker: "b"))
         bench.wait(2.5, beating: ["c"])
         bench.tasks = []
