@@ -7,6 +7,8 @@ internal import CZeroMQ
 package final class DealerSocket: Socket {
     /// Whether the handshake with the peer is done and the connection stands.
     package private(set) var isConnected = false
+    /// The connection ended, and messages of its may still be unread.
+    private var hasEnded = false
     /// Where it connects to.
     package let endpoint: Endpoint
 
@@ -33,12 +35,18 @@ package final class DealerSocket: Socket {
     override func connectionChanged(_ event: Int32, connection: Int32) {
         switch event {
         case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
+            endConnections()
             isConnected = true
             onEvent?(.connected(options.peerName))
-        case ZMQ_EVENT_DISCONNECTED where isConnected:
-            isConnected = false
-            forget(options.peerName)
+        case ZMQ_EVENT_DISCONNECTED: hasEnded = isConnected
         default: break
         }
+    }
+
+    override func endConnections() {
+        guard hasEnded else { return }
+        hasEnded = false
+        isConnected = false
+        forget(options.peerName)
     }
 }

@@ -10,6 +10,8 @@ package final class RouterSocket: Socket {
 
     private var peerOfConnection: [Int32: String] = [:]
     private var connectionOfPeer: [String: Int32] = [:]
+    /// Connections whose end is not reported yet, because messages of theirs may still be unread.
+    private var ended: [Int32] = []
 
     /// Makes a socket that belongs to the loop; call on its thread.
     package init(_ loop: PollLoop, _ options: SocketOptions) throws(WireError) {
@@ -43,27 +45,48 @@ package final class RouterSocket: Socket {
             onEvent?(.refused(FrameError(.peerName, peer: "")))
             return nil
         }
-        if peerOfConnection[connection] != peer || connectionOfPeer[peer] != connection {
-            // The descriptor may have been another peer's before: that one's end is in the monitor's queue by now.
-            readMonitor()
-            if let old = connectionOfPeer[peer], old != connection {
-                peerOfConnection[old] = nil
-                assemblers[peer] = nil
-            }
-            peerOfConnection[connection] = peer
-            connectionOfPeer[peer] = connection
-            onEvent?(.connected(peer))
+        if connection >= 0 && (peerOfConnection[connection] != peer || connectionOfPeer[peer] != connection) {
+            admit(peer, connection)
         }
         return peer
     }
 
-    override func connectionChanged(_ event: Int32, connection: Int32) {
-        guard event == ZMQ_EVENT_DISCONNECTED, let peer = peerOfConnection.removeValue(forKey: connection) else {
-            return
+    /// Notes which connection a peer speaks over.
+    private func admit(_ peer: String, _ connection: Int32) {
+        // The descriptor may have been another peer's before: that one's end is in the monitor's queue by now.
+        readMonitor()
+        end(connection)
+        if let old = connectionOfPeer[peer] {
+            peerOfConnection[old] = nil
+            assemblers[peer] = nil
         }
-        guard connectionOfPeer[peer] == connection else { return }
+        peerOfConnection[connection] = peer
+        connectionOfPeer[peer] = connection
+        onEvent?(.connected(peer))
+    }
+
+    /// Forgets whoever spoke over a connection.
+    private func end(_ connection: Int32) {
+        guard let peer = peerOfConnection.removeValue(forKey: connection) else { return }
         connectionOfPeer[peer] = nil
         forget(peer)
+    }
+
+    override func connectionChanged(_ event: Int32, connection: Int32) {
+        switch event {
+        case ZMQ_EVENT_DISCONNECTED: ended.append(connection)
+        case ZMQ_EVENT_ACCEPTED where ended.contains(connection):
+            // The descriptor is used again.
+            ended.removeAll { $0 == connection }
+            end(connection)
+        default: break
+        }
+    }
+
+    override func endConnections() {
+        let ended = ended
+        self.ended = []
+        for connection in ended { end(connection) }
     }
 
     override func sendAddress(_ peer: String) throws(WireError) -> Bool {

@@ -22,12 +22,15 @@ package class Socket {
     private(set) var descriptors: [Int32] = []
     private(set) var handle: UnsafeMutableRawPointer?
     private var monitor: UnsafeMutableRawPointer?
+    private var turnsSinceDrained = 0
     private let frames = UnsafeMutablePointer<zmq_msg_t>.allocate(capacity: Socket.maxFrames)
 
     /// Sender's name, header, table, payload.
     private static let maxFrames = 4
     /// Messages taken in one turn, so that one busy socket cannot starve timers.
     private static let messagesPerTurn = 32
+    /// Turns after which a connection's end is reported though messages keep coming.
+    private static let turnsWithoutEnd = 100
 
     init(_ loop: PollLoop, _ options: SocketOptions, type: Int32) throws(WireError) {
         loop.checkIsolated()
@@ -89,6 +92,9 @@ package class Socket {
 
     /// A connection was made, finished its handshake or ended.
     func connectionChanged(_ event: Int32, connection: Int32) {}
+
+    /// Reports connections that ended, now that what they had sent before is received.
+    func endConnections() {}
 
     /// Sends the first frames that address a peer; false when the socket would block.
     func sendAddress(_ peer: String) throws(WireError) -> Bool { true }
@@ -207,6 +213,8 @@ package class Socket {
         readMonitor()
         var left = Self.messagesPerTurn
         while left > 0 && isOpen && receive() { left -= 1 }
+        turnsSinceDrained = left > 0 ? 0 : turnsSinceDrained + 1
+        if turnsSinceDrained == 0 || turnsSinceDrained > Self.turnsWithoutEnd { endConnections() }
         for peer in Array(outboxes.keys) where isOpen { flush(peer) }
     }
 
@@ -225,7 +233,8 @@ package class Socket {
                 zmq_msg_init(frames + count)
                 kept += 1
                 guard zmq_msg_recv(frames + count, handle, ZMQ_DONTWAIT) >= 0 else { return false }
-                if count == 0 { connection = zmq_msg_get(frames, ZMQ_SRCFD) }
+                // libzmq 4.3.4 forgets the connection of the sender's frame now and then, never that of the others.
+                if connection < 0 { connection = zmq_msg_get(frames + count, ZMQ_SRCFD) }
                 more = zmq_msg_more(frames + count) != 0
             } else {
                 zmq_msg_init(&spare)

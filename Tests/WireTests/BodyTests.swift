@@ -1,0 +1,66 @@
+internal import Plan
+internal import Testing
+
+@testable internal import Wire
+
+@Suite struct BodyTests {
+    @Test("control messages survive the journey")
+    func control() throws {
+        let plan = ClusterPlan(
+            epoch: 3,
+            placements: [
+                Placement(worker: "a", span: 0..<2, encodes: true, decodes: false, endpoint: "tcp://127.0.0.1:1"),
+                Placement(worker: "b", span: 2..<2, encodes: false, decodes: true, endpoint: ""),
+            ], blockCount: 2)
+        var heartbeat = Heartbeat(epoch: 2, image: Samples.image, block: 4, counters: WorkerCounters())
+        heartbeat.counters.busyNanoseconds = .max
+        let messages: [ControlMessage] = [
+            .assign(plan), .alive, .drain, .leave, .heartbeat(heartbeat),
+            .fault(Fault(image: Samples.image, epoch: 1, text: "no \u{0} \u{1F3E0}", isRetriable: true)),
+        ]
+        for message in messages {
+            #expect(try Message(message).control(from: "a") == message)
+        }
+    }
+
+    @Test("a submission of 10,000 prompts fits and survives, seeds and all")
+    func submission() throws {
+        let request = ClientRequest.submit(Samples.job(10_000))
+        let message = try Message(request, number: 17)
+        #expect(message.sequence == 17)
+        #expect(message.payloadBytes < Message.clientLimit)
+        #expect(try message.clientRequest(from: "c") == request)
+    }
+
+    @Test("JSON that is too long, too deep, cut off or of another shape is refused in one short line")
+    func refusals() {
+        func tried(_ text: String, limit: Int = 1 << 20) -> FrameError.Reason? {
+            do throws(FrameError) {
+                let _: ControlMessage = try JSONBody.decoded(Array(text.utf8), limit: limit, peer: "a")
+            } catch { return error.reason }
+            return nil
+        }
+        #expect(tried("{\"alive\":{}}") == nil)
+        #expect(tried("{\"alive\":{}}", limit: 5) == .json("12 bytes, at most 5 are allowed"))
+        #expect(tried(String(repeating: "[", count: 500_000)) == .json("nested deeper than 16"))
+        #expect(tried("") != nil)
+        #expect(tried("{\"alive\":") != nil)
+        #expect(tried("{\"nothing\":{}}") != nil)
+        #expect(tried("{\"loaded\":{\"_0\":{}}}") == .json("epoch is missing at loaded._0"))
+        #expect(tried("{\"hello\":{\"_0\":{\"protocols\":[9,1]}}}") != nil)
+        #expect(JSONBody.depth(of: Array("[\"[[[\\\"[\",{\"a\":[]}]".utf8)) == 3)
+    }
+
+    @Test("a number that JSON cannot hold is refused on this side")
+    func notANumber() {
+        var job = Samples.job(1)
+        job.images[0].guidance = .nan
+        #expect(throws: FrameError.self) { try Message(.submit(job), number: 1) }
+    }
+
+    @Test("a body of another kind is not decoded")
+    func wrongKind() throws {
+        let message = try Message(ControlMessage.alive)
+        #expect(throws: FrameError(.unexpected(.control), peer: "x")) { try message.clientRequest(from: "x") }
+    }
+}

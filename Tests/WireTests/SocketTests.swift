@@ -1,0 +1,446 @@
+internal import FoundationEssentials
+internal import Glibc
+internal import Plan
+internal import Testing
+
+@testable internal import Wire
+
+/// An actor on a loop of its own that keeps what its sockets hear.
+actor Node {
+    nonisolated let name: String
+    nonisolated let loop: PollLoop
+    nonisolated let meter = LinkMeter()
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+    private var router: RouterSocket?
+    private var dealer: DealerSocket?
+    private(set) var messages: [(message: Message, peer: String)] = []
+    private(set) var received = 0
+    private(set) var events: [SocketEvent] = []
+    /// Sends each message back.
+    var echoes = false
+    var keeps = true
+    private var waiting:
+        [(condition: @Sendable (isolated Node) -> Bool, continuation: CheckedContinuation<Void, Never>)] = []
+
+    init(_ name: String) throws {
+        self.name = name
+        loop = try PollLoop(name: name)
+    }
+
+    private func options(_ change: (inout SocketOptions) -> Void) -> SocketOptions {
+        var options = SocketOptions(name: name, bootID: 77, limit: { _, _ in 100 << 20 }, meter: meter)
+        change(&options)
+        return options
+    }
+
+    func listen(
+        _ endpoint: String = "tcp://127.0.0.1:*", _ change: (inout SocketOptions) -> Void = { _ in }
+    ) throws -> Endpoint {
+        let router = try RouterSocket(loop, options(change))
+        router.onMessage = { message, peer in self.take(message, peer) }
+        router.onEvent = { event in self.note(event) }
+        self.router = router
+        do { return try router.listen(on: Endpoint(endpoint)) } catch {
+            router.close()
+            throw error
+        }
+    }
+
+    func connect(to endpoint: Endpoint, _ change: (inout SocketOptions) -> Void = { _ in }) throws {
+        let dealer = try DealerSocket(loop, options(change), to: endpoint)
+        dealer.onMessage = { message, peer in self.take(message, peer) }
+        dealer.onEvent = { event in self.note(event) }
+        self.dealer = dealer
+    }
+
+    func set(echoes: Bool = false, keeps: Bool = true) {
+        self.echoes = echoes
+        self.keeps = keeps
+    }
+
+    func send(_ message: Message, to peer: String) throws { try router?.send(message, to: peer) }
+    func send(_ message: Message) throws(WireError) { try dealer?.send(message) }
+    func queued(for peer: String? = nil) -> Int { (peer == nil ? dealer : router)?.queuedBytes(for: peer) ?? 0 }
+    /// Peers that are connected, and those of which something is kept.
+    var peers: [String] { (router?.peers ?? []) + (router?.assemblers.keys.sorted() ?? []) }
+
+    func until(_ condition: @escaping @Sendable (isolated Node) -> Bool) async {
+        if condition(self) { return }
+        await withCheckedContinuation { waiting.append((condition, $0)) }
+    }
+
+    private func take(_ message: Message, _ peer: String) {
+        received += 1
+        if keeps { messages.append((message, peer)) }
+        if echoes { try? router?.send(message, to: peer) }
+        wake()
+    }
+
+    private func note(_ event: SocketEvent) {
+        events.append(event)
+        wake()
+    }
+
+    private func wake() {
+        for (index, waiter) in waiting.enumerated().reversed() where waiter.condition(self) {
+            waiting.remove(at: index)
+            waiter.continuation.resume()
+        }
+    }
+}
+
+func openDescriptors() throws -> Int { try FileManager.default.contentsOfDirectory(atPath: "/proc/self/fd").count }
+func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPath: "/proc/self/task").count }
+
+@Suite(.serialized, .timeLimit(.minutes(1))) struct SocketTests {
+    private func activation(megabytes: Int) -> Message {
+        var bytes = [UInt8](repeating: 0, count: megabytes << 20)
+        for index in stride(from: 0, to: bytes.count, by: 251) { bytes[index] = UInt8(truncatingIfNeeded: index / 251) }
+        return Message(
+            .activation, epoch: 1, image: Samples.image,
+            tensors: [WireTensor(.image, .f32, dims: [bytes.count / 4096, 1024], bytes: bytes)])
+    }
+
+    @Test("large activations cross between two loops unharmed, and both sides count the same bytes")
+    func large() async throws {
+        let (left, right) = (try Node("left"), try Node("right"))
+        let endpoint = try await right.listen()
+        #expect(endpoint.port != 0 && endpoint.isLoopback)
+        try await left.connect(to: endpoint) { $0.peerName = "right" }
+        let message = activation(megabytes: 60)
+        let clock = ContinuousClock()
+        try await left.send(message)
+        await right.until { $0.received == 1 }
+        let time = try await clock.measure {
+            for _ in 0..<4 {
+                try await left.send(message)
+            }
+            await right.until { $0.received == 5 }
+        }
+        print("wire: \(Int(4 * 60 * 1.048576 / (time / .seconds(1)))) MB/s with messages of 60 MiB")
+        let messages = await right.messages
+        #expect(messages.map(\.peer) == Array(repeating: "left", count: 5))
+        #expect(messages.allSatisfy { $0.message.tensors == message.tensors && $0.message.image == message.image })
+        let expected = {
+            var link = LinkCounters(source: "left", target: "right")
+            link.messages = 5
+            link.activationBytes = 5 * 60 << 20
+            link.totalBytes = UInt64(5 * message.wireBytes)
+            return link
+        }()
+        #expect(right.meter.snapshot == [expected])
+        #expect(left.meter.snapshot == [expected])
+        await left.loop.stop()
+        await right.loop.stop()
+    }
+
+    @Test("small messages make the round trip, in order")
+    func roundTrip() async throws {
+        let (left, right) = (try Node("left"), try Node("right"))
+        await right.set(echoes: true, keeps: false)
+        try await left.connect(to: try await right.listen()) { $0.peerName = "right" }
+        let rounds = 1000
+        let time = try await ContinuousClock().measure {
+            for round in 1...rounds {
+                try await left.send(.credit(round, epoch: 1))
+                await left.until { $0.received == round }
+            }
+        }
+        print("wire: \(Int(time / .microseconds(1)) / rounds) us for a round trip")
+        #expect(await left.messages.map { Int($0.message.argument) } == Array(1...rounds))
+        #expect(await left.messages.last?.peer == "right")
+        await left.loop.stop()
+        await right.loop.stop()
+    }
+
+    @Test("sending to a peer that is not there is an error, not a silence")
+    func unroutable() async throws {
+        let node = try Node("router")
+        _ = try await node.listen()
+        await #expect(throws: WireError(.unroutable("nobody"))) {
+            try await node.send(.credit(1, epoch: 1), to: "nobody")
+        }
+        await node.loop.stop()
+        await #expect(throws: WireError(.closed)) { try await node.send(.credit(1, epoch: 1), to: "nobody") }
+    }
+
+    @Test("a peer that dies in the middle of a message is reported, and nothing of it remains")
+    func death() async throws {
+        let (left, right) = (try Node("left"), try Node("right"))
+        let endpoint = try await right.listen()
+        try await left.connect(to: endpoint)
+        try await left.send(.credit(1, epoch: 1))
+        await right.until { $0.events.contains(.connected("left")) }
+        // Frames of half a message, then the end.
+        try await left.send(activation(megabytes: 90))
+        await left.loop.stop()
+        await right.until { $0.events.contains(.disconnected("left")) }
+        #expect(await right.peers.isEmpty)
+        await #expect(throws: WireError(.unroutable("left"))) { try await right.send(.credit(1, epoch: 1), to: "left") }
+
+        let again = try Node("left")
+        try await again.connect(to: endpoint)
+        try await again.send(.credit(2, epoch: 1))
+        await right.until { $0.messages.last?.message.argument == 2 }
+        await again.loop.stop()
+        await right.loop.stop()
+    }
+
+    @Test("a dealer waits for its peer, notices that it went, and finds the next one on the same port")
+    func reconnect() async throws {
+        let first = try Node("right")
+        let endpoint = try await first.listen()
+        await first.loop.stop()
+        let left = try Node("left")
+        try await left.connect(to: endpoint) { $0.peerName = "right" }
+        try await left.send(.credit(1, epoch: 1))
+
+        let second = try Node("right")
+        _ = try await second.listen(endpoint.description)
+        await second.until { $0.messages.last?.message.argument == 1 }
+        await left.until { $0.events == [.connected("right")] }
+        await second.loop.stop()
+        await left.until { $0.events.last == .disconnected("right") }
+
+        let third = try Node("right")
+        _ = try await third.listen(endpoint.description)
+        try await left.send(.credit(3, epoch: 1))
+        await third.until { $0.messages.last?.message.argument == 3 }
+        await left.loop.stop()
+        await third.loop.stop()
+    }
+
+    @Test("a second peer of the same name takes the first one's place")
+    func handover() async throws {
+        let (right, old, new) = (try Node("right"), try Node("left"), try Node("left"))
+        let endpoint = try await right.listen()
+        try await old.connect(to: endpoint)
+        try await old.send(.credit(1, epoch: 1))
+        await right.until { $0.received == 1 }
+        try await new.connect(to: endpoint) { $0.bootID = 78 }
+        try await new.send(.credit(2, epoch: 1))
+        await right.until { $0.received == 2 }
+        try await right.send(.credit(3, epoch: 1), to: "left")
+        await new.until { $0.messages.last?.message.argument == 3 }
+        #expect(await old.received == 0)
+        for node in [right, old, new] { await node.loop.stop() }
+    }
+
+    @Test("a consumer that does not read keeps the sender's queue within its bound, and gets all of it later")
+    func slowConsumer() async throws {
+        let (left, right) = (try Node("left"), try Node("right"))
+        let endpoint = try await right.listen()
+        try await left.connect(to: endpoint) {
+            $0.peerName = "right"
+            $0.queueBytes = 40 << 20
+        }
+        let message = activation(megabytes: 8)
+        try await left.send(message)
+        await right.until { $0.received == 1 }
+
+        // The receiving loop is held up: nothing reads.
+        let gate = DispatchGate()
+        let held = Task { try await right.loop.run { gate.wait() } }
+        var sent = 1
+        var refusal: WireError?
+        while refusal == nil && sent < 100 {
+            do throws(WireError) {
+                try await left.send(message)
+                sent += 1
+            } catch { refusal = error }
+            #expect(await left.queued() <= 40 << 20)
+        }
+        guard case .queueFull(peer: "right", _, limit: 40 << 20) = refusal?.reason else {
+            Issue.record("not refused after \(sent) messages: \(String(describing: refusal))")
+            return
+        }
+        gate.open()
+        try await held.value
+        await right.until { [sent] in $0.received == sent }
+        #expect(await right.messages.allSatisfy { $0.message.tensors == message.tensors })
+        // A moment may pass until the sender's queue notices that it is empty.
+        for _ in 0..<100 where await left.queued() != 0 { try await Task.sleep(for: .milliseconds(10)) }
+        #expect(await left.queued() == 0)
+        await left.loop.stop()
+        await right.loop.stop()
+    }
+
+    @Test("a blocked peer of a router does not hold up another one")
+    func fairness() async throws {
+        let (center, slow, quick) = (try Node("center"), try Node("slow"), try Node("quick"))
+        let endpoint = try await center.listen()
+        for node in [slow, quick] {
+            try await node.connect(to: endpoint)
+            try await node.send(.credit(1, epoch: 1))
+        }
+        await center.until { $0.received == 2 }
+        let gate = DispatchGate()
+        let held = Task { try await slow.loop.run { gate.wait() } }
+        for _ in 0..<3 { try await center.send(activation(megabytes: 30), to: "slow") }
+        for _ in 0..<3 { try await center.send(activation(megabytes: 30), to: "quick") }
+        await quick.until { $0.received == 3 }
+        #expect(await center.queued(for: "slow") > 0)
+        gate.open()
+        try await held.value
+        await slow.until { $0.received == 3 }
+        for node in [center, slow, quick] { await node.loop.stop() }
+    }
+
+    @Test("malformed and oversized messages are reported and do not disturb the next ones")
+    func malformed() async throws {
+        let (left, right) = (try Node("left"), try Node("right"))
+        try await left.connect(
+            to: try await right.listen { $0.limit = { header, _ in header.kind == .activation ? 1 << 20 : nil } })
+        try await left.send(activation(megabytes: 2))
+        try await left.send(.credit(1, epoch: 1))
+        try await left.send(Samples.activation())
+        await right.until { $0.received == 1 }
+        let refusals = await right.events.compactMap { event -> FrameError.Reason? in
+            if case .refused(let error) = event { return error.reason }
+            return nil
+        }
+        #expect(
+            refusals == [
+                .tooLarge(kind: .activation, bytes: 2 << 20, limit: 1 << 20), .chunkOrder(got: 1, expected: 0),
+                .unexpected(.credit),
+            ])
+        await left.loop.stop()
+        await right.loop.stop()
+    }
+
+    @Test("addresses that others can reach are refused without keys, with the flag that allows them")
+    func security() async throws {
+        let node = try Node("node")
+        for text in ["tcp://0.0.0.0:*", "tcp://*:0", "tcp://10.0.0.1:5790", "tcp://example.org:1"] {
+            do {
+                _ = try await node.listen(text)
+                Issue.record("listened on \(text)")
+            } catch let error as WireError {
+                #expect(error.description.contains("--insecure-network"), "\(error)")
+            }
+        }
+        let open = try await node.listen("tcp://*:*") { $0.security = Security(allowInsecure: true) }
+        #expect(open.isWildcard && open.port != 0)
+        await node.loop.stop()
+    }
+
+    @Test("an address in use is an error that names it")
+    func inUse() async throws {
+        let (first, second) = (try Node("first"), try Node("second"))
+        let endpoint = try await first.listen()
+        do {
+            _ = try await second.listen(endpoint.description)
+            Issue.record("listened twice")
+        } catch let error as WireError {
+            #expect(
+                error.description.contains(endpoint.description) && error.description.contains("in use"), "\(error)")
+        }
+        await first.loop.stop()
+        await second.loop.stop()
+    }
+
+    @Test("opening and closing 200 times leaves no descriptor and no thread behind")
+    func leaks() async throws {
+        func cycle(_ round: Int) async throws {
+            let (left, right) = (try Node("left"), try Node("right"))
+            try await left.connect(to: try await right.listen())
+            if round % 4 == 0 {
+                try await left.send(.credit(1, epoch: 1))
+                await right.until { $0.received == 1 }
+            } else if round % 4 == 1 {
+                try await left.send(activation(megabytes: 1))
+            }
+            await left.loop.stop()
+            await right.loop.stop()
+        }
+        for round in 0..<8 { try await cycle(round) }
+        let before = (try openDescriptors(), try threads())
+        for round in 0..<200 { try await cycle(round) }
+        let after = (try openDescriptors(), try threads())
+        // Other tests of the process may open a few meanwhile; 200 leaks would show.
+        #expect(after.0 <= before.0 + 16, "\(before.0) descriptors before, \(after.0) after")
+        #expect(after.1 <= before.1 + 8, "\(before.1) threads before, \(after.1) after")
+    }
+
+    @Test("timers fire on the loop in order, repeat, and can be cancelled")
+    func timers() async throws {
+        let log = TimerLog(loop: try PollLoop(name: "timers"))
+        await log.start()
+        try await Task.sleep(for: .milliseconds(400))
+        let names = await log.names
+        #expect(names.filter { $0 != "every" } == ["first", "second"])
+        #expect((3...20).contains(names.count { $0 == "every" }), "\(names)")
+        await log.loop.stop()
+        // Jobs after the end still run.
+        #expect(await log.names.count >= names.count)
+    }
+
+    @Test("events reach the subscribers of their topic")
+    func events() async throws {
+        let (sender, hearer) = (EventNode(loop: try PollLoop(name: "pub")), EventNode(loop: try PollLoop(name: "sub")))
+        let endpoint = try await sender.publish()
+        try await hearer.subscribe(to: endpoint, topics: ["job"])
+        for _ in 0..<500 where await sender.subscriptions != 1 { try await Task.sleep(for: .milliseconds(10)) }
+        try await sender.send("node", [1])
+        try await sender.send("job.7", [2, 3])
+        for _ in 0..<500 where await hearer.heard.isEmpty { try await Task.sleep(for: .milliseconds(10)) }
+        #expect(await hearer.heard == ["job.7: [2, 3]"])
+        await sender.loop.stop()
+        await hearer.loop.stop()
+    }
+}
+
+actor TimerLog {
+    nonisolated let loop: PollLoop
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+    private(set) var names: [String] = []
+
+    init(loop: PollLoop) { self.loop = loop }
+
+    func start() {
+        loop.schedule(after: .milliseconds(60)) { self.names.append("second") }
+        loop.schedule(after: .milliseconds(20)) { self.names.append("first") }
+        loop.schedule(after: .milliseconds(30)) { self.names.append("never") }.cancel()
+        loop.schedule(after: .milliseconds(20), every: .milliseconds(20)) { self.names.append("every") }
+    }
+}
+
+actor EventNode {
+    nonisolated let loop: PollLoop
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+    private var publisher: PublisherSocket?
+    var subscriptions: Int { publisher?.subscriptions ?? 0 }
+    private var subscriber: SubscriberSocket?
+    private(set) var heard: [String] = []
+
+    init(loop: PollLoop) { self.loop = loop }
+
+    private var options: SocketOptions {
+        SocketOptions(name: "events", bootID: 1) { header, _ in header.kind == .event ? 1 << 20 : nil }
+    }
+
+    func publish() throws -> Endpoint {
+        let publisher = try PublisherSocket(loop, options)
+        self.publisher = publisher
+        return try publisher.listen(on: Endpoint("tcp://127.0.0.1:*"))
+    }
+
+    func send(_ topic: String, _ body: [UInt8]) throws { try publisher?.publish(topic, body) }
+
+    func subscribe(to endpoint: Endpoint, topics: [String]) throws {
+        let subscriber = try SubscriberSocket(loop, options, to: endpoint, topics: topics)
+        subscriber.onMessage = { message, topic in self.heard.append("\(topic): \(message.body)") }
+        self.subscriber = subscriber
+    }
+}
+
+/// Holds a thread up until it is opened.
+final class DispatchGate: @unchecked Sendable {
+    private let semaphore = UnsafeMutablePointer<sem_t>.allocate(capacity: 1)
+
+    init() { sem_init(semaphore, 0, 0) }
+    deinit { semaphore.deallocate() }
+    func wait() { sem_wait(semaphore) }
+    func open() { sem_post(semaphore) }
+}
