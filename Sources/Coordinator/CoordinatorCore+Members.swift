@@ -231,7 +231,7 @@ extension CoordinatorCore {
     }
 
     /// Tells workers that want to leave, and have no work any more, to go.
-    private mutating func releaseLeavers() {
+    mutating func releaseLeavers() {
         for (name, member) in members.sorted(by: { $0.key < $1.key })
         where member.isPresent && member.isLeaving && placement(of: name) == nil {
             send(.drain, name)

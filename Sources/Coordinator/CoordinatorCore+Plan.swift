@@ -39,13 +39,14 @@ extension CoordinatorCore {
             blame(share, "\(share.worker) was lost (its connection broke)")
         }
         let eligible = members.values.filter(\.isEligible).map(\.hello)
-        let made = pin.map { Planner.placements(eligible, blockCount: $0.model.blockCount) }
+        let made = pin.map { Planner.placements(eligible, blockCount: $0.model.blockCount, cut: settings.cut) }
         let isTooFew = !hasPlanned && eligible.count < settings.minimumWorkers
         guard let placements = made?.placements, !isTooFew else {
             recallFlights()
             planning = .none(missing(eligible, made?.missing, isTooFew: isTooFew))
             for (name, member) in members where member.life == .loading || member.life == .ready { live(name, .joined) }
             log(.info, waitingReason ?? "")
+            releaseLeavers()
             return changedAll()
         }
         if replan.isGraceful, case .active(let plan) = planning, plan.placements == placements { return }

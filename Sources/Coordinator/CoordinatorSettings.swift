@@ -4,6 +4,8 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var outputFolder: String
     /// Workers to wait for before the first plan.
     package var minimumWorkers = 1
+    /// Blocks of each worker in order of name, used while exactly so many workers with blocks are here; empty for even.
+    package var cut: [Int] = []
     /// Pictures in flight for each worker with blocks.
     ///
     /// Two hide the hops; more costs memory: one activation each.

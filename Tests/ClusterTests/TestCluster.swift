@@ -1,5 +1,6 @@
 internal import Foundation
 internal import TestKit
+internal import Wire
 
 /// Tiny processes of a cluster for one test: a coordinator on ports that the system chose, and workers.
 struct TestCluster {
@@ -12,12 +13,15 @@ struct TestCluster {
     private let processes: ProcessSet
 
     /// Starts a coordinator whose files are below `folder`.
-    static func start(_ processes: ProcessSet, in folder: String, workers: Int = 1) async throws -> TestCluster {
+    static func start(
+        _ processes: ProcessSet, in folder: String, workers: Int = 1, _ more: [String] = []
+    ) async throws -> TestCluster {
         let any = "tcp://127.0.0.1:0"
-        let coordinator = try await processes.start([
-            "coordinator", "--control", any, "--data", any, "--client", any, "--events", any, "--http-port", "0",
-            "--output", folder + "/pictures", "--state", folder + "/state", "--workers", "\(workers)",
-        ])
+        let coordinator = try await processes.start(
+            [
+                "coordinator", "--control", any, "--data", any, "--client", any, "--events", any, "--http-port", "0",
+                "--output", folder + "/pictures", "--state", folder + "/state", "--workers", "\(workers)",
+            ] + more)
         let line = try await coordinator.line(containing: "ready ")
         let pairs = line.split(separator: " ").compactMap { word -> (String, String)? in
             let parts = word.split(separator: "=", maxSplits: 1)
@@ -41,5 +45,18 @@ struct TestCluster {
     func client(_ arguments: [String], limit: Duration = .seconds(50)) async throws -> ProcessOutcome {
         try await Abbozzo.run(
             arguments, environment: ["ABBOZZO_COORDINATOR": endpoints["client"] ?? ""], limit: limit)
+    }
+
+    /// The bytes of all pictures in a folder of the coordinator, in order of name, which is that of the batch.
+    func pictures(in name: String) throws -> [Data] {
+        let path = "\(output)/\(name)"
+        return try FileManager.default.contentsOfDirectory(atPath: path).sorted().map {
+            try Data(contentsOf: URL(filePath: "\(path)/\($0)"))
+        }
+    }
+
+    /// A connection of this process to the coordinator.
+    func connect() async throws -> ClientConnection {
+        try await ClientConnection.connect(to: Endpoint(endpoints["client"] ?? ""))
     }
 }

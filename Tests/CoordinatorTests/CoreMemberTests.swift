@@ -193,6 +193,33 @@ struct CoreMemberTests {
         #expect(bench.life("b") == .lost)
     }
 
+    @Test("the last worker is let go too, and the queue waits")
+    func letsLastLeave() {
+        let bench = Bench()
+        bench.join("a")
+        bench.say(.drain, "a")
+        bench.wait(1, beating: ["a"])
+        #expect(bench.core.plan == nil)
+        #expect(bench.control.contains { $0.worker == "a" && $0.message == .drain })
+    }
+
+    @Test("blocks are cut as the operator says while as many workers are there, and evenly otherwise")
+    func cutsAsTold() {
+        let blocks = FakeModel.facts.blockCount
+        let bench = Bench { $0.cut = [1, blocks - 1] }
+        bench.join("a", "b")
+        #expect(bench.core.plan?.pipeline.map(\.span.count) == [1, blocks - 1])
+        bench.wait(20, beating: ["b"])
+        #expect(bench.core.plan?.pipeline.map(\.span) == [0..<blocks])
+        for cut in [[blocks, 0], [1, blocks], [blocks], [blocks - 1, 2, -1]] {
+            let bench = Bench { $0.cut = cut }
+            bench.join("a", "b")
+            #expect(
+                bench.core.plan?.pipeline.map(\.span) == ClusterPlan.evenSpans(blockCount: blocks, workers: 2), "\(cut)"
+            )
+        }
+    }
+
     @Test("a worker that cannot load is left out, and its text is shown when nobody else can")
     func leavesOutFailedLoad() throws {
         let bench = Bench()

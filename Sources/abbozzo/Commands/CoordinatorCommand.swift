@@ -43,6 +43,13 @@ struct CoordinatorCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Workers to wait for before the first plan.", valueName: "n"))
     var workers: Int?
 
+    @Option(
+        help: ArgumentHelp(
+            "Blocks of each worker in order of name, while as many workers are there. Default: an even cut.",
+            valueName: "n,n,…"),
+        transform: blockCounts)
+    var cut: [Int]?
+
     @Option(help: ArgumentHelp("Pictures in flight for each worker.", valueName: "n"))
     var flightsPerWorker: Int?
 
@@ -67,6 +74,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
         settings.advertisedHost = file.advertise
         settings.security = Security(allowInsecure: file.insecureNetwork)
         settings.core.minimumWorkers = file.workers
+        settings.core.cut = cut ?? []
         settings.core.flightsPerWorker = file.flightsPerWorker
         settings.core.maxQueued = file.queueLimit
         settings.core.lostAfter = UInt64(file.lostAfterSeconds * 1e9)
@@ -138,3 +146,13 @@ struct CoordinatorCommand: AsyncParsableCommand {
 
 /// A path from the root on, so that it means the same in every log and status.
 func absolute(_ path: String) -> String { URL(filePath: path).standardizedFileURL.path }
+
+/// Reads `19,38`.
+private func blockCounts(_ text: String) throws -> [Int] {
+    try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
+        guard let count = Int(word), 1...10_000 ~= count else {
+            throw ValidationError("--cut is \(text.prefix(60)), but must be blocks of each worker, as in 19,38")
+        }
+        return count
+    }
+}
