@@ -143,7 +143,7 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
         let rounds = 1000
         let time = try await ContinuousClock().measure {
             for round in 1...rounds {
-                try await left.send(.credit(round, epoch: 1))
+                try await left.send(.credit(limit: UInt32(round), epoch: 1))
                 await left.until { $0.received == round }
             }
         }
@@ -159,10 +159,10 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
         let node = try Node("router")
         _ = try await node.listen()
         await #expect(throws: WireError(.unroutable("nobody"))) {
-            try await node.send(.credit(1, epoch: 1), to: "nobody")
+            try await node.send(.credit(limit: 1, epoch: 1), to: "nobody")
         }
         await node.loop.stop()
-        await #expect(throws: WireError(.closed)) { try await node.send(.credit(1, epoch: 1), to: "nobody") }
+        await #expect(throws: WireError(.closed)) { try await node.send(.credit(limit: 1, epoch: 1), to: "nobody") }
     }
 
     @Test("a peer that dies in the middle of a message is reported, and nothing of it remains")
@@ -170,18 +170,20 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
         let (left, right) = (try Node("left"), try Node("right"))
         let endpoint = try await right.listen()
         try await left.connect(to: endpoint)
-        try await left.send(.credit(1, epoch: 1))
+        try await left.send(.credit(limit: 1, epoch: 1))
         await right.until { $0.events.contains(.connected("left")) }
         // Frames of half a message, then the end.
         try await left.send(activation(megabytes: 90))
         await left.loop.stop()
         await right.until { $0.events.contains(.disconnected("left")) }
         #expect(await right.peers.isEmpty)
-        await #expect(throws: WireError(.unroutable("left"))) { try await right.send(.credit(1, epoch: 1), to: "left") }
+        await #expect(throws: WireError(.unroutable("left"))) {
+            try await right.send(.credit(limit: 1, epoch: 1), to: "left")
+        }
 
         let again = try Node("left")
         try await again.connect(to: endpoint)
-        try await again.send(.credit(2, epoch: 1))
+        try await again.send(.credit(limit: 2, epoch: 1))
         await right.until { $0.messages.last?.message.argument == 2 }
         await again.loop.stop()
         await right.loop.stop()
@@ -194,7 +196,7 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
         await first.loop.stop()
         let left = try Node("left")
         try await left.connect(to: endpoint) { $0.peerName = "right" }
-        try await left.send(.credit(1, epoch: 1))
+        try await left.send(.credit(limit: 1, epoch: 1))
 
         let second = try Node("right")
         _ = try await second.listen(endpoint.description)
@@ -205,7 +207,7 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
 
         let third = try Node("right")
         _ = try await third.listen(endpoint.description)
-        try await left.send(.credit(3, epoch: 1))
+        try await left.send(.credit(limit: 3, epoch: 1))
         await third.until { $0.messages.last?.message.argument == 3 }
         await left.loop.stop()
         await third.loop.stop()
@@ -216,12 +218,12 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
         let (right, old, new) = (try Node("right"), try Node("left"), try Node("left"))
         let endpoint = try await right.listen()
         try await old.connect(to: endpoint)
-        try await old.send(.credit(1, epoch: 1))
+        try await old.send(.credit(limit: 1, epoch: 1))
         await right.until { $0.received == 1 }
         try await new.connect(to: endpoint) { $0.bootID = 78 }
-        try await new.send(.credit(2, epoch: 1))
+        try await new.send(.credit(limit: 2, epoch: 1))
         await right.until { $0.received == 2 }
-        try await right.send(.credit(3, epoch: 1), to: "left")
+        try await right.send(.credit(limit: 3, epoch: 1), to: "left")
         await new.until { $0.messages.last?.message.argument == 3 }
         #expect(await old.received == 0)
         for node in [right, old, new] { await node.loop.stop() }
@@ -266,13 +268,26 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
         await right.loop.stop()
     }
 
+    @Test("credits keep what waits at a receiver within its slots, however fast the sender is")
+    func credits() async throws {
+        let (left, right) = (try CreditNode("left"), try CreditNode("right"))
+        try await left.connect(to: try await right.listen())
+        try await left.produce(60)
+        for _ in 0..<1000 where await right.done < 60 { try await Task.sleep(for: .milliseconds(5)) }
+        #expect(await right.done == 60)
+        #expect(await right.mostWaiting == CreditGrant.slots, "both slots are used, never more")
+        #expect(await right.overruns == 0)
+        await left.loop.stop()
+        await right.loop.stop()
+    }
+
     @Test("a blocked peer of a router does not hold up another one")
     func fairness() async throws {
         let (center, slow, quick) = (try Node("center"), try Node("slow"), try Node("quick"))
         let endpoint = try await center.listen()
         for node in [slow, quick] {
             try await node.connect(to: endpoint)
-            try await node.send(.credit(1, epoch: 1))
+            try await node.send(.credit(limit: 1, epoch: 1))
         }
         await center.until { $0.received == 2 }
         let gate = DispatchGate()
@@ -293,7 +308,7 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
         try await left.connect(
             to: try await right.listen { $0.limit = { header, _ in header.kind == .activation ? 1 << 20 : nil } })
         try await left.send(activation(megabytes: 2))
-        try await left.send(.credit(1, epoch: 1))
+        try await left.send(.credit(limit: 1, epoch: 1))
         try await left.send(Samples.activation())
         await right.until { $0.received == 1 }
         let refusals = await right.events.compactMap { event -> FrameError.Reason? in
@@ -346,7 +361,7 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
             let (left, right) = (try Node("left"), try Node("right"))
             try await left.connect(to: try await right.listen())
             if round % 4 == 0 {
-                try await left.send(.credit(1, epoch: 1))
+                try await left.send(.credit(limit: 1, epoch: 1))
                 await right.until { $0.received == 1 }
             } else if round % 4 == 1 {
                 try await left.send(activation(megabytes: 1))
@@ -388,6 +403,70 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
         #expect(await hearer.heard == ["job.7: [2, 3]"])
         await sender.loop.stop()
         await hearer.loop.stop()
+    }
+}
+
+/// Sends as far as credits go on one side; takes its time over each message on the other.
+actor CreditNode {
+    nonisolated let loop: PollLoop
+    nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+    private var router: RouterSocket?
+    private var dealer: DealerSocket?
+    private var line = CreditLine()
+    private var grant = CreditGrant()
+    private var left = 0
+    private var waiting = 0
+    private(set) var mostWaiting = 0
+    private(set) var overruns = 0
+    private(set) var done = 0
+
+    init(_ name: String) throws { loop = try PollLoop(name: name) }
+
+    private var options: SocketOptions { SocketOptions(name: "node", bootID: 3) { _, _ in 1 << 20 } }
+
+    func listen() throws -> Endpoint {
+        let router = try RouterSocket(loop, options)
+        router.onMessage = { message, peer in self.take(message, peer) }
+        self.router = router
+        return try router.listen(on: Endpoint("tcp://127.0.0.1:*"))
+    }
+
+    func connect(to endpoint: Endpoint) throws {
+        let dealer = try DealerSocket(loop, options, to: endpoint)
+        dealer.onMessage = { message, _ in
+            self.line.raise(to: message.argument)
+            self.fill()
+        }
+        self.dealer = dealer
+    }
+
+    func produce(_ count: Int) throws {
+        left = count
+        try dealer?.send(.credit(limit: 0, epoch: 1))
+    }
+
+    private func fill() {
+        while left > 0 && line.isOpen {
+            line.send()
+            left -= 1
+            try? dealer?.send(Samples.activation())
+        }
+    }
+
+    private func take(_ message: Message, _ peer: String) {
+        if message.kind == .credit { return tell(peer) }
+        if !grant.receive() { overruns += 1 }
+        waiting += 1
+        mostWaiting = max(mostWaiting, waiting)
+        loop.schedule(after: .milliseconds(2 * waiting)) {
+            self.waiting -= 1
+            self.done += 1
+            self.tell(peer)
+        }
+    }
+
+    private func tell(_ peer: String) {
+        if grant.extend(occupied: waiting) { try? router?.send(.credit(limit: grant.limit, epoch: 1), to: peer) }
     }
 }
 

@@ -47,9 +47,9 @@ package struct Message: Equatable, Sendable {
         bootID = 0
     }
 
-    /// Grants `slots` more tasks to an upstream neighbour.
-    package static func credit(_ slots: Int, epoch: Epoch) -> Message {
-        Message(.credit, epoch: epoch, argument: UInt32(slots))
+    /// Tells an upstream neighbour how many messages of the epoch this side is ready to have received in all.
+    package static func credit(limit: UInt32, epoch: Epoch) -> Message {
+        Message(.credit, epoch: epoch, argument: limit)
     }
 
     /// The tensor of a name; nil when the message has none.

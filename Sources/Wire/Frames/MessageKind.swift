@@ -22,7 +22,7 @@ package enum MessageKind: UInt8, Sendable, CaseIterable {
     case decode = 21
     /// Decoder to coordinator: `planes` (f32) for an edge map, `rgb` (u8, interleaved) for the final picture.
     case pixels = 22
-    /// Receiver to sender: the header's `argument` is the number of slots granted.
+    /// Receiver to sender: the header's `argument` is the limit of `CreditLine`.
     case credit = 23
 
     /// Whether tensors travel in it; the others carry JSON or nothing.

@@ -20,6 +20,8 @@ package final class PublisherSocket: Socket {
         try send(Message(.event, body: body), peer: topic)
     }
 
+    override var hasLinks: Bool { false }
+
     /// Subscriptions arrive as messages of one frame: 1 or 0, then the topic.
     override func sender(_ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32) -> String? {
         if let first = frames.first?.first { subscriptions += first == 1 ? 1 : -1 }
@@ -49,6 +51,9 @@ package final class SubscriberSocket: Socket {
             throw error
         }
     }
+
+    /// Topics come and go: nothing is kept for one.
+    override var hasLinks: Bool { false }
 
     override func sender(_ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32) -> String? {
         guard let topic = frames.popFirst(), let name = String(validating: topic, as: UTF8.self) else {

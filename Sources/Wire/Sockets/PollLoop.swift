@@ -84,15 +84,15 @@ package final class PollLoop: SerialExecutor, @unchecked Sendable {
     /// Adds a job; it runs on the loop's thread between messages.
     package func enqueue(_ job: consuming ExecutorJob) {
         let job = UnownedJob(job)
-        let (isFirst, hasEnded) = shared.with { shared in
-            if shared.hasEnded { return (false, true) }
+        let hasEnded = shared.with { shared in
+            if shared.hasEnded { return true }
             shared.jobs.append(job)
-            return (shared.jobs.count == 1, false)
+            // Under the lock, so that the counter cannot be closed, and its number be another file's, in between.
+            if shared.jobs.count == 1 && !isCurrent { abz_wake_signal(wake) }
+            return false
         }
         if hasEnded {
             afterlife.async { job.runSynchronously(on: self.asUnownedSerialExecutor()) }
-        } else if isFirst && !isCurrent {
-            abz_wake_signal(wake)
         }
     }
 
@@ -147,9 +147,10 @@ package final class PollLoop: SerialExecutor, @unchecked Sendable {
                 if shared.hasEnded { return true }
                 shared.isStopping = true
                 shared.waiting.append(continuation)
+                abz_wake_signal(wake)
                 return false
             }
-            if hasEnded { continuation.resume() } else { abz_wake_signal(wake) }
+            if hasEnded { continuation.resume() }
         }
         let isMine = shared.with { shared in
             defer { shared.isJoined = true }

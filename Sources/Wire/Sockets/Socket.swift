@@ -23,6 +23,8 @@ package class Socket {
     private(set) var handle: UnsafeMutableRawPointer?
     private var monitor: UnsafeMutableRawPointer?
     private var turnsSinceDrained = 0
+    /// Not one of `frames`: those are in use while a callback sends.
+    private let outgoingFrame = UnsafeMutablePointer<zmq_msg_t>.allocate(capacity: 1)
     private let frames = UnsafeMutablePointer<zmq_msg_t>.allocate(capacity: Socket.maxFrames)
 
     /// Sender's name, header, table, payload.
@@ -59,6 +61,7 @@ package class Socket {
     deinit {
         precondition(handle == nil, "a socket was dropped without close()")
         frames.deallocate()
+        outgoingFrame.deallocate()
     }
 
     /// Whether it has not been closed.
@@ -86,6 +89,9 @@ package class Socket {
     package func queuedBytes(for peer: String? = nil) -> Int { outboxes[peer ?? options.peerName]?.bytes ?? 0 }
 
     // MARK: For subclasses
+
+    /// Whether its peers are links that the meter counts and whose messages are numbered.
+    var hasLinks: Bool { true }
 
     /// Splits what came before the header off: the sender's name, or a topic.
     func sender(_ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32) -> String? { options.peerName }
@@ -255,9 +261,10 @@ package class Socket {
             guard count <= Self.maxFrames else { throw FrameError(.frames(count), peer: peer) }
             let limit = options.limit
             let message = try assemblers[peer, default: Assembler(peer: peer)].accept(Array(rest)) { limit($0, peer) }
-            options.meter?.add(
+            meter?.add(
                 source: peer, target: options.name, messages: message == nil ? 0 : 1,
                 activationBytes: message?.activationBytes ?? 0, totalBytes: rest.reduce(0) { $0 + $1.count })
+            if !hasLinks { assemblers[peer] = nil }
             if let message { onMessage?(message, peer) }
         } catch {
             onEvent?(.refused(error))
@@ -266,6 +273,8 @@ package class Socket {
     }
 
     // MARK: Sending
+
+    private var meter: LinkMeter? { hasLinks ? options.meter : nil }
 
     /// Sends a message, or queues what the socket does not take yet.
     func send(_ message: Message, peer: String) throws(WireError) {
@@ -307,23 +316,23 @@ package class Socket {
         while outgoing.next < outgoing.chunker.count {
             guard try sendAddress(peer) else { return false }
             let sizes = outgoing.chunker.frameSizes(outgoing.next)
-            for (frame, size) in sizes.enumerated() {
-                zmq_msg_init_size(frames, size)
+            for (index, size) in sizes.enumerated() {
+                zmq_msg_init_size(outgoingFrame, size)
                 outgoing.chunker.write(
-                    chunk: outgoing.next, frame: frame,
-                    into: UnsafeMutableRawBufferPointer(start: zmq_msg_data(frames), count: size))
-                let more = frame + 1 < sizes.count ? ZMQ_SNDMORE : 0
-                while zmq_msg_send(frames, handle, ZMQ_DONTWAIT | more) < 0 {
+                    chunk: outgoing.next, frame: index,
+                    into: UnsafeMutableRawBufferPointer(start: zmq_msg_data(outgoingFrame), count: size))
+                let more = index + 1 < sizes.count ? ZMQ_SNDMORE : 0
+                while zmq_msg_send(outgoingFrame, handle, ZMQ_DONTWAIT | more) < 0 {
                     let error = zmq_errno()
                     if error == EINTR { continue }
-                    zmq_msg_close(frames)
-                    if error == EAGAIN && frame == 0 { return false }
+                    zmq_msg_close(outgoingFrame)
+                    if error == EAGAIN && index == 0 { return false }
                     throw .last("zmq_msg_send")
                 }
             }
             outgoing.next += 1
             let isLast = outgoing.next == outgoing.chunker.count
-            options.meter?.add(
+            meter?.add(
                 source: options.name, target: peer, messages: isLast ? 1 : 0,
                 activationBytes: isLast ? outgoing.chunker.message.activationBytes : 0,
                 totalBytes: sizes.reduce(0, +))
