@@ -109,11 +109,15 @@ extension CoordinatorCore {
     }
 
     private mutating func enqueue(_ id: JobID) {
-        guard let job = jobs[id], !job.waiting.isEmpty, !line.contains(id) else { return }
-        let place = line.firstIndex { other in
-            if let other = jobs[other] { job.precedes(other) } else { false }
+        guard let job = jobs[id], !job.waiting.isEmpty else { return }
+        // The line is sorted: with thousands of jobs a search from its front would take seconds.
+        var (low, high) = (line.startIndex, line.endIndex)
+        while low < high {
+            let middle = (low + high) / 2
+            if let other = jobs[line[middle]], other.precedes(job) { low = middle + 1 } else { high = middle }
         }
-        line.insert(id, at: place ?? line.endIndex)
+        if low < line.endIndex && line[low] == id { return }
+        line.insert(id, at: low)
     }
 
     // MARK: Cancelling, trying again

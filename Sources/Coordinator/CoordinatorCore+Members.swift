@@ -151,7 +151,6 @@ extension CoordinatorCore {
         planning = .active(plan)
         effects.append(.publish(.plan(plan)))
         log(.info, "epoch \(epoch): \(plan.pipeline.map { "\($0.worker) \($0.span)" }.joined(separator: ", "))")
-        releaseLeavers()
         changedAll()
     }
 

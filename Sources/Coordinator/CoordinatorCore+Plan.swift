@@ -59,6 +59,7 @@ extension CoordinatorCore {
         planning = .loading(plan, missing: Set(placements.map(\.worker)))
         // A coordinator that starts again must not give the same number to another plan.
         effects.append(.store(.fact(name: "epoch", value: String(epoch)), ticket: ticket(.epoch(epoch))))
+        releaseLeavers()
         log(.info, "planning epoch \(epoch) over \(placements.count) workers: \(replan.cause)")
         changedAll()
     }

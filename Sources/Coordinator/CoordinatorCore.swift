@@ -177,6 +177,6 @@ package struct CoordinatorCore: Sendable {
     /// Pictures in flight at most.
     var flightLimit: Int {
         guard case .active(let plan) = planning else { return 0 }
-        return settings.flights > 0 ? settings.flights : settings.flightsPerWorker * plan.pipeline.count
+        return settings.flightsPerWorker * plan.pipeline.count
     }
 }

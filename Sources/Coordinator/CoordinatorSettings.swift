@@ -10,8 +10,6 @@ package struct CoordinatorSettings: Equatable, Sendable {
     ///
     /// Two hide the hops; more costs memory: one activation each.
     package var flightsPerWorker = 2
-    /// Pictures in flight at most; 0 for `flightsPerWorker` times the workers with blocks.
-    package var flights = 0
     /// Time between a worker's heartbeats.
     package var heartbeat: UInt64 = 1_000_000_000
     /// Silence after which a worker gets no new plan: three missed heartbeats.

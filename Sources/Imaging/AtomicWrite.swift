@@ -25,6 +25,9 @@ package func writeAtomically(_ bytes: [UInt8], to path: String) throws(FileError
     guard fsync(directory) == 0 || errno == EINVAL else { throw FileError(action: "flush", path: folder, code: errno) }
 }
 
+/// How the names of files begin that are not complete yet; what a killed process leaves may be removed.
+package let temporaryPrefix = ".abbozzo-"
+
 private let temporaries = Atomic<Int>(0)
 
 /// Creates a file of its own in the folder, under the process's mask; mkstemp would make it private.
@@ -32,7 +35,7 @@ private func openTemporary(folder: String, path: String) throws(FileError) -> (f
     while true {
         // Short, so that names up to the file system's limit of 255 bytes still work.
         let number = temporaries.wrappingAdd(1, ordering: .relaxed).newValue
-        let name = "\(folder).abbozzo-\(getpid())-\(number)"
+        let name = "\(folder)\(temporaryPrefix)\(getpid())-\(number)"
         let file = open(name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o666)
         if file >= 0 { return (file, name) }
         // One that a killed process of the same number left behind.

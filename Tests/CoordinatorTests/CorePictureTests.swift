@@ -196,7 +196,7 @@ struct CorePictureTests {
 
     @Test("higher priority goes first, then older jobs")
     func ordersAdmission() throws {
-        let bench = Bench { $0.flights = 1 }
+        let bench = Bench { $0.flightsPerWorker = 1 }
         let low = try bench.submit([.euler("a"), .euler("b")])
         let other = try bench.submit([.euler("d")])
         let high = try bench.submit([.euler("c")], priority: 1)

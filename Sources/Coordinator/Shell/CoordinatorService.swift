@@ -77,6 +77,7 @@ package actor CoordinatorService {
         settings.core.outputFolder = try makeOutputFolder(settings.core.outputFolder)
         let store = try JobStore(folder: settings.stateFolder)
         let jobs = try store.unfinished()
+        for job in jobs { PictureWriter.removeLeftovers(in: job.status.folder) }
         let pin = Facts.decode(try store.fact("pin"))
         let epoch = try store.fact("epoch").flatMap { Epoch($0) } ?? 0
 

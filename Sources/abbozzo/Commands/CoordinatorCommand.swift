@@ -77,8 +77,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
         settings.core.cut = cut ?? []
         settings.core.flightsPerWorker = file.flightsPerWorker
         settings.core.maxQueued = file.queueLimit
-        settings.core.lostAfter = UInt64(file.lostAfterSeconds * 1e9)
-        settings.core.suspectAfter = min(settings.core.suspectAfter, settings.core.lostAfter / 2)
+        settings.core.giveUp(afterSeconds: file.lostAfterSeconds)
         settings.core.tries = file.attempts
 
         let signals = StopSignals()
