@@ -37,8 +37,27 @@ struct ExactnessTests {
         }
     }
 
-    @Test("a worker killed in the middle of a batch changes no byte", arguments: ["node1", "node2", "node3"])
-    func killedWorker(_ victim: String) async throws {
+    /// What happens to a cluster of three in the middle of a batch.
+    enum Mishap: Sendable, CustomTestStringConvertible {
+        case killed(String)
+        case drained(String)
+        case coordinatorKilled
+
+        var testDescription: String {
+            switch self {
+            case .killed(let name): "\(name) is killed"
+            case .drained(let name): "\(name) is told to leave"
+            case .coordinatorKilled: "the coordinator is killed and started again"
+            }
+        }
+    }
+
+    @Test(
+        "what happens in the middle of a batch changes no byte",
+        arguments: [
+            Mishap.killed("node1"), .killed("node2"), .killed("node3"), .drained("node2"), .coordinatorKilled,
+        ])
+    func mishap(_ mishap: Mishap) async throws {
         let folder = TemporaryFolder()
         let pictures = (0..<4).map { TestPicture(prompt: "a fox \($0)", seed: $0, flags: TestPicture.all[0].flags) }
         let alone = try await TestPicture.rendered(pictures, in: folder, threads: 2)
@@ -51,27 +70,50 @@ struct ExactnessTests {
             }
             let submitted = try await cluster.client(["submit", batch, "--folder", "batch", "--no-wait"])
             let id = try #require(JobID(submitted.output.trimmingCharacters(in: .whitespacesAndNewlines)))
-            let client = try await cluster.connect()
-            func next(_ version: UInt64) async throws -> JobStatus {
-                guard case .job(let status) = try await client.request(.watch(id, version: version)) else {
-                    throw RenderFailure(description: "no status of \(id)")
-                }
-                return status
-            }
-            var status = try await next(0)
+            var client = try await cluster.connect()
+            var status = try await watched(id, client, version: 0)
             while !status.images.contains(where: { if case .running(let step, _) = $0 { step >= 3 } else { false } }) {
-                try #require(!status.isFinal, "the batch was over before the worker could be killed")
-                status = try await next(status.version)
+                try #require(!status.isFinal, "the batch was over too early")
+                status = try await watched(id, client, version: status.version)
             }
-            await workers[victim]?.send(SIGKILL)
-            while !status.isFinal { status = try await next(status.version) }
+
+            switch mishap {
+            case .killed(let name): await workers[name]?.send(SIGKILL)
+            case .drained(let name):
+                await workers[name]?.send(SIGTERM)
+                let outcome = try await #require(workers[name]).outcome(within: .seconds(30))
+                #expect(outcome.status == .exited(0))
+            case .coordinatorKilled:
+                await cluster.coordinator.send(SIGKILL)
+                _ = try await cluster.coordinator.outcome()
+                await client.close()
+                let sockets = ["control", "data", "client", "events"]
+                _ = try await TestCluster.start(
+                    processes, in: folder.path, workers: 3,
+                    sockets.flatMap { ["--\($0)", cluster.endpoints[$0] ?? ""] })
+                client = try await cluster.connect()
+                status = try await watched(id, client, version: 0)
+            }
+
+            while !status.isFinal { status = try await watched(id, client, version: status.version) }
             #expect(status.done == pictures.count && status.failed == 0)
             if case .nodes(let nodes) = try await client.request(.nodes) {
                 #expect(nodes.plan?.epoch ?? 0 > 1)
-                #expect(nodes.plan?.placements.contains { $0.worker == victim } == false)
+                switch mishap {
+                case .killed(let name), .drained(let name):
+                    #expect(nodes.plan?.placements.contains { $0.worker == name } == false)
+                case .coordinatorKilled: #expect(nodes.plan?.placements.count == 3)
+                }
             }
             await client.close()
             #expect(try cluster.pictures(in: "batch") == alone)
         }
+    }
+
+    private func watched(_ id: JobID, _ client: ClientConnection, version: UInt64) async throws -> JobStatus {
+        guard case .job(let status) = try await client.request(.watch(id, version: version)) else {
+            throw RenderFailure(description: "no status of \(id)")
+        }
+        return status
     }
 }
