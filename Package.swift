@@ -65,7 +65,7 @@ let package = Package(
         room(
             "Coordinator",
             ["Wire", "JobStore", "Sampling", "Imaging", "Tensors", "Telemetry", "CKernels", "Plan", log]),
-        room("Worker", ["Wire", "Stages", "DiT", "Tensors", "Telemetry", "Checkpoint", "Plan", log]),
+        room("Worker", ["Wire", "Stages", "DiT", "Checkpoint", "Tensors", "Plan", log]),
         room(
             "Gateway",
             ["Coordinator", "Telemetry", "Plan", .product(name: "FlyingFox", package: "FlyingFox"), log]),
