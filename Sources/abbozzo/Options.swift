@@ -4,6 +4,7 @@ internal import Foundation
 internal import Logging
 internal import Plan
 internal import Settings
+internal import Telemetry
 internal import Wire
 
 /// Makes the output one JSON value instead of text.
@@ -102,15 +103,18 @@ struct LogOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Severity to log from: debug, info, warning or error.", valueName: "level"))
     var logLevel: LogLevel?
 
+    @Option(help: ArgumentHelp("How log lines look: text or json.", valueName: "format"))
+    var logFormat: LineLog.Format = .text
+
     /// A logger to standard error.
     func logger(_ label: String, fileLevel: LogLevel) -> Logger {
-        var logger = Logger(label: label) { StreamLogHandler.standardError(label: $0) }
-        logger.logLevel = Logger.Level(rawValue: (logLevel ?? fileLevel).rawValue) ?? .info
-        return logger
+        let level = Logger.Level(rawValue: (logLevel ?? fileLevel).rawValue) ?? .info
+        return Logger(label: label) { LineLog(label: $0, level: level, format: logFormat) }
     }
 }
 
 extension LogLevel: ExpressibleByArgument {}
+extension LineLog.Format: ExpressibleByArgument {}
 
 /// The number format that matrix products compute in.
 enum ComputeFormat: String, CaseIterable, ExpressibleByArgument {

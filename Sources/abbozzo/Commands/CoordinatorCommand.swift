@@ -1,6 +1,7 @@
 internal import ArgumentParser
 internal import Coordinator
 internal import Foundation
+internal import Gateway
 internal import Logging
 internal import Plan
 internal import Settings
@@ -82,7 +83,15 @@ struct CoordinatorCommand: AsyncParsableCommand {
 
         let signals = StopSignals()
         let service = try await CoordinatorService.start(settings, log: logger)
-        try announce(service.endpoints)
+        let gateway: Gateway
+        do {
+            gateway = try Gateway(port: UInt16(file.httpPort)) { await service.status() }
+            try announce(service.endpoints, http: await gateway.start())
+        } catch {
+            await service.stop()
+            await service.run()
+            throw error
+        }
         let listener = Task {
             var count = 0
             for await _ in signals.stream {
@@ -97,12 +106,14 @@ struct CoordinatorCommand: AsyncParsableCommand {
         }
         await service.run()
         listener.cancel()
+        await gateway.stop()
     }
 
-    private func announce(_ endpoints: ServiceEndpoints) throws {
+    private func announce(_ endpoints: ServiceEndpoints, http: UInt16) throws {
         let parts = [
             ("control", endpoints.control.description), ("data", endpoints.data.description),
             ("client", endpoints.client.description), ("events", endpoints.events.description),
+            ("http", "http://127.0.0.1:\(http)"),
         ]
         if options.json {
             let encoder = JSONEncoder()
@@ -140,6 +151,14 @@ struct CoordinatorCommand: AsyncParsableCommand {
                     "\(name) is \(value), but must be from \(range.lowerBound) to \(range.upperBound)")
             }
         }
+    }
+}
+
+extension CoordinatorService {
+    /// The cluster as clients see it; empty once the service has stopped.
+    fileprivate func status() async -> ClusterStatus {
+        if case .nodes(let cluster) = await request(.nodes) { return cluster }
+        return ClusterStatus(plan: nil, workers: [], queued: 0, inFlight: 0, imagesDone: 0, uptime: 0, links: [])
     }
 }
 
