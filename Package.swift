@@ -102,7 +102,10 @@ let package = Package(
         tests("Gateway", ["Gateway", "Telemetry", "Plan", .product(name: "FlyingSocks", package: "FlyingFox")]),
         tests(
             "Cluster",
-            ["abbozzo", "Wire", "Plan", "Imaging", "Tensors", .product(name: "Subprocess", package: "swift-subprocess")]),
+            [
+                "abbozzo", "Wire", "Plan", "Imaging", "Checkpoint", "Tensors",
+                .product(name: "Subprocess", package: "swift-subprocess"),
+            ]),
     ],
     swiftLanguageModes: [.v6]
 )

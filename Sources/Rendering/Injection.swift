@@ -4,7 +4,7 @@ package import Tensors
 
 /// Tensors made elsewhere that take the place of random numbers and encoders, to repeat a reference run.
 package struct Injection: Sendable {
-    /// Names that a file may hold; others are refused, because a misspelt one would silently do nothing.
+    /// Names that are taken from a file; others are left alone, so that a whole recorded run can be given.
     package static let names = InjectedNoise.names + ["prompt_embeds", "pooled"]
 
     /// Noise; nil for the seed's own.
@@ -27,17 +27,14 @@ package struct Injection: Sendable {
 
     /// Reads a safetensors file.
     ///
-    /// - Throws: `CheckpointError` for a damaged file, `RenderingError` for a tensor that cannot be injected.
+    /// - Throws: `CheckpointError` for a damaged file, `RenderingError` for one without anything to inject.
     package init(path: String) throws {
         let file = try SafetensorsFile(path: path)
         var tensors: [String: Tensor] = [:]
-        for name in file.names {
-            guard Self.names.contains(name) else {
-                throw RenderingError(
-                    "\(path) holds \(name.prefix(60)), which cannot be injected; known: "
-                        + Self.names.joined(separator: ", "))
-            }
-            tensors[name] = try file[name].tensor()
+        for name in Self.names where file.contains(name) { tensors[name] = try file[name].tensor() }
+        guard !tensors.isEmpty else {
+            throw RenderingError(
+                "\(path) holds nothing that can be injected; known names: \(Self.names.joined(separator: ", "))")
         }
         self.init(named: tensors)
     }

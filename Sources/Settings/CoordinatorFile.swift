@@ -36,6 +36,11 @@ package struct CoordinatorFile: Equatable, Sendable {
     ///
     /// A larger value delays the first picture, but saves a second loading of weights when workers start together.
     package var workers = 1
+    /// Blocks of each worker in order of name, used while exactly so many workers with blocks are here; default none, which
+    /// cuts evenly.
+    ///
+    /// The pictures do not depend on it. A larger share costs its worker memory and time.
+    package var cut: [Int] = []
     /// Pictures in flight for each worker with blocks; default 2, which hides the hops between workers.
     ///
     /// More costs one activation in a worker's memory and the picture's latents here (1 MiB at 1024x1024).
@@ -69,7 +74,7 @@ package struct CoordinatorFile: Equatable, Sendable {
 
     /// Every key of the file.
     package static let keys = [
-        "control", "data", "client", "events", "http_port", "output", "state", "workers", "flights_per_worker",
+        "control", "data", "client", "events", "http_port", "output", "state", "workers", "cut", "flights_per_worker",
         "queue_limit", "lost_after_seconds", "attempts", "advertise", "insecure_network", "log_level",
     ]
 
@@ -92,6 +97,7 @@ package struct CoordinatorFile: Equatable, Sendable {
         output = try yaml.text("output") ?? output
         state = try yaml.text("state") ?? state
         workers = try yaml.int("workers", in: 1...1000) ?? workers
+        cut = try yaml.ints("cut", minimum: 1) ?? cut
         flightsPerWorker = try yaml.int("flights_per_worker", in: 1...64) ?? flightsPerWorker
         queueLimit = try yaml.int("queue_limit", in: 1...100_000_000) ?? queueLimit
         let seconds = "a number of seconds from 2 to 3600"

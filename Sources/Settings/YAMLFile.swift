@@ -103,12 +103,15 @@ struct YAMLFile {
         return value
     }
 
-    /// Exactly `count` whole numbers of at least `minimum`; nil when the key is missing.
-    func ints(_ key: String, count: Int, minimum: Int) throws(SettingsError) -> [Int]? {
+    /// Whole numbers of at least `minimum`, exactly `count` of them if given; nil when the key is missing.
+    func ints(_ key: String, count: Int? = nil, minimum: Int) throws(SettingsError) -> [Int]? {
         guard let node = entries[key] else { return nil }
         let values = node.sequence?.map(\.int) ?? []
-        guard values.count == count, values.allSatisfy({ ($0 ?? minimum - 1) >= minimum }) else {
-            throw bad(key, wanted: "a list of \(count) whole numbers of at least \(minimum)")
+        guard !values.isEmpty, values.count == count ?? values.count,
+            values.allSatisfy({ ($0 ?? minimum - 1) >= minimum })
+        else {
+            let number = count.map { "\($0) " } ?? ""
+            throw bad(key, wanted: "a list of \(number)whole numbers of at least \(minimum)")
         }
         return values.compactMap(\.self)
     }

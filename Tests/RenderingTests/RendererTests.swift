@@ -87,7 +87,7 @@ struct RendererTests {
         writer.add("latent", Tensor(repeating: 0, shape: [24, 64]))
         try writer.write(to: path)
         let error = #expect(throws: RenderingError.self) { try Injection(path: path) }
-        #expect(error?.description.contains("latent, which cannot be injected") == true)
+        #expect(error?.description.contains("nothing that can be injected") == true)
     }
 
     @Test("impossible sizes are refused with sizes that work")

@@ -39,8 +39,10 @@ struct DaemonSettingsTests {
         #expect(worker.name == "node-1.a" && worker.model == "/m" && worker.coordinator == "tcp://h:1")
         #expect(worker.bind == "tcp://0.0.0.0:5800" && worker.advertise == "h2" && worker.threads == 3)
         #expect(worker.memoryGiB == 1.5 && worker.roles == [.blocks, .decoder] && worker.logLevel == .debug)
-        let coordinator = try CoordinatorFile(text: "workers: 3\nflights_per_worker: 4\noutput: o\n", file: "c.yaml")
-        #expect(coordinator.workers == 3 && coordinator.flightsPerWorker == 4 && coordinator.output == "o")
+        let coordinator = try CoordinatorFile(
+            text: "workers: 3\ncut: [1, 5]\nflights_per_worker: 4\noutput: o\n", file: "c.yaml")
+        #expect(coordinator.workers == 3 && coordinator.cut == [1, 5])
+        #expect(coordinator.flightsPerWorker == 4 && coordinator.output == "o")
     }
 
     @Test(
@@ -59,7 +61,8 @@ struct DaemonSettingsTests {
         "refuses impossible values of a coordinator with the line",
         arguments: [
             "http_port: 70000", "workers: 0", "queue_limit: 0", "lost_after_seconds: 0.1", "attempts: none",
-            "data: udp://a:1", "flights_per_worker: 0", "insecure_network: perhaps", "output: []", "port: 1",
+            "data: udp://a:1", "flights_per_worker: 0", "cut: []", "cut: [0, 6]",
+            "insecure_network: perhaps", "output: []", "port: 1",
         ])
     func refusesCoordinator(line: String) throws {
         let error = #expect(throws: SettingsError.self) {

@@ -75,7 +75,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
         settings.advertisedHost = file.advertise
         settings.security = Security(allowInsecure: file.insecureNetwork)
         settings.core.minimumWorkers = file.workers
-        settings.core.cut = cut ?? []
+        settings.core.cut = file.cut
         settings.core.flightsPerWorker = file.flightsPerWorker
         settings.core.maxQueued = file.queueLimit
         settings.core.giveUp(afterSeconds: file.lostAfterSeconds)
@@ -135,6 +135,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
         file.output = output ?? file.output
         file.state = state ?? file.state
         file.workers = workers ?? file.workers
+        file.cut = cut ?? file.cut
         file.flightsPerWorker = flightsPerWorker ?? file.flightsPerWorker
         file.advertise = advertise ?? file.advertise
         file.insecureNetwork = insecureNetwork || file.insecureNetwork
