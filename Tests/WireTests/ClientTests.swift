@@ -44,7 +44,7 @@ actor MockCoordinator {
     func requests() async throws {
         let mock = try MockCoordinator()
         let client = try await ClientConnection.connect(to: try await mock.listen())
-        async let late = client.request(.drain(worker: "late"))
+        async let late = client.request(.drain(worker: "late"), timeout: .seconds(30))
         let accepted = try await client.request(.submit(Samples.job(10_000)), timeout: .seconds(30))
         #expect(accepted == .accepted(JobID(high: 1, low: 2), duplicate: false))
         #expect(await mock.images == 10_000)

@@ -129,6 +129,7 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
             link.totalBytes = UInt64(5 * message.wireBytes)
             return link
         }()
+        #expect(await right.events == [.connected("left")], "one connection, noticed once")
         #expect(right.meter.snapshot == [expected])
         #expect(left.meter.snapshot == [expected])
         await left.loop.stop()
@@ -264,6 +265,25 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
         // A moment may pass until the sender's queue notices that it is empty.
         for _ in 0..<100 where await left.queued() != 0 { try await Task.sleep(for: .milliseconds(10)) }
         #expect(await left.queued() == 0)
+        await left.loop.stop()
+        await right.loop.stop()
+    }
+
+    @Test("a burst that takes several turns to read comes from one connection, in order")
+    func burst() async throws {
+        let (left, right) = (try Node("left"), try Node("right"))
+        try await left.connect(to: try await right.listen { $0.highWater = 1000 }) { $0.highWater = 1000 }
+        try await left.send(.credit(limit: 0, epoch: 1))
+        await right.until { $0.received == 1 }
+        let gate = DispatchGate()
+        let held = Task { try await right.loop.run { gate.wait() } }
+        for number in 1...200 { try await left.send(.credit(limit: UInt32(number), epoch: 1)) }
+        try await Task.sleep(for: .milliseconds(100))
+        gate.open()
+        try await held.value
+        await right.until { $0.received == 201 }
+        #expect(await right.messages.map(\.message.argument) == Array(0...200))
+        #expect(await right.events == [.connected("left")])
         await left.loop.stop()
         await right.loop.stop()
     }

@@ -143,7 +143,7 @@ private final class Partial {
         }
         let sizes = table == nil ? [Int(header.totalBytes)] : rows.map(\.byteCount)
         // Not cleared: every byte is written before the message leaves here, or it never leaves.
-        parts = sizes.map { size in [UInt8](unsafeUninitializedCapacity: size) { $1 = size } }
+        parts = sizes.map { size in size == 0 ? [] : [UInt8](unsafeUninitializedCapacity: size) { $1 = size } }
         checksums = sizes.map { _ in 0 }
     }
 

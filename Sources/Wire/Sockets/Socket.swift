@@ -239,7 +239,7 @@ package class Socket {
                 zmq_msg_init(frames + count)
                 kept += 1
                 guard zmq_msg_recv(frames + count, handle, ZMQ_DONTWAIT) >= 0 else { return false }
-                // libzmq 4.3.4 forgets the connection of the sender's frame now and then, never that of the others.
+                // Seen under load with libzmq 4.3.4: the sender's frame does not know its connection, the next one does.
                 if connection < 0 { connection = zmq_msg_get(frames + count, ZMQ_SRCFD) }
                 more = zmq_msg_more(frames + count) != 0
             } else {
