@@ -54,6 +54,11 @@ actor Node {
         self.dealer = dealer
     }
 
+    func disconnect() {
+        dealer?.close()
+        dealer = nil
+    }
+
     func set(echoes: Bool = false, keeps: Bool = true) {
         self.echoes = echoes
         self.keeps = keeps
@@ -358,6 +363,22 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
         let open = try await node.listen("tcp://*:*") { $0.security = Security(allowInsecure: true) }
         #expect(open.isWildcard && open.port != 0)
         await node.loop.stop()
+    }
+
+    @Test("sockets of one loop can be closed and made again at once")
+    func again() async throws {
+        let (left, right) = (try Node("left"), try Node("right"))
+        let endpoint = try await right.listen()
+        for round in 1...100 {
+            try await left.connect(to: endpoint) { $0.bootID = UInt64(round) }
+            if round % 10 == 0 {
+                try await left.send(.credit(limit: UInt32(round), epoch: 1))
+                await right.until { $0.messages.last?.message.argument == UInt32(round) }
+            }
+            await left.disconnect()
+        }
+        await left.loop.stop()
+        await right.loop.stop()
     }
 
     @Test("an address in use is an error that names it")

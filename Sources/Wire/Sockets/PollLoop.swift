@@ -43,6 +43,7 @@ package final class PollLoop: SerialExecutor, @unchecked Sendable {
     let context: UnsafeMutableRawPointer
     private var sockets: [Socket] = []
     private var timers: [Pending] = []
+    private var lastMonitor = 0
 
     /// Starts the thread.
     ///
@@ -168,6 +169,12 @@ package final class PollLoop: SerialExecutor, @unchecked Sendable {
     func add(_ socket: Socket) {
         checkIsolated()
         sockets.append(socket)
+    }
+
+    /// A new name for a socket's monitor; names of closed sockets stay taken for a while.
+    func monitorAddress() -> String {
+        lastMonitor += 1
+        return "inproc://monitor-\(lastMonitor)"
     }
 
     func remove(_ socket: Socket) { sockets.removeAll { $0 === socket } }

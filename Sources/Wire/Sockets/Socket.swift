@@ -156,7 +156,7 @@ package class Socket {
     // MARK: Connections
 
     private func watch() throws(WireError) {
-        let address = "inproc://monitor-\(UInt(bitPattern: ObjectIdentifier(self).hashValue))"
+        let address = loop.monitorAddress()
         let events =
             ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_CONNECTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_HANDSHAKE_SUCCEEDED
             | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL
