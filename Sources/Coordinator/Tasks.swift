@@ -77,14 +77,10 @@ package enum SamplingTask: Equatable, Sendable {
                 }
                 return .success(Advance(try Sampler(request: request, facts: facts), checkpoint: []))
             case .supply(var sampler, let velocity):
-                guard velocity.withUnsafeBuffer({ $0.allSatisfy(\.isFinite) }) else {
-                    return .failure(
-                        SamplingFailure("the velocity of step \(sampler.step) holds values that are not numbers"))
-                }
-                sampler.supply(velocity: velocity)
+                try sampler.supply(velocity: velocity)
                 return .success(Advance(sampler, checkpoint: sampler.checkpoint()))
             case .refine(var sampler, let decoded):
-                sampler.supply(decoded: decoded)
+                try sampler.supply(decoded: decoded)
                 return .success(Advance(sampler, checkpoint: sampler.checkpoint()))
             }
         } catch {

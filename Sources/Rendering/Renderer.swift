@@ -39,8 +39,9 @@ package struct Renderer: Sendable {
     ///
     /// `progress` may throw to cancel; the error passes through.
     ///
-    /// - Throws: `SamplingError` for requests that cannot work, `TextError` for prompts, `RenderingError` for injected
-    ///   conditioning of another shape.
+    /// - Throws: `SamplingError` for requests that cannot work and for answers that are not numbers, at the step where
+    ///   they appear; `StageError` for a picture that holds such values; `TextError` for prompts; `RenderingError` for
+    ///   injected conditioning that does not fit.
     package func render(
         _ request: ImageRequest, injecting injection: Injection = Injection(), trace: Trace? = nil,
         progress: (Progress) throws -> Void = { _ in }
@@ -57,13 +58,13 @@ package struct Renderer: Sendable {
                 try progress(.denoising(step: sampler.step, of: sampler.totalSteps))
                 var stream = model.embed(latents, conditioning, sigma: sigma, guidance: request.guidance)
                 model.run(&stream)
-                sampler.supply(velocity: model.head(stream), trace: trace)
+                try sampler.supply(velocity: model.head(stream), trace: trace)
             case .decode(let latent):
                 try progress(.decoding(isFinal: false))
-                sampler.supply(decoded: model.decode(latent), trace: trace)
+                try sampler.supply(decoded: model.decode(latent), trace: trace)
             case .finished(let latent):
                 try progress(.decoding(isFinal: true))
-                let pixels = model.decode(latent)
+                let pixels = try model.decode(latent)
                 trace?.recordBatch("image", pixels.planes)
                 return Picture(
                     pixels: pixels, metadata: metadata(of: request), steps: sampler.totalSteps,
@@ -92,6 +93,12 @@ package struct Renderer: Sendable {
         if let pooled = injection.pooled, pooled.shape != [facts.pooledWidth] {
             throw RenderingError(
                 "pooled of shape \(pooled.shape) does not fit \(facts.name): [\(facts.pooledWidth)] is needed")
+        }
+        for (name, tensor) in [("prompt_embeds", injection.promptEmbeds), ("pooled", injection.pooled)] {
+            if let tensor, let index = tensor.firstNonFinite {
+                throw RenderingError(
+                    "cannot inject \(name): its value \(index) is \(tensor[index]); numbers are needed")
+            }
         }
         if let context = injection.promptEmbeds, let pooled = injection.pooled {
             return Conditioning(context: context, pooled: pooled)

@@ -6,6 +6,8 @@ extension Sampler {
     ///
     /// An empty prompt is a prompt. Encoders cut at `textLength` tokens anyway; this bounds what is stored and sent.
     package static let promptLimit = 20_000
+    /// Largest strength of the prompt: models are trained with up to about 10, and far beyond that networks overflow.
+    package static let guidanceLimit: Float = 1000
     /// Most network calls of one picture.
     package static let stepLimit = 1000
 
@@ -32,8 +34,8 @@ extension Sampler {
         guard request.textLength >= 1 && request.textLength <= facts.maxTextLength else {
             throw SamplingError(.textLength(request.textLength, limit: facts.maxTextLength))
         }
-        guard request.guidance.isFinite && request.guidance >= 0 else {
-            throw SamplingError(.guidance(request.guidance))
+        guard request.guidance >= 0 && request.guidance <= guidanceLimit else {
+            throw SamplingError(.guidance(request.guidance, limit: guidanceLimit))
         }
         try check(request.sampler)
     }
@@ -72,6 +74,17 @@ extension Sampler {
         }
     }
 
+    /// Refuses a model's schedule that no picture can be sampled with: it comes from a file.
+    static func check(_ sigmas: [Double], tokens: Int, facts: ScheduleFacts) throws(SamplingError) {
+        guard zip(sigmas, sigmas.dropFirst()).allSatisfy({ Float($0) > Float($1) }) else {
+            let shifts = facts.dynamic ? "base_shift and max_shift" : "shift"
+            throw SamplingError(
+                .settings(
+                    "the model's schedule gives noise levels that do not fall (\(sigmas.count - 1) steps, \(tokens) "
+                        + "tokens); check \(shifts) in its scheduler/scheduler_config.json"))
+        }
+    }
+
     private static func check(steps: [Int]) throws(SamplingError) {
         guard steps.allSatisfy({ $0 >= 1 && $0 <= stepLimit }), steps.reduce(0, +) <= stepLimit else {
             let text = steps.count == 1 ? "\(steps[0])" : "\(steps)"
@@ -80,12 +93,25 @@ extension Sampler {
         }
     }
 
-    /// Refuses injected tensors that do not fit the picture.
+    /// Refuses answers that hold values that are not numbers, at the step where they appear.
+    ///
+    /// Left alone they would spread over the whole picture and cost all remaining steps.
+    func check(_ answer: Tensor, step: Int, _ place: (Int) -> String) throws(SamplingError) {
+        guard let index = answer.firstNonFinite else { return }
+        throw SamplingError(.notNumbers(place: place(index), step: step, of: totalSteps))
+    }
+
+    /// Refuses injected tensors that do not fit the picture, or hold values that are not numbers.
     static func check(_ injected: InjectedNoise, for recipe: Recipe) throws(SamplingError) {
         let size = "\(recipe.width)x\(recipe.height)"
         func check(_ name: String, _ tensor: Tensor?, _ shape: [Int]) throws(SamplingError) {
-            guard let tensor, tensor.shape != shape else { return }
-            throw SamplingError(.injected("\(name) of shape \(tensor.shape): \(shape) is needed for \(size)"))
+            guard let tensor else { return }
+            guard tensor.shape == shape else {
+                throw SamplingError(.injected("\(name) of shape \(tensor.shape): \(shape) is needed for \(size)"))
+            }
+            if let index = tensor.firstNonFinite {
+                throw SamplingError(.injected("\(name): its value \(index) is \(tensor[index]); numbers are needed"))
+            }
         }
         let full = recipe.rows * recipe.columns
         let latentShape = [Packing.channels, recipe.height / 8, recipe.width / 8]

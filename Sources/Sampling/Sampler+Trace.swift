@@ -27,13 +27,16 @@ extension Trace {
     }
 
     /// Records how the first transition chose tokens.
-    func recordEdges(of sampler: Sampler, decoded: Pixels, map: EdgeMap, noisySums: Tensor?, selected: [Int]) {
+    ///
+    /// Without injected tie noise one is recorded that repeats the choice when it is injected.
+    func recordEdges(of sampler: Sampler, decoded: Pixels, map: EdgeMap, selected: [Int]) {
         if case .decode(let latent) = sampler.demand { recordBatch("x0_latent", latent) }
         recordBatch("x0_image", decoded.planes)
         record("gray", map.gray, shape: [map.rows, map.columns])
         record("edges", map.edges, shape: [map.rows, map.columns])
-        if let tieNoise = sampler.injected?.tieNoise { record("tie_noise", tieNoise) }
-        record("patch_sums", noisySums ?? Tensor(map.sums.map { Float($0) }, shape: [map.sums.count]))
+        let tieNoise = sampler.injected?.tieNoise ?? map.tieNoise(seed: sampler.recipe.seed)
+        record("tie_noise", tieNoise)
+        record("patch_sums", map.noisySums(tieNoise))
         record("selected", selected)
         let chosen = Set(selected)
         record("kept", map.sums.indices.filter { !chosen.contains($0) })

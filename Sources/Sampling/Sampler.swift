@@ -6,8 +6,8 @@ package import Tensors
 ///     var sampler = try Sampler(request: request, facts: facts)
 ///     loop: while true {
 ///         switch sampler.demand {
-///         case .velocity(let latents, let sigma, _, _): sampler.supply(velocity: network(latents, sigma))
-///         case .decode(let latent): sampler.supply(decoded: decoder(latent))
+///         case .velocity(let latents, let sigma, _, _): try sampler.supply(velocity: network(latents, sigma))
+///         case .decode(let latent): try sampler.supply(decoded: decoder(latent))
 ///         case .finished(let latent): break loop   // decode it and be done
 ///         }
 ///     }
@@ -41,6 +41,9 @@ package struct Sampler: Equatable, Sendable {
             case .euler(let steps): [Schedule.euler(steps: steps, tokens: request.fullTokens, facts: facts.schedule)]
             case .ralu(let settings): Schedule.ralu(settings)
             }
+        if case .euler = request.sampler {
+            try Self.check(sigmas[0], tokens: request.fullTokens, facts: facts.schedule)
+        }
         recipe = Recipe(
             width: request.width, height: request.height, seed: request.seed, method: request.sampler,
             scale: facts.scalingFactor, shift: facts.shiftFactor, sigmas: sigmas)
@@ -66,10 +69,12 @@ package struct Sampler: Equatable, Sendable {
     /// Takes one Euler step with the velocity that `demand` asked for, and goes through a transition if a stage ends.
     ///
     /// - Precondition: the demand is a velocity, and the answer's shape is that of its tokens.
-    package mutating func supply(velocity: Tensor, trace: Trace? = nil) {
+    /// - Throws: `SamplingError` when it holds values that are not numbers; the sampler is as it was before.
+    package mutating func supply(velocity: Tensor, trace: Trace? = nil) throws(SamplingError) {
         guard case .denoising(let stage, let step) = phase else { preconditionFailure("no velocity was asked for") }
         precondition(
             velocity.shape == latents.tokens.shape, "velocity \(velocity.shape) for tokens \(latents.tokens.shape)")
+        try check(velocity, step: self.step + 1) { "token \($0 / Packing.tokenWidth + 1) of \(velocity.shape[0])" }
         let sigmas = recipe.sigmas[stage]
         trace?.recordStart(of: self, stage: stage, step: step)
         latents.tokens = Self.moved(latents.tokens, along: velocity, by: Float(sigmas[step + 1] - sigmas[step]))
@@ -94,19 +99,20 @@ package struct Sampler: Equatable, Sendable {
     /// Refines the tokens where the decoded estimate has edges, and enters stage 2.
     ///
     /// - Precondition: the demand is a decode, and the picture is half as wide and high as the final one.
-    package mutating func supply(decoded: Pixels, trace: Trace? = nil) {
+    /// - Throws: `SamplingError` when it holds values that are not numbers; the sampler is as it was before.
+    package mutating func supply(decoded: Pixels, trace: Trace? = nil) throws(SamplingError) {
         guard case .lookingForEdges = phase, let settings = recipe.ralu else {
             preconditionFailure("no picture was asked for")
         }
         precondition(
             decoded.width == recipe.width / 2 && decoded.height == recipe.height / 2,
             "a picture of \(decoded.width)x\(decoded.height) for half of \(recipe.width)x\(recipe.height)")
+        try check(decoded.planes, step: step) { decoded.place(of: $0) + " of the picture that edges are looked for in" }
         let map = EdgeMap(decoded, range: settings.gray)
-        let noisySums = injected?.tieNoise.map { map.noisySums($0) }
         let selected =
-            noisySums.map { EdgeMap.selection(recipe.refined, noisySums: $0) }
+            injected?.tieNoise.map { EdgeMap.selection(recipe.refined, noisySums: map.noisySums($0)) }
             ?? map.selection(recipe.refined, seed: recipe.seed)
-        trace?.recordEdges(of: self, decoded: decoded, map: map, noisySums: noisySums, selected: selected)
+        trace?.recordEdges(of: self, decoded: decoded, map: map, selected: selected)
 
         latents = TokenSplit.refined(latents, selected: selected, upsampling: settings.upsampling)
         let fresh = latents.count - 4 * selected.count..<latents.count

@@ -8,12 +8,14 @@ package struct SamplingError: Error, Equatable, Sendable, CustomStringConvertibl
         case promptTooLong(field: String, characters: Int, limit: Int)
         /// The text length is outside what the model's tokenizer allows.
         case textLength(Int, limit: Int)
-        /// The guidance strength is not a finite number of at least 0.
-        case guidance(Float)
+        /// The guidance strength lies outside `0...limit`.
+        case guidance(Float, limit: Float)
         /// A constant of the sampler is impossible.
         case settings(String)
         /// A tensor to inject has the wrong shape, or is missing.
         case injected(String)
+        /// An answer holds values that are not numbers: where the first is, and after how many steps of how many.
+        case notNumbers(place: String, step: Int, of: Int)
         /// A checkpoint does not describe a sampler.
         case checkpoint(String)
     }
@@ -35,10 +37,13 @@ package struct SamplingError: Error, Equatable, Sendable, CustomStringConvertibl
             return "the \(field) has \(characters) characters, the limit is \(limit); shorten it"
         case .textLength(let length, let limit):
             return "a text length of \(length) tokens is impossible; this model takes 1 to \(limit)"
-        case .guidance(let value):
-            return "a guidance of \(value) is impossible; it must be a number of at least 0"
+        case .guidance(let value, let limit):
+            return "a guidance of \(value) is impossible; it must be a number from 0 to \(Int(limit))"
         case .settings(let text): return text
         case .injected(let text): return "cannot inject \(text)"
+        case .notNumbers(let place, let step, let steps):
+            return "the picture holds values that are not numbers (first at \(place), after step \(step) of \(steps)); "
+                + "check the guidance, what was injected and the model's weights"
         case .checkpoint(let text): return "the sampler's checkpoint is damaged: \(text)"
         }
     }

@@ -87,9 +87,15 @@ package struct LoadedModel: Sendable {
     package func head(_ stream: Stream) -> Tensor { transformer.head(stream) }
 
     /// Turns a latent, (16, h, w) after scaling and shifting, into a picture of 8 h x 8 w pixels.
-    package func decode(_ latent: Tensor) -> Pixels {
+    ///
+    /// - Throws: `StageError` when the picture holds values that are not numbers: nobody should see it.
+    package func decode(_ latent: Tensor) throws(StageError) -> Pixels {
         guard let decoder else { preconditionFailure("no decoder in the share \(share)") }
-        return decoder.decode(latent)
+        let pixels = decoder.decode(latent)
+        if let index = pixels.planes.firstNonFinite {
+            throw StageError(.notNumbers(place: pixels.place(of: index)), file: folder.path)
+        }
+        return pixels
     }
 
     private var transformer: Flux {

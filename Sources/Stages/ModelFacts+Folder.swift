@@ -99,9 +99,11 @@ extension ScheduleFacts {
             shift: config.shift ?? 1, dynamic: config.dynamic ?? false, baseShift: config.baseShift ?? 0.5,
             maxShift: config.maxShift ?? 1.15, baseTokens: config.baseTokens ?? 256,
             maxTokens: config.maxTokens ?? 4096)
+        // A dynamic shift is an exponent: that of FLUX goes from 0.5 to 1.15.
         try require(
-            shift.isFinite && shift > 0 && baseShift.isFinite && maxShift.isFinite,
-            "shifts \(shift), \(baseShift) and \(maxShift) are no schedule")
+            shift >= 1e-3 && shift <= 1e3 && abs(baseShift) <= 10 && abs(maxShift) <= 10,
+            "shift \(shift), base_shift \(baseShift) and max_shift \(maxShift) are no schedule: "
+                + "0.001 to 1000 and twice -10 to 10 are possible")
         try require(
             0 < baseTokens && baseTokens < maxTokens && maxTokens < 1 << 32,
             "base_image_seq_len \(baseTokens) should be below max_image_seq_len \(maxTokens)")

@@ -8,6 +8,8 @@ package struct StageError: Error, Equatable, Sendable, CustomStringConvertible {
         case misfit(String)
         /// The share asks for blocks that the network does not have.
         case span(Range<Int>, blockCount: Int)
+        /// The decoder's answer holds values that are not numbers: where the first is.
+        case notNumbers(place: String)
         /// The task needs a component that the share left out.
         case notLoaded(String)
     }
@@ -32,6 +34,9 @@ package struct StageError: Error, Equatable, Sendable, CustomStringConvertible {
             return "components of \(file) do not belong together: \(sizes)"
         case .span(let span, let blockCount):
             return "\(file) has blocks 0..<\(blockCount), \(span.lowerBound)..<\(span.upperBound) were asked for"
+        case .notNumbers(let place):
+            return "the picture holds values that are not numbers (first at \(place), after decoding); "
+                + "check the guidance, what was injected and the weights of \(file)"
         case .notLoaded(let component):
             return "this process has not loaded the \(component) of \(file): the plan gives it to another worker"
         }

@@ -140,7 +140,7 @@ final class ComputeThread: Sendable {
             return through(model.embed(latents, conditioning, sigma: sigma, guidance: guidance))
         case .activation(let stream): return through(stream)
         case .decode(let latent, let final):
-            let pixels = model.decode(latent)
+            let pixels = try model.decode(latent)
             guard final else { return .planes(pixels) }
             return .picture(rgb8: pixels.rgb8(), width: pixels.width, height: pixels.height)
         }

@@ -61,9 +61,9 @@ enum FakeModel {
         while true {
             switch sampler.demand {
             case .velocity(let latents, let sigma, _, _):
-                sampler.supply(
+                try sampler.supply(
                     velocity: velocity(latents, sigma: sigma, guidance: request.guidance, conditioning))
-            case .decode(let latent): sampler.supply(decoded: decode(latent))
+            case .decode(let latent): try sampler.supply(decoded: decode(latent))
             case .finished(let latent): return decode(latent).rgb8()
             }
         }

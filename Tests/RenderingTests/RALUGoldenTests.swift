@@ -82,10 +82,10 @@ struct RALUGoldenTests {
             case .velocity(let latents, let sigma, _, _):
                 var stream = renderer.model.embed(latents, conditioning, sigma: sigma, guidance: 3.5)
                 renderer.model.run(&stream)
-                sampler.supply(velocity: renderer.model.head(stream))
-            case .decode(let latent): sampler.supply(decoded: renderer.model.decode(latent))
+                try sampler.supply(velocity: renderer.model.head(stream))
+            case .decode(let latent): try sampler.supply(decoded: renderer.model.decode(latent))
             case .finished(let latent):
-                #expect(renderer.model.decode(latent) == straight.pixels)
+                #expect(try renderer.model.decode(latent) == straight.pixels)
                 return
             }
         }

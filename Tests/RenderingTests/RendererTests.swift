@@ -81,6 +81,14 @@ struct RendererTests {
         refused("pooled", [31])
         refused("latents", [23, 64])
         refused("noise_stage2", [24, 64])
+        for (name, shape) in [("prompt_embeds", [16, 48]), ("pooled", [32]), ("latents", [24, 64])] {
+            var tensor = Tensor(repeating: 0, shape: shape)
+            tensor[5] = .nan
+            let error = #expect(throws: (any Error).self) {
+                try renderer.render(request, injecting: Injection(named: [name: tensor]))
+            }
+            #expect(error.map { "\($0)" } == "cannot inject \(name): its value 5 is nan; numbers are needed")
+        }
         let path = FileManager.default.temporaryDirectory.path + "/inject-\(UUID().uuidString).safetensors"
         defer { try? FileManager.default.removeItem(atPath: path) }
         var writer = SafetensorsWriter()
@@ -88,6 +96,19 @@ struct RendererTests {
         try writer.write(to: path)
         let error = #expect(throws: RenderingError.self) { try Injection(path: path) }
         #expect(error?.description.contains("nothing that can be injected") == true)
+    }
+
+    @Test("values that overflow in the network end the picture at their step")
+    func overflow() throws {
+        let renderer = try Renderer(golden: golden, threads: 2)
+        let injection = Injection(named: ["latents": Tensor(repeating: 3e38, shape: [24, 64])])
+        var steps = 0
+        let error = #expect(throws: SamplingError.self) {
+            try renderer.render(request, injecting: injection) { if case .denoising = $0 { steps += 1 } }
+        }
+        #expect(steps == 1)
+        #expect(error.map { "\($0)" }?.hasPrefix("the picture holds values that are not numbers (first at") == true)
+        #expect(error.map { "\($0)" }?.contains("after step 1 of 4") == true)
     }
 
     @Test("impossible sizes are refused with sizes that work")

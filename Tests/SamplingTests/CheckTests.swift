@@ -56,12 +56,25 @@ struct CheckTests {
             #expect(refusal(wrong) == "a text length of \(length) tokens is impossible; this model takes 1 to 512")
         }
         wrong.textLength = 512
-        for guidance in [Float.nan, .infinity, -1] {
+        for guidance in [Float.nan, .infinity, -1, 3e38, 1000.5] {
             wrong.guidance = guidance
-            #expect(refusal(wrong).hasPrefix("a guidance of"))
+            #expect(refusal(wrong) == "a guidance of \(guidance) is impossible; it must be a number from 0 to 1000")
         }
         wrong.guidance = 0
         #expect(refusal(wrong) == "accepted")
+    }
+
+    @Test("a model's schedule whose noise levels do not fall is refused with the file to look at")
+    func schedules() {
+        func refusal(_ schedule: ScheduleFacts, steps: Int = 4) -> String {
+            text { _ = try Sampler(request: request(.euler(steps: steps)), facts: facts(schedule)) }
+        }
+        #expect(refusal(ScheduleFacts(), steps: 1000) == "accepted")
+        #expect(refusal(ScheduleFacts(shift: 1, dynamic: false)) == "accepted")
+        for wild in [4.6e18, -4.6e18, 1e300] {
+            #expect(refusal(ScheduleFacts(baseShift: wild)).contains("scheduler_config.json"), "\(wild)")
+        }
+        #expect(refusal(ScheduleFacts(shift: 1e20, dynamic: false)).contains("check shift in"))
     }
 
     @Test("impossible constants are refused with the reason")
@@ -105,6 +118,13 @@ struct CheckTests {
         #expect(refusal(InjectedNoise(noiseStage2: wrong)).contains("[21, 64] is needed"))
         #expect(refusal(InjectedNoise(noiseStage3: wrong)).contains("[48, 64] is needed"))
         #expect(refusal(InjectedNoise(tieNoise: wrong)).contains("[12] is needed"))
+        for value in [Float.nan, .infinity] {
+            var values = Tensor(repeating: 0, shape: [12])
+            values[7] = value
+            #expect(
+                refusal(InjectedNoise(tieNoise: values))
+                    == "cannot inject tie_noise: its value 7 is \(value); numbers are needed")
+        }
         #expect(refusal(InjectedNoise()) == "accepted")
     }
 }

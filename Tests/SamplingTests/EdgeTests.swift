@@ -92,6 +92,25 @@ struct EdgeTests {
         #expect(EdgeMap.selection(1, noisySums: sums) == [1])
     }
 
+    @Test("the tie noise of a trace makes the official rule choose as the seed does, equal sums of any size included")
+    func recordedTieNoise() {
+        var gray = [UInt8](repeating: 0, count: 512 * 512)
+        for row in 0..<512 {
+            for column in 0..<512 where row < 256 && (column / 16 % 3 == 1 || row % 2 == 0 && column < 256) {
+                gray[row * 512 + column] = 255
+            }
+        }
+        let map = EdgeMap(gray: gray, rows: 512, columns: 512)
+        #expect(Set(map.sums).count < 60 && map.sums.contains(0), "hardly any ties: \(Set(map.sums))")
+        for seed in [0, 7, .max] as [UInt64] {
+            let sums = map.noisySums(map.tieNoise(seed: seed))
+            for count in [1, 100, 307, 512, 700, 1024] {
+                #expect(EdgeMap.selection(count, noisySums: sums) == map.selection(count, seed: seed), "\(count)")
+            }
+            #expect(zip(sums.values, map.sums).allSatisfy { $0 >= Float($1) && $0 < Float($1 + 255) })
+        }
+    }
+
     @Test("U18 official gray clips the darker half, and truncates")
     func gray() {
         func gray(_ value: Float, _ range: RALUSettings.Gray) -> UInt8 {

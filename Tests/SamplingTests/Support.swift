@@ -120,18 +120,18 @@ func fakeVelocity(_ latents: Latents, sigma: Float) -> Tensor {
 }
 
 /// Runs a sampler to its end with the stand-in; `each` sees it before every answer.
-func run(_ start: Sampler, trace: Trace? = nil, each: (inout Sampler) throws -> Void) rethrows -> Tensor {
+func run(_ start: Sampler, trace: Trace? = nil, each: (inout Sampler) throws -> Void) throws -> Tensor {
     var sampler = start
     while true {
         try each(&sampler)
         switch sampler.demand {
         case .velocity(let latents, let sigma, _, _):
-            sampler.supply(velocity: fakeVelocity(latents, sigma: sigma), trace: trace)
+            try sampler.supply(velocity: fakeVelocity(latents, sigma: sigma), trace: trace)
         case .decode(let latent):
-            sampler.supply(decoded: discs(width: 8 * latent.shape[2], height: 8 * latent.shape[1]), trace: trace)
+            try sampler.supply(decoded: discs(width: 8 * latent.shape[2], height: 8 * latent.shape[1]), trace: trace)
         case .finished(let latent): return latent
         }
     }
 }
 
-func run(_ start: Sampler, trace: Trace? = nil) -> Tensor { run(start, trace: trace) { _ in } }
+func run(_ start: Sampler, trace: Trace? = nil) throws -> Tensor { try run(start, trace: trace) { _ in } }

@@ -32,10 +32,10 @@ struct TokenTests {
                 case .velocity(let latents, _, let stage, let step):
                     if step == 0 { seen.append(latents.count) }
                     #expect(latents.count == expected[stage - 1])
-                    sampler.supply(velocity: latents.tokens)
+                    try sampler.supply(velocity: latents.tokens)
                 case .decode(let latent):
                     #expect(latent.shape == [16, height / 16, width / 16])
-                    sampler.supply(decoded: discs(width: width / 2, height: height / 2))
+                    try sampler.supply(decoded: discs(width: width / 2, height: height / 2))
                 case .finished(let latent):
                     #expect(latent.shape == [16, height / 8, width / 8])
                     break loop
@@ -82,7 +82,7 @@ struct TokenTests {
         var settings = flux4x
         settings.upRatio = upRatio
         let start = try Sampler(request: request(.ralu(settings)), facts: facts())
-        let latent = run(start) { sampler in
+        let latent = try run(start) { sampler in
             guard case .velocity(let latents, _, let stage, 0) = sampler.demand else { return }
             switch stage {
             case 1: #expect(latents.positions == Latents.grid(rows: 3, columns: 4))

@@ -45,6 +45,8 @@ import VAE
         ("vae/config.json", "\"scaling_factor\": 0.3611", "\"scaling_factor\": 0", "scaling_factor is 0"),
         ("text_encoder/config.json", "\"hidden_size\": 32", "\"hidden_size\": 33", "hidden_size of text_encoder is 33"),
         ("scheduler/scheduler_config.json", "\"shift\": 3.0", "\"shift\": -3.0", "no schedule"),
+        ("scheduler/scheduler_config.json", "\"base_shift\": 0.5", "\"base_shift\": 4.6e18", "base_shift 4.6e+18"),
+        ("scheduler/scheduler_config.json", "\"max_shift\": 1.15", "\"max_shift\": -11", "max_shift -11.0"),
         (
             "scheduler/scheduler_config.json", "\"use_karras_sigmas\": false", "\"use_karras_sigmas\": true",
             "use_karras_sigmas is set"

@@ -51,7 +51,7 @@ import Testing
         }
 
         let latent = Packing.latent(of: latents.tokens, rows: run.rows, columns: run.columns)
-        let pixels = model.decode(
+        let pixels = try model.decode(
             Packing.decoderInput(latent, scale: facts.scalingFactor, shift: facts.shiftFactor))
         try expectClose(pixels.planes, golden, "\(name).image", part: "picture")
     }

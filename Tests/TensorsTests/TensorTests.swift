@@ -90,4 +90,23 @@ import Testing
         }
         #expect(bytes[0] == 0 && bytes[4 * 3] == 255 && bytes[5 * 3] == 255)
     }
+
+    @Test func `Pixels of any value have bytes, and NaN is black`() {
+        let levels: [Float] = [.nan, .infinity, -.infinity, 3e38, -3e38, .signalingNaN]
+        let planes = Tensor(levels + levels + levels, shape: [3, 2, 3])
+        let bytes = Pixels(planes: planes).rgb8()
+        #expect((0..<6).map { bytes[$0 * 3] } == [0, 255, 0, 255, 0, 0])
+        #expect(Pixels(planes: planes).place(of: 6 + 5) == "row 2, column 3")
+    }
+
+    @Test(arguments: [0, 1, 7, 4095, 4096, 4097, 10_000]) func `The first value that is no number is found`(
+        count: Int
+    ) {
+        var tensor = Tensor(repeating: -3e38, shape: [count])
+        #expect(tensor.firstNonFinite == nil)
+        for (index, value) in [(count - 1, Float.infinity), (count / 2, -.infinity), (0, .nan)] where count > 0 {
+            tensor[index] = value
+            #expect(tensor.firstNonFinite == index)
+        }
+    }
 }

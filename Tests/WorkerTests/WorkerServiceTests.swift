@@ -114,7 +114,7 @@ struct WorkerServiceTests {
                 WorkItem(key: key(.decode, final ? 2 : 1), work: .decode(latent, final: final)).message,
                 to: cluster.last)
             let answer = try #require(await coordinator.answer(from: cluster.last, .pixels))
-            let pixels = alone.decode(latent)
+            let pixels = try alone.decode(latent)
             if final {
                 #expect(answer[.rgb]?.bytes == pixels.rgb8() && answer[.rgb]?.dims == [128, 128, 3])
             } else {
