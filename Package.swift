@@ -64,7 +64,7 @@ let package = Package(
         room("Settings", ["Plan", "Sampling", "Yams"]),
         room(
             "Coordinator",
-            ["Wire", "JobStore", "Sampling", "Imaging", "Tensors", "Telemetry", "CKernels", "Plan", log]),
+            ["Wire", "JobStore", "Sampling", "Imaging", "Tensors", "CKernels", "Plan", log, metrics]),
         room("Worker", ["Wire", "Stages", "DiT", "Checkpoint", "Tensors", "Plan", log]),
         room(
             "Gateway",
@@ -97,7 +97,9 @@ let package = Package(
         tests("JobStore", ["JobStore", "Plan", .product(name: "GRDB", package: "GRDB.swift")]),
         tests("Telemetry", ["Telemetry", "Plan", log, metrics]),
         tests("Settings", ["Settings", "Sampling", "Plan"]),
-        tests("Coordinator", ["Coordinator", "JobStore", "Wire", "Sampling", "Imaging", "Tensors", "Plan", log]),
+        tests(
+            "Coordinator",
+            ["Coordinator", "JobStore", "Wire", "Telemetry", "Sampling", "Imaging", "Tensors", "Plan", log, metrics]),
         tests("Worker", ["Worker", "Wire", "Stages", "DiT", "Checkpoint", "Tensors", "Plan", log]),
         tests("Gateway", ["Gateway", "Telemetry", "Plan", .product(name: "FlyingSocks", package: "FlyingFox")]),
         tests(

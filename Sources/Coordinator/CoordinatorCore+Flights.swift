@@ -23,7 +23,9 @@ extension CoordinatorCore {
             let request = job.requests[Int(index)]
             let ticket = ticket(.sampler(image))
             flights[image] = Flight(
-                image: image, request: request, priority: job.priority, phase: .sampling(ticket: ticket))
+                image: image, request: request, priority: job.priority, admitted: now,
+                phase: .sampling(ticket: ticket))
+            effects.append(.measure(.admitted(waited: max(0, wall - job.status.submitted))))
             set(image, .running(step: 0, of: request.sampler.totalSteps))
             let checkpoint = job.checkpoints.contains(index) ? image : nil
             effects.append(.sample(.open(request, pin.model, checkpoint: checkpoint), ticket: ticket))
@@ -33,6 +35,8 @@ extension CoordinatorCore {
     // MARK: Work
 
     mutating func dispatch() {
+        var stepsWait = false
+        defer { watchCredit(stepsWait) }
         guard case .active(let plan) = planning, !isStopping, replan == nil else { return }
         // A picture that was in hand of a lost worker runs alone, so that the next loss shows whose fault it is.
         let suspects = flights.values.filter { !$0.deaths.isEmpty }
@@ -47,6 +51,13 @@ extension CoordinatorCore {
             while let image = next([need], plan) { send(image, need, plan) }
         }
         while credit.isOpen, let image = next([.step], plan) { send(image, .step, plan) }
+        stepsWait = next([.step], plan) != nil
+    }
+
+    /// Measures how long steps wait for the first worker's credit.
+    private mutating func watchCredit(_ stepsWait: Bool) {
+        if let since = creditWaitSince { effects.append(.measure(.creditWaited(seconds: Double(now - since) * 1e-9))) }
+        creditWaitSince = stepsWait ? now : nil
     }
 
     private func next(_ needs: Set<Need>, _ plan: ClusterPlan) -> ImageID? {
@@ -106,8 +117,7 @@ extension CoordinatorCore {
             case .sent(let need, let at) = flight.phase, flight.key(need, epoch: epoch) == key,
             source(of: need, plan) == worker
         else {
-            staleAnswers += 1
-            return
+            return effects.append(.measure(.staleAnswer))
         }
         guard fits(output, flight) else {
             let text = "its answer has the wrong shape"
@@ -268,8 +278,14 @@ extension CoordinatorCore {
     }
 
     mutating func ended(_ image: ImageID, _ ticket: UInt64) {
-        guard case .recording(let state, ticket) = flights[image]?.phase else { return }
+        guard let flight = flights[image], case .recording(let state, ticket) = flight.phase else { return }
         flights[image] = nil
+        let outcome: Measurement.Outcome = if case .done = state { .done } else { .failed }
+        effects.append(
+            .measure(
+                .finished(
+                    outcome, preset: flight.request.preset ?? flight.request.sampler.name,
+                    seconds: Double(now - flight.admitted) * 1e-9)))
         if case .done = state { imagesDone += 1 }
         set(image, state)
     }

@@ -324,9 +324,12 @@ extension CoordinatorCore {
                     heartbeatAge: Double(now - min(now, member.heard)) * 1e-9, rates: member.rates())
             }
         }
-        return ClusterStatus(
+        var status = ClusterStatus(
             plan: plan, workers: workers, queued: queued, inFlight: flights.count, imagesDone: imagesDone,
             uptime: Double(now) * 1e-9, links: [])
+        status.jobsRunning = Set(flights.keys.map(\.job)).count
+        status.jobsWaiting = jobs.count - status.jobsRunning
+        return status
     }
 
     private mutating func drain(_ name: String, _ isDrained: Bool, _ client: ClientTicket) {
@@ -337,7 +340,9 @@ extension CoordinatorCore {
         if member.isDrained != isDrained {
             members[name]?.isDrained = isDrained
             if member.isPresent { live(name, isDrained ? .draining : .joined) }
-            wantPlan("\(name) is \(isDrained ? "drained" : "let back in")", isGraceful: true)
+            wantPlan(
+                isDrained ? .drained : .undrained, "\(name) is \(isDrained ? "drained" : "let back in")",
+                isGraceful: true)
         }
         reply(.done, client)
     }

@@ -29,7 +29,7 @@ extension CoordinatorCore {
             live(name, .draining)
             log(.info, "\(name) wants to leave")
             releaseLeavers()
-            wantPlan("\(name) leaves", isGraceful: true)
+            wantPlan(.drained, "\(name) leaves", isGraceful: true)
         case .hello, .welcome, .refuse, .assign, .alive, .introduce: break
         }
     }
@@ -96,7 +96,9 @@ extension CoordinatorCore {
         effects.append(.publish(.worker(name: name, life: members[name]?.life ?? .joined)))
         log(.info, "\(name) \(known == nil ? "joined" : "is back"): \(hello.threads) threads, \(hello.kernelClass)")
         // Messages to or from it may have been lost with the old connection.
-        wantPlan(known == nil ? "\(name) joined" : "\(name) connected again", isGraceful: !hadShare)
+        wantPlan(
+            known == nil ? .joined : .reconnected,
+            known == nil ? "\(name) joined" : "\(name) connected again", isGraceful: !hadShare)
     }
 
     private mutating func refuse(_ name: String, _ code: Refusal.Code, _ text: String) {
@@ -117,13 +119,13 @@ extension CoordinatorCore {
         if heartbeat.epoch > epoch {
             // The queue that knew this epoch is gone: go beyond it, or the worker takes no plan.
             epoch = heartbeat.epoch
-            wantPlan("\(name) knows epoch \(epoch)", isGraceful: false)
+            wantPlan(.epoch, "\(name) knows epoch \(epoch)", isGraceful: false)
         }
         guard members[name]?.life == .suspect else { return }
         let share = placement(of: name)
         if share == nil {
             live(name, .joined)
-            wantPlan("\(name) is heard again", isGraceful: true)
+            wantPlan(.joined, "\(name) is heard again", isGraceful: true)
         } else if case .loading(_, let missing) = planning, missing.contains(name) {
             live(name, .loading)
         } else {
@@ -139,7 +141,7 @@ extension CoordinatorCore {
             members[name]?.loadFailure = failure
             live(name, .joined)
             log(.error, "\(name) cannot load its share: \(failure)")
-            return wantPlan("\(name) could not load", isGraceful: false)
+            return wantPlan(.load, "\(name) could not load", isGraceful: false)
         }
         members[name]?.counters.residentBytes = loaded.residentBytes
         live(name, .ready)
@@ -200,7 +202,7 @@ extension CoordinatorCore {
                     members[share.worker]?.hasBeenIdle(for: settings.resendAfter / 2, now: now) ?? false
                 }
         }
-        if stale { wantPlan("work was lost on its way", isGraceful: false) }
+        if stale { wantPlan(.link, "work was lost on its way", isGraceful: false) }
     }
 
     /// Gives a worker up; what it had in hand goes on elsewhere.
@@ -212,7 +214,7 @@ extension CoordinatorCore {
         log(isDeath ? .warning : .info, "\(name) is gone: \(why)")
         guard let share = placement(of: name) else { return }
         if isDeath { blame(share, "\(name) was lost (\(why))") }
-        wantPlan("\(name) is gone", isGraceful: false)
+        wantPlan(isDeath ? .lost : .drained, "\(name) is gone", isGraceful: false)
     }
 
     /// Every picture that may have been in the worker's hands is a suspect: it runs alone until it passes the task.

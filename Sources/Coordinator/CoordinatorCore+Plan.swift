@@ -16,13 +16,16 @@ extension CoordinatorCore {
 
     /// Asks for a plan at a moment when nothing is at a worker, a little later, so that several workers that join
     /// together are planned once; or, when work in hand is lost anyway, as soon as `delay` is over.
-    mutating func wantPlan(_ cause: String, isGraceful: Bool, after delay: UInt64 = 0) {
-        let wish = Replan(cause: cause, due: now + (isGraceful ? settings.settle : delay), isGraceful: isGraceful)
+    mutating func wantPlan(
+        _ cause: Measurement.Cause, _ text: String, isGraceful: Bool, after delay: UInt64 = 0
+    ) {
+        let wish = Replan(
+            cause: cause, text: text, due: now + (isGraceful ? settings.settle : delay), isGraceful: isGraceful)
         guard let replan, !(replan.isGraceful && isGraceful) else {
             replan = wish
             return
         }
-        self.replan = Replan(cause: cause, due: min(replan.due, wish.due), isGraceful: false)
+        self.replan = Replan(cause: cause, text: text, due: min(replan.due, wish.due), isGraceful: false)
     }
 
     mutating func planIfDue() {
@@ -42,7 +45,7 @@ extension CoordinatorCore {
         let made = pin.map { Planner.placements(eligible, blockCount: $0.model.blockCount, cut: settings.cut) }
         let isTooFew = !hasPlanned && eligible.count < settings.minimumWorkers
         guard let placements = made?.placements, !isTooFew else {
-            recallFlights()
+            recallFlights(replan.cause)
             planning = .none(missing(eligible, made?.missing, isTooFew: isTooFew))
             for (name, member) in members where member.life == .loading || member.life == .ready { live(name, .joined) }
             log(.info, waitingReason ?? "")
@@ -50,7 +53,8 @@ extension CoordinatorCore {
             return changedAll()
         }
         if replan.isGraceful, case .active(let plan) = planning, plan.placements == placements { return }
-        recallFlights()
+        recallFlights(replan.cause)
+        effects.append(.measure(.planned(replan.cause)))
         epoch += 1
         hasPlanned = true
         credit = CreditLine()
@@ -60,7 +64,7 @@ extension CoordinatorCore {
         // A coordinator that starts again must not give the same number to another plan.
         effects.append(.store(.fact(name: "epoch", value: String(epoch)), ticket: ticket(.epoch(epoch))))
         releaseLeavers()
-        log(.info, "planning epoch \(epoch) over \(placements.count) workers: \(replan.cause)")
+        log(.info, "planning epoch \(epoch) over \(placements.count) workers: \(replan.text)")
         changedAll()
     }
 
@@ -78,13 +82,15 @@ extension CoordinatorCore {
     }
 
     /// Work at workers counts for nothing any more; samplers go on from their last state.
-    private mutating func recallFlights() {
+    private mutating func recallFlights(_ cause: Measurement.Cause) {
         for (image, flight) in flights.sorted(by: { $0.key < $1.key }) {
             guard case .sent(let need, _) = flight.phase else { continue }
             if flight.deaths.count >= settings.deathsToSetAside {
                 fail(image, "set aside: \(flight.deaths.joined(separator: "; ")) while it was in hand")
             } else {
                 ready(image, need)
+                effects.append(.measure(.recovered(cause)))
+                if need == .step { effects.append(.measure(.replayed)) }
             }
         }
     }
@@ -125,6 +131,6 @@ extension CoordinatorCore {
         linked.remove(worker)
         guard placement(of: worker) != nil, members[worker]?.isPresent == true else { return }
         // If the worker is dead, its control connection breaks too: wait for that, and plan once.
-        wantPlan("the data link of \(worker) broke", isGraceful: false, after: settings.settle)
+        wantPlan(.link, "the data link of \(worker) broke", isGraceful: false, after: settings.settle)
     }
 }

@@ -21,7 +21,8 @@ package struct CoordinatorCore: Sendable {
 
     /// A plan that is to be made.
     struct Replan {
-        var cause: String
+        var cause: Measurement.Cause
+        var text: String
         var due: UInt64
         /// Whether to wait until nothing is at a worker.
         var isGraceful: Bool
@@ -71,6 +72,8 @@ package struct CoordinatorCore: Sendable {
     var hasPlanned = false
     var replan: Replan?
     var credit = CreditLine()
+    /// Since when steps have been ready while the first worker took none.
+    var creditWaitSince: UInt64?
     /// Workers whose data link is up in this epoch.
     var linked: Set<String> = []
 
@@ -81,7 +84,6 @@ package struct CoordinatorCore: Sendable {
     var flights: [ImageID: Flight] = [:]
     var queued = 0
     var imagesDone: UInt64 = 0
-    var staleAnswers: UInt64 = 0
     /// Time from sending a step to its answer, for each token; rises and falls slowly.
     var nanosecondsPerToken = 0.0
 

@@ -54,6 +54,8 @@ package enum Effect: Sendable {
     case reply(ClientReply, ClientTicket)
     /// Announce something.
     case publish(ClusterEvent)
+    /// Count something.
+    case measure(Measurement)
     /// Log a line.
     case log(Logger.Level, String)
     /// Nothing is in hand any more, after `Event.stop`.

@@ -21,6 +21,8 @@ struct Flight {
     let image: ImageID
     let request: ImageRequest
     let priority: Int
+    /// When it left the queue.
+    let admitted: UInt64
     var phase: Phase
     /// Its sampler with what it needs; nil until it is open.
     var progress: Advance?

@@ -174,6 +174,17 @@ package struct ClusterStatus: Codable, Equatable, Sendable {
     package var uptime: Double
     /// Links of the coordinator itself.
     package var links: [LinkCounters]
+    /// Unfinished jobs with a picture in flight.
+    package var jobsRunning = 0
+    /// Unfinished jobs whose pictures all wait.
+    package var jobsWaiting = 0
+
+    /// Share of the pipeline's time that its workers were not computing, 0...1; nil while nothing is in flight.
+    package var bubble: Double? {
+        let pipeline = workers.filter { $0.placement?.span.isEmpty == false && $0.life == .ready }
+        guard inFlight > 0, !pipeline.isEmpty else { return nil }
+        return 1 - pipeline.reduce(0) { $0 + $1.rates.busy } / Double(pipeline.count)
+    }
 
     /// Joins the fields.
     package init(

@@ -166,12 +166,42 @@ package struct WorkerCounters: Codable, Equatable, Sendable {
     package var busyNanoseconds: UInt64 = 0
     /// Nanoseconds since it started.
     package var upNanoseconds: UInt64 = 0
+    /// Steps by resolution stage of the sampler, first stage first; at most `stagesToldApart`.
+    package var stages: [StageCounters] = []
+    /// Nanoseconds that finished answers waited until the next worker would take them.
+    package var creditWaitNanoseconds: UInt64 = 0
+    /// Nanoseconds between the last heartbeat and its answer; 0 before the first.
+    package var roundTripNanoseconds: UInt64 = 0
     /// Links, each direction counted where it is sent and where it is received.
     package var links: [LinkCounters] = []
     /// Resident memory, bytes.
     package var residentBytes: UInt64 = 0
     /// Tasks waiting.
     package var queued: Int = 0
+
+    /// Stages that are counted apart; what comes after them counts with the last one.
+    package static let stagesToldApart = 8
+
+    /// All zero.
+    package init() {}
+
+    /// Counts a step through the span.
+    package mutating func countStep(stage: UInt8, tokens: Int, nanoseconds: UInt64) {
+        let stage = min(Int(stage), Self.stagesToldApart - 1)
+        while stages.count <= stage { stages.append(StageCounters()) }
+        stages[stage].steps += 1
+        stages[stage].busyNanoseconds += nanoseconds
+        steps += 1
+        self.tokens += UInt64(tokens)
+    }
+}
+
+/// What a worker has done in one resolution stage of the sampler.
+package struct StageCounters: Codable, Equatable, Sendable {
+    /// Steps through its span.
+    package var steps: UInt64 = 0
+    /// Nanoseconds spent on them.
+    package var busyNanoseconds: UInt64 = 0
 
     /// All zero.
     package init() {}

@@ -8,7 +8,18 @@ extension Exposition {
             "dit_plan_epoch", .gauge, "Generation of the plan in force; 0 before the first.",
             Double(status.plan?.epoch ?? 0))
         single("dit_images_queued", .gauge, "Pictures that wait.", Double(status.queued))
-        single("dit_images_in_flight", .gauge, "Pictures being made.", Double(status.inFlight))
+        family("dit_images_in_flight", .gauge, "Pictures being made.")
+        sample("dit_images_in_flight", Self.replica, Double(status.inFlight))
+        family("dit_jobs", .gauge, "Unfinished jobs: with a picture in flight, or waiting.")
+        sample("dit_jobs", [("state", "running")], Double(status.jobsRunning))
+        sample("dit_jobs", [("state", "waiting")], Double(status.jobsWaiting))
+        if let bubble = status.bubble {
+            family(
+                "dit_pipeline_bubble_ratio", .gauge,
+                "Share of the last seconds in which the pipeline's workers did not compute; absent while it has no work."
+            )
+            sample("dit_pipeline_bubble_ratio", Self.replica, bubble)
+        }
         single(
             "dit_images_completed_total", .counter, "Pictures done since the coordinator started.",
             Double(status.imagesDone))
@@ -27,14 +38,18 @@ extension Exposition {
             write("dit_worker_up", .gauge, "1 while heartbeats arrive.") { $0.life == .lost ? 0 : 1 }
             write("dit_heartbeat_age_seconds", .gauge, "Seconds since the last heartbeat.") { $0.heartbeatAge }
             write("dit_worker_images_total", .counter, "Pictures decoded.") { Double($0.counters.images) }
-            write("dit_steps_total", .counter, "Denoising steps through the worker's span.") {
-                Double($0.counters.steps)
-            }
+            writeStages(workers)
             write("dit_tokens_total", .counter, "Image tokens through the worker's span, summed over steps.") {
                 Double($0.counters.tokens)
             }
             write("dit_worker_busy_seconds_total", .counter, "Seconds spent computing.") {
                 Double($0.counters.busyNanoseconds) * 1e-9
+            }
+            write(
+                "dit_worker_credit_wait_seconds_total", .counter, "Seconds that answers waited for the next worker."
+            ) { Double($0.counters.creditWaitNanoseconds) * 1e-9 }
+            write("dit_link_rtt_seconds", .gauge, "Seconds from the last heartbeat to its answer.") {
+                Double($0.counters.roundTripNanoseconds) * 1e-9
             }
             write("dit_worker_uptime_seconds", .gauge, "Seconds since the worker started.") {
                 Double($0.counters.upNanoseconds) * 1e-9
@@ -46,6 +61,25 @@ extension Exposition {
             }
         }
         writeLinks(status.links + workers.flatMap(\.counters.links))
+    }
+
+    /// The one pipeline there is.
+    private static let replica = [("replica", "0")]
+
+    private mutating func writeStages(_ workers: [WorkerStatus]) {
+        func each(_ name: String, _ value: (StageCounters) -> Double) {
+            for worker in workers {
+                for (stage, counters) in worker.counters.stages.enumerated() {
+                    sample(name, [("worker", worker.hello.name), ("ralu_stage", String(stage + 1))], value(counters))
+                }
+            }
+        }
+        guard workers.contains(where: { !$0.counters.stages.isEmpty }) else { return }
+        family("dit_steps_total", .counter, "Denoising steps through the worker's span, by resolution stage.")
+        each("dit_steps_total") { Double($0.steps) }
+        family("dit_stage_seconds", .summary, "Seconds of one step through the worker's span, by resolution stage.")
+        each("dit_stage_seconds_sum") { Double($0.busyNanoseconds) * 1e-9 }
+        each("dit_stage_seconds_count") { Double($0.steps) }
     }
 
     /// Both ends count a link; the larger figure of the two is told, since one end's is a heartbeat old.

@@ -30,6 +30,9 @@ struct WorkQueue: Sendable {
     /// Whether nothing waits, is in hand, or has still to be sent.
     var isEmpty: Bool { inHand == nil && waiting == 0 && !lastStepWaits }
 
+    /// Whether an answer waits for the next worker's credit.
+    var holdsAnswer: Bool { lastStepWaits }
+
     /// Steps that the sender's slots are taken by.
     private var occupied: Int { steps.count + (inHand?.key.isStep == true ? 1 : 0) }
 

@@ -140,6 +140,8 @@ package struct WorkerCore: Sendable {
     private var counters = WorkerCounters()
     private var heartbeatEvery: Nanoseconds = 1_000_000_000
     private var heartbeatAt: Nanoseconds = 0
+    private var heartbeatSent: Nanoseconds?
+    private var answerHeldSince: Nanoseconds?
     private var started: Nanoseconds?
     private var heard: Nanoseconds = 0
     private var held: Share?
@@ -216,6 +218,7 @@ extension WorkerCore {
         if now >= heard + limits.lostAfter { return loseCoordinator(now, &effects) }
         if now >= heartbeatAt {
             heartbeatAt = now + heartbeatEvery
+            heartbeatSent = heartbeatSent ?? now
             effects.append(.control(.heartbeat(heartbeat(vitals, now))))
             repeatCredits(&effects)
         }
@@ -284,7 +287,9 @@ extension WorkerCore {
             if case .connecting = life { return }
             introduceAgain(now, &effects)
         case .assign(let plan): assign(plan, &effects)
-        case .alive: break
+        case .alive:
+            counters.roundTripNanoseconds = now - (heartbeatSent ?? now)
+            heartbeatSent = nil
         case .drain: release(now)
         case .hello, .loaded, .heartbeat, .fault, .leave:
             drops.refused += 1
@@ -479,8 +484,7 @@ extension WorkerCore {
         case .failure(let failure): fault(key.image, key.epoch, "\(hello.name): \(failure.text)", false, &effects)
         case .success(let outcome):
             if key.isStep {
-                counters.steps += 1
-                counters.tokens += UInt64(ticket.tokens)
+                counters.countStep(stage: ticket.stage, tokens: ticket.tokens, nanoseconds: elapsed)
             }
             if case .picture = outcome { counters.images += 1 }
             let answer = Answer(ticket: ticket, outcome: outcome)
@@ -504,11 +508,15 @@ extension WorkerCore {
     private mutating func pump(_ now: Nanoseconds, _ effects: inout [Effect]) {
         if let assignment {
             if let downstream = assignment.downstream, let answer = queue.release() {
+                counters.creditWaitNanoseconds += now - (answerHeldSince ?? now)
+                answerHeldSince = nil
                 effects.append(.answer(answer, to: .downstream(downstream.worker)))
             }
+            if queue.holdsAnswer && answerHeldSince == nil { answerHeldSince = now }
             if let item = queue.start() { effects.append(.compute(item)) }
             if queue.extendGrant(), let grant = grant(under: assignment) { effects.append(grant) }
         }
+        if !queue.holdsAnswer { answerHeldSince = nil }
         leaveIfDone(now, &effects)
     }
 }

@@ -21,6 +21,7 @@ final class Bench {
     var tasks: [Task] = []
     var replies: [UInt64: ClientReply] = [:]
     var events: [ClusterEvent] = []
+    var measurements: [Measurement] = []
     var hasStopped = false
     /// Answers that the test holds back, by the kind of effect.
     var holdsStore = false
@@ -77,6 +78,7 @@ final class Bench {
         case .remove(let path): files[path] = nil
         case .reply(let reply, let client): replies[client.number] = reply
         case .publish(let event): events.append(event)
+        case .measure(let measurement): measurements.append(measurement)
         case .log: break
         case .stopped: hasStopped = true
         }

@@ -216,6 +216,7 @@ final class Simulation {
                 return nil
             }
         case .reply(let reply, let client): try asked.removeValue(forKey: client.number)?(reply)
+        case .measure: break
         case .log(_, let text): log.append("\(now / 1_000_000) \(text)")
         case .publish, .stopped: break
         }

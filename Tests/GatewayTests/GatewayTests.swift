@@ -15,8 +15,11 @@ internal import Testing
             schedule: ScheduleFacts())
         func worker(_ name: String, _ span: Range<Int>, _ life: WorkerStatus.Life) -> WorkerStatus {
             var counters = WorkerCounters()
-            counters.steps = 36
-            counters.tokens = 5000
+            for step in 0..<36 {
+                counters.countStep(stage: step < 20 ? 0 : 1, tokens: step == 0 ? 5000 : 0, nanoseconds: 25_000_000)
+            }
+            counters.creditWaitNanoseconds = 250_000_000
+            counters.roundTripNanoseconds = 2_000_000
             counters.busyNanoseconds = 1_500_000_000
             counters.upNanoseconds = 3_000_000_000
             counters.residentBytes = 1 << 30
@@ -25,18 +28,23 @@ internal import Testing
             link.activationBytes = name == "a" ? 3600 : 3500
             link.totalBytes = name == "a" ? 4000 : 3900
             counters.links = [link]
+            var rates = WorkerRates()
+            rates.busy = name == "a" ? 0.75 : 0.5
             return WorkerStatus(
                 hello: Hello(
                     protocols: 1...1, name: name, bootID: 1, build: "0", model: facts, dataEndpoint: "", threads: 1,
                     memoryCap: 0, kernelClass: "k", roles: [.blocks]),
                 life: life,
                 placement: Placement(worker: name, span: span, encodes: false, decodes: false, endpoint: ""),
-                counters: counters, heartbeatAge: 0.5, rates: WorkerRates())
+                counters: counters, heartbeatAge: 0.5, rates: rates)
         }
-        return ClusterStatus(
+        var status = ClusterStatus(
             plan: ClusterPlan(epoch: 2, placements: [], blockCount: 3),
             workers: [worker("b", 2..<3, .lost), worker("a", 0..<2, .ready)], queued: 4, inFlight: 2, imagesDone: 8,
             uptime: 12.5, links: [])
+        status.jobsRunning = 1
+        status.jobsWaiting = 3
+        return status
     }
 
     private func ask(_ request: String, port: UInt16) async throws -> (head: String, body: String) {
@@ -127,7 +135,14 @@ internal import Testing
         dit_images_queued 4
         # HELP dit_images_in_flight Pictures being made.
         # TYPE dit_images_in_flight gauge
-        dit_images_in_flight 2
+        dit_images_in_flight{replica="0"} 2
+        # HELP dit_jobs Unfinished jobs: with a picture in flight, or waiting.
+        # TYPE dit_jobs gauge
+        dit_jobs{state="running"} 1
+        dit_jobs{state="waiting"} 3
+        # HELP dit_pipeline_bubble_ratio Share of the last seconds in which the pipeline's workers did not compute; absent while it has no work.
+        # TYPE dit_pipeline_bubble_ratio gauge
+        dit_pipeline_bubble_ratio{replica="0"} 0.25
         # HELP dit_images_completed_total Pictures done since the coordinator started.
         # TYPE dit_images_completed_total counter
         dit_images_completed_total 8
@@ -143,10 +158,22 @@ internal import Testing
         # TYPE dit_worker_images_total counter
         dit_worker_images_total{worker="a"} 0
         dit_worker_images_total{worker="b"} 0
-        # HELP dit_steps_total Denoising steps through the worker's span.
+        # HELP dit_steps_total Denoising steps through the worker's span, by resolution stage.
         # TYPE dit_steps_total counter
-        dit_steps_total{worker="a"} 36
-        dit_steps_total{worker="b"} 36
+        dit_steps_total{worker="a",ralu_stage="1"} 20
+        dit_steps_total{worker="a",ralu_stage="2"} 16
+        dit_steps_total{worker="b",ralu_stage="1"} 20
+        dit_steps_total{worker="b",ralu_stage="2"} 16
+        # HELP dit_stage_seconds Seconds of one step through the worker's span, by resolution stage.
+        # TYPE dit_stage_seconds summary
+        dit_stage_seconds_sum{worker="a",ralu_stage="1"} 0.5
+        dit_stage_seconds_sum{worker="a",ralu_stage="2"} 0.4
+        dit_stage_seconds_sum{worker="b",ralu_stage="1"} 0.5
+        dit_stage_seconds_sum{worker="b",ralu_stage="2"} 0.4
+        dit_stage_seconds_count{worker="a",ralu_stage="1"} 20
+        dit_stage_seconds_count{worker="a",ralu_stage="2"} 16
+        dit_stage_seconds_count{worker="b",ralu_stage="1"} 20
+        dit_stage_seconds_count{worker="b",ralu_stage="2"} 16
         # HELP dit_tokens_total Image tokens through the worker's span, summed over steps.
         # TYPE dit_tokens_total counter
         dit_tokens_total{worker="a"} 5000
@@ -155,6 +182,14 @@ internal import Testing
         # TYPE dit_worker_busy_seconds_total counter
         dit_worker_busy_seconds_total{worker="a"} 1.5
         dit_worker_busy_seconds_total{worker="b"} 1.5
+        # HELP dit_worker_credit_wait_seconds_total Seconds that answers waited for the next worker.
+        # TYPE dit_worker_credit_wait_seconds_total counter
+        dit_worker_credit_wait_seconds_total{worker="a"} 0.25
+        dit_worker_credit_wait_seconds_total{worker="b"} 0.25
+        # HELP dit_link_rtt_seconds Seconds from the last heartbeat to its answer.
+        # TYPE dit_link_rtt_seconds gauge
+        dit_link_rtt_seconds{worker="a"} 0.002
+        dit_link_rtt_seconds{worker="b"} 0.002
         # HELP dit_worker_uptime_seconds Seconds since the worker started.
         # TYPE dit_worker_uptime_seconds gauge
         dit_worker_uptime_seconds{worker="a"} 3

@@ -111,14 +111,3 @@ internal import Testing
         func add(_ line: String) { lock.with { lines.append(line) } }
     }
 }
-
-@Suite struct StepTimerTests {
-    @Test("work adds up")
-    func adding() {
-        var timer = StepTimer()
-        timer.add(.milliseconds(1500))
-        timer.add(.seconds(-1))
-        #expect(timer.measure { 7 } == 7)
-        #expect(timer.count == 3 && timer.busyNanoseconds >= 1_500_000_000 && timer.busyNanoseconds < 2_500_000_000)
-    }
-}

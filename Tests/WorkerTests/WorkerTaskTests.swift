@@ -207,6 +207,39 @@ struct WorkerTaskTests {
         #expect(effects.contains(.credit(to: .coordinator, epoch: 1, limit: 0)))
     }
 
+    @Test("counts steps and their time by resolution stage, and stages beyond the last one with it")
+    func countsStages() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1, spans: [0..<5]))
+        for (index, stage) in [0, 1, 1, 255].enumerated() as EnumeratedSequence<[UInt8]> {
+            var item = step(UInt32(index))
+            item.stage = stage
+            worker.send(.task(item, from: .coordinator))
+            worker.send(.computed(item.key, .success(.velocity(.init(repeating: 0, shape: [3, 64]))), elapsed: 10))
+        }
+        var counters: WorkerCounters?
+        for case .heartbeat(let beat) in worker.tick(after: 1).controls { counters = beat.counters }
+        #expect(counters?.stages.map(\.steps) == [1, 2, 0, 0, 0, 0, 0, 1])
+        #expect(counters?.stages.map(\.busyNanoseconds) == [10, 20, 0, 0, 0, 0, 0, 10])
+        #expect(counters?.steps == 4)
+    }
+
+    @Test("counts the time that an answer waits for the next worker, and the round trip of heartbeats")
+    func countsWaits() {
+        var worker = middle()
+        worker.send(.task(activation(0), from: .upstream("node1")))
+        worker.send(.computed(activation(0).key, done, elapsed: 5))
+        worker.tick(after: 1)
+        worker.now += 500_000_000
+        worker.send(.control(.alive))
+        worker.now += 250_000_000
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: 1))
+        var counters: WorkerCounters?
+        for case .heartbeat(let beat) in worker.tick(after: 1).controls { counters = beat.counters }
+        #expect(counters?.creditWaitNanoseconds == 1_750_000_000)
+        #expect(counters?.roundTripNanoseconds == 500_000_000)
+    }
+
     @Test("counts steps, tokens, pictures and busy time")
     func counts() {
         var worker = CoreHarness()

@@ -1,3 +1,4 @@
+package import CoreMetrics
 internal import Foundation
 internal import JobStore
 package import Logging
@@ -23,6 +24,7 @@ package actor CoordinatorService {
     private let samplers = DispatchQueue(label: "samplers")
     private let files = DispatchQueue(label: "files")
     private let writer: PictureWriter
+    private let metrics: CoordinatorMetrics
     private let start = DispatchTime.now().uptimeNanoseconds
 
     private var core: CoordinatorCore
@@ -72,7 +74,9 @@ package actor CoordinatorService {
     /// Opens the queue and the sockets and goes on with unfinished jobs.
     ///
     /// - Throws: `StoreError`, `WireError` or `ServiceError`, each with a text of one line.
-    package static func start(_ settings: ServiceSettings, log: Logger) async throws -> CoordinatorService {
+    package static func start(
+        _ settings: ServiceSettings, log: Logger, metrics: any MetricsFactory = NOOPMetricsHandler.instance
+    ) async throws -> CoordinatorService {
         var settings = settings
         settings.core.outputFolder = try makeOutputFolder(settings.core.outputFolder)
         let store = try JobStore(folder: settings.stateFolder)
@@ -85,7 +89,9 @@ package actor CoordinatorService {
         let owner = Owner()
         do {
             let service = try await loop.run { [settings] in
-                try CoordinatorService(loop: loop, settings: settings, store: store, owner: owner, log: log)
+                try CoordinatorService(
+                    loop: loop, settings: settings, store: store, owner: owner, log: log,
+                    metrics: CoordinatorMetrics(metrics))
             }
             await service.begin(.recovered(jobs, pin: pin, epoch: epoch))
             return service
@@ -97,7 +103,8 @@ package actor CoordinatorService {
 
     /// On the loop's thread.
     private init(
-        loop: PollLoop, settings: ServiceSettings, store: JobStore, owner: Owner, log: Logger
+        loop: PollLoop, settings: ServiceSettings, store: JobStore, owner: Owner, log: Logger,
+        metrics: CoordinatorMetrics
     ) throws {
         let bootID = bootID
         func options(
@@ -136,7 +143,8 @@ package actor CoordinatorService {
         self.store = store
         let inbox = Inbox { Task { await owner.service?.takeInbox() } }
         self.inbox = inbox
-        storeThread = StoreThread(store: store, inbox: inbox) { log.error("\($0)") }
+        self.metrics = metrics
+        storeThread = StoreThread(store: store, inbox: inbox, metrics: metrics) { log.error("\($0)") }
         writer = PictureWriter(version: settings.version)
         core = CoordinatorCore(settings: settings.core)
         owner.service = self
@@ -183,7 +191,7 @@ package actor CoordinatorService {
             self?.assumeIsolated { $0.client(message, from: peer) }
         }
         sockets.client.onEvent = { [weak self] event in
-            self?.assumeIsolated { if case .refused(let error) = event { $0.log.warning("client: \(error)") } }
+            self?.assumeIsolated { if case .refused(let error) = event { $0.refused(error, on: "client") } }
         }
         handle(recovered)
         loop.schedule(after: .zero, every: Self.tickInterval) { [weak self] in
@@ -198,6 +206,9 @@ package actor CoordinatorService {
 // MARK: - For the process and its gateway
 
 extension CoordinatorService {
+    /// What each of the metrics means that it counts besides its status.
+    package static var metricMeanings: [(name: String, meaning: String)] { CoordinatorMetrics.meanings }
+
     /// Asks like a client does.
     package func request(_ request: ClientRequest) async -> ClientReply {
         guard !isAtRest else { return .failure(ClientFailure(.unavailable, "the coordinator has stopped")) }
@@ -267,7 +278,7 @@ extension CoordinatorService {
         do throws(FrameError) {
             handle(.control(try message.control(from: peer), from: peer, bootID: message.bootID))
         } catch {
-            log.warning("\(error)")
+            refused(error, on: "control")
             let refusal = Refusal(code: .malformed, text: "\(error)")
             send("refusal to \(peer)") { try sockets.control.send(Message(.refuse(refusal)), to: peer) }
         }
@@ -276,7 +287,7 @@ extension CoordinatorService {
     private func control(_ event: SocketEvent) {
         switch event {
         case .disconnected(let peer): handle(.disconnected(worker: peer))
-        case .refused(let error): log.warning("control: \(error)")
+        case .refused(let error): refused(error, on: "control")
         case .connected, .undeliverable: break
         }
     }
@@ -289,7 +300,7 @@ extension CoordinatorService {
             let (output, key) = try TaskOutput.read(message, from: peer)
             handle(.result(output, key, from: peer))
         } catch {
-            log.warning("\(error)")
+            refused(error, on: "data")
             guard let image = message.image else { return }
             let fault = Fault(image: image, epoch: message.epoch, text: "\(error)", isRetriable: true)
             handle(.control(.fault(fault), from: peer, bootID: message.bootID))
@@ -299,10 +310,15 @@ extension CoordinatorService {
     private func data(_ event: SocketEvent) {
         switch event {
         case .disconnected(let peer): handle(.linkLost(worker: peer))
-        case .refused(let error): log.warning("data: \(error)")
+        case .refused(let error): refused(error, on: "data")
         case .undeliverable(let peer, let messages): log.warning("\(messages) messages to \(peer) were lost with it")
         case .connected: break
         }
+    }
+
+    private func refused(_ error: FrameError, on socket: String) {
+        metrics.note(error, socket: socket)
+        log.warning("\(socket): \(error)")
     }
 
     /// The receiver knows what it must get; only a late answer is known no better than by its kind.
@@ -319,6 +335,7 @@ extension CoordinatorService {
         do throws(FrameError) {
             handle(.client(try message.clientRequest(from: peer), ticket, fresh: JobID(using: &generator)))
         } catch {
+            refused(error, on: "client")
             reply(.failure(ClientFailure(.invalid, "\(error)")), ticket)
         }
     }
@@ -340,6 +357,7 @@ extension CoordinatorService {
         case .remove(let path): files.async { try? FileManager.default.removeItem(atPath: path) }
         case .reply(let reply, let client): self.reply(reply, client)
         case .publish(let event): publish(event)
+        case .measure(let measurement): metrics.note(measurement, model: core.pin?.model.name ?? "")
         case .log(let level, let text): log.log(level: level, "\(text)")
         case .stopped: rest()
         }

@@ -14,12 +14,16 @@ final class StoreThread: @unchecked Sendable {
     private let queue = DispatchQueue(label: "store")
     private let lock = NSLock()
     private var waiting: [Order] = []
+    private let metrics: CoordinatorMetrics
     private let refused: @Sendable (StoreError) -> Void
 
     /// `refused` hears of writes that nobody waits for and that failed.
-    init(store: JobStore, inbox: Inbox, refused: @escaping @Sendable (StoreError) -> Void) {
+    init(
+        store: JobStore, inbox: Inbox, metrics: CoordinatorMetrics, refused: @escaping @Sendable (StoreError) -> Void
+    ) {
         self.store = store
         self.inbox = inbox
+        self.metrics = metrics
         self.refused = refused
     }
 
@@ -71,7 +75,10 @@ final class StoreThread: @unchecked Sendable {
 
     private func perform(_ writes: [(write: StoreWrite, ticket: UInt64)]) -> [Event] {
         guard !writes.isEmpty else { return [] }
-        return zip(writes, store.perform(writes.map(\.write))).compactMap { write, answer in
+        let start = DispatchTime.now().uptimeNanoseconds
+        let answers = store.perform(writes.map(\.write))
+        metrics.noteCheckpoint(nanoseconds: DispatchTime.now().uptimeNanoseconds - start)
+        return zip(writes, answers).compactMap { write, answer in
             if write.ticket != 0 { return .stored(answer, ticket: write.ticket) }
             if case .failed(let error) = answer { refused(error) }
             return nil

@@ -5,6 +5,7 @@ internal import Gateway
 internal import Logging
 internal import Plan
 internal import Settings
+internal import Telemetry
 internal import Wire
 
 /// The daemon that queues, plans and samples.
@@ -82,10 +83,12 @@ struct CoordinatorCommand: AsyncParsableCommand {
         settings.core.tries = file.attempts
 
         let signals = StopSignals()
-        let service = try await CoordinatorService.start(settings, log: logger)
+        let registry = MetricsRegistry()
+        for (name, meaning) in CoordinatorService.metricMeanings { registry.describe(name, meaning) }
+        let service = try await CoordinatorService.start(settings, log: logger, metrics: registry)
         let gateway: Gateway
         do {
-            gateway = try Gateway(port: UInt16(file.httpPort)) { await service.status() }
+            gateway = try Gateway(port: UInt16(file.httpPort), registry: registry) { await service.status() }
             try announce(service.endpoints, http: await gateway.start())
         } catch {
             await service.stop()
