@@ -185,9 +185,9 @@ package struct WorkerCounters: Codable, Equatable, Sendable {
     /// All zero.
     package init() {}
 
-    /// Counts a step through the span.
+    /// Counts a step through the span; stages count from 1.
     package mutating func countStep(stage: UInt8, tokens: Int, nanoseconds: UInt64) {
-        let stage = min(Int(stage), Self.stagesToldApart - 1)
+        let stage = min(max(Int(stage), 1), Self.stagesToldApart) - 1
         while stages.count <= stage { stages.append(StageCounters()) }
         stages[stage].steps += 1
         stages[stage].busyNanoseconds += nanoseconds

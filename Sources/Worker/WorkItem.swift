@@ -56,7 +56,7 @@ package struct WorkItem: Equatable, Sendable {
 
     /// Its name.
     package var key: TaskKey
-    /// Stage of the sampler, passed on for the counters of others.
+    /// Resolution stage of the sampler, from 1, passed on for the counters of others.
     package var stage: UInt8
     /// Its inputs.
     package var work: Work

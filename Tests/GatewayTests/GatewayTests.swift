@@ -16,7 +16,7 @@ internal import Testing
         func worker(_ name: String, _ span: Range<Int>, _ life: WorkerStatus.Life) -> WorkerStatus {
             var counters = WorkerCounters()
             for step in 0..<36 {
-                counters.countStep(stage: step < 20 ? 0 : 1, tokens: step == 0 ? 5000 : 0, nanoseconds: 25_000_000)
+                counters.countStep(stage: step < 20 ? 1 : 2, tokens: step == 0 ? 5000 : 0, nanoseconds: 25_000_000)
             }
             counters.creditWaitNanoseconds = 250_000_000
             counters.roundTripNanoseconds = 2_000_000

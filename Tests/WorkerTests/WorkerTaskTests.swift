@@ -211,7 +211,7 @@ struct WorkerTaskTests {
     func countsStages() {
         var worker = CoreHarness()
         worker.start(CoreHarness.plan(1, spans: [0..<5]))
-        for (index, stage) in [0, 1, 1, 255].enumerated() as EnumeratedSequence<[UInt8]> {
+        for (index, stage) in [1, 2, 2, 255].enumerated() as EnumeratedSequence<[UInt8]> {
             var item = step(UInt32(index))
             item.stage = stage
             worker.send(.task(item, from: .coordinator))

@@ -40,7 +40,7 @@ package struct FrameHeader: Equatable, Sendable {
     package var branch: UInt8
     /// Step of the sampler, from 0.
     package var step: UInt16
-    /// Resolution stage of the sampler, from 0.
+    /// Resolution stage of the sampler, from 1; 0 where it means nothing.
     package var stage: UInt8
     /// Spans that the activation has passed.
     package var hop: UInt8

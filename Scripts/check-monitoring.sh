@@ -1,0 +1,87 @@
+#!/bin/bash
+# Lets a real Prometheus scrape a coordinator that works, and asks it for every series that the alert rules and the
+# dashboard in deploy/ use: each expression must parse and each series must be there.
+#
+#   Scripts/check-monitoring.sh      needs Debian's packages prometheus, curl and jq; installs what is missing
+#   CONFIGURATION=debug              builds without optimisation, as the tests do
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+for package in prometheus curl jq; do
+    dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' && continue
+    # The package's own service would take the port.
+    [ "$package" != prometheus ] || export RUNLEVEL=1
+    apt-get install -q -y --no-install-recommends "$package"
+done
+configuration=${CONFIGURATION:-release}
+swift build -c "$configuration" --product abbozzo
+abbozzo="$(swift build -c "$configuration" --show-bin-path)/abbozzo"
+
+folder=$(mktemp -d)
+pids=()
+stop() {
+    for pid in "${pids[@]}"; do kill "$pid" 2>/dev/null || true; done
+    wait 2>/dev/null || true
+    rm -rf "$folder"
+}
+trap stop EXIT
+
+mkfifo "$folder/ready"
+"$abbozzo" coordinator --control tcp://127.0.0.1:0 --data tcp://127.0.0.1:0 --client tcp://127.0.0.1:0 \
+    --events tcp://127.0.0.1:0 --http-port 0 --workers 2 --output "$folder/out" --state "$folder/state" \
+    >"$folder/ready" 2>"$folder/coordinator.log" &
+pids+=($!)
+read -r ready <"$folder/ready"
+address() { sed "s|.* $1=\(http://\)*\([^ ]*\).*|\2|" <<<"$ready"; }
+for name in left right; do
+    "$abbozzo" worker --coordinator "$(address control)" --name "$name" --threads 1 >/dev/null 2>"$folder/$name.log" &
+    pids+=($!)
+done
+
+port=$((20000 + RANDOM % 10000))
+cp deploy/prometheus/*.yml "$folder"
+sed -i "s/127.0.0.1:5780/$(address http)/; s/scrape_interval: .*/scrape_interval: 1s/" "$folder/scrape.yml"
+promtool check config "$folder/scrape.yml"
+prometheus --config.file "$folder/scrape.yml" --storage.tsdb.path "$folder/tsdb" \
+    --web.listen-address "127.0.0.1:$port" 2>"$folder/prometheus.log" &
+pids+=($!)
+curl -sf --retry 30 --retry-all-errors --retry-delay 1 -o /dev/null "http://127.0.0.1:$port/-/ready"
+
+"$abbozzo" submit --coordinator "$(address client)" configs/prompts/quickstart.txt --preset flux-4x \
+    --width 256 --height 256
+done=$(curl -sf "http://$(address http)/metrics" | sed -n 's/^dit_images_completed_total //p')
+
+ask() { curl -sf "http://127.0.0.1:$port/api/v1/query" --data-urlencode "query=$1"; }
+for _ in $(seq 60); do
+    seen=$(ask dit_images_completed_total | jq -r '.data.result[0].value[1] // 0')
+    [ "$seen" = "$done" ] && break
+    sleep 0.5
+done
+[ "$seen" = "$done" ] || { echo "Prometheus saw $seen pictures of $done" >&2; exit 1; }
+echo "Prometheus saw $seen pictures"
+
+status=0
+# Every expression parses; `or vector(0)` would hide nothing, a parse error is an HTTP error.
+expressions=$({
+    jq -r '.. | .expr? // empty' deploy/grafana/dashboard.json
+    sed -n 's/^ *expr: //p' deploy/prometheus/rules.yml
+})
+count=0
+while IFS= read -r expression; do
+    ask "$expression" >/dev/null || { echo "cannot be asked: $expression" >&2; status=1; }
+    count=$((count + 1))
+done <<<"$expressions"
+echo "$count expressions parse"
+
+# Series that only exist after trouble.
+sometimes="dit_protocol_errors_total dit_auth_failures_total"
+for name in $(grep -o 'dit_[a-z_]*' <<<"$expressions" | sort -u); do
+    found=$(ask "count(last_over_time($name[5m]))" | jq -r '.data.result[0].value[1] // 0')
+    if [ "$found" = 0 ] && ! grep -qw "$name" <<<"$sometimes"; then
+        echo "no such series: $name" >&2
+        status=1
+    fi
+    printf '%6s series of %s\n' "$found" "$name"
+done
+[ "$status" = 0 ] && echo "monitoring is well"
+exit "$status"
