@@ -20,7 +20,7 @@ struct CoordinatorKillTests {
     @Test("a batch goes on after every kill: no picture lost or doubled, each with the bytes of a quiet run")
     func killsAndGoesOn() async throws {
         try await withProcesses { processes in
-            let cluster = try await TestCluster.start(processes, in: folder.path)
+            var cluster = try await TestCluster.start(processes, in: folder.path)
             _ = try await cluster.worker("a", model: tiny)
             let prompts = (0..<2 * Self.kills).flatMap { ["-p", "picture \($0)"] }
             let arguments = ["--width", "128", "--height", "128", "--text-length", "16", "--steps", "8", "--json"]
@@ -31,21 +31,13 @@ struct CoordinatorKillTests {
             let submitted = try await cluster.client(
                 ["submit", "--folder", "killed", "--key", "k", "--no-wait"] + prompts + arguments)
             #expect(submitted.status == .exited(0), "\(submitted.errors)")
-            var coordinator = cluster.coordinator
             var hits = 0
             for kill in 0..<Self.kills {
                 try await Task.sleep(for: .milliseconds(150 + 97 * (kill % 7)))
-                await coordinator.send(SIGKILL)
-                _ = try await coordinator.outcome()
-                coordinator = try await processes.start(
-                    [
-                        "coordinator", "--control", cluster.endpoints["control"] ?? "", "--data",
-                        cluster.endpoints["data"] ?? "", "--client", cluster.endpoints["client"] ?? "", "--events",
-                        cluster.endpoints["events"] ?? "", "--http-port", "0", "--output", cluster.output, "--state",
-                        folder.path + "/state",
-                    ])
-                _ = try await coordinator.line(containing: "ready ")
-                let said = await coordinator.outputSoFar + coordinator.errorsSoFar
+                await cluster.coordinator.send(SIGKILL)
+                _ = try await cluster.coordinator.outcome()
+                cluster = try await cluster.again(in: folder.path)
+                let said = await cluster.coordinator.outputSoFar + cluster.coordinator.errorsSoFar
                 if said.contains("go on from the queue") { hits += 1 }
             }
             #expect(hits >= Self.kills * 2 / 3, "only \(hits) kills met an unfinished batch: make it longer")

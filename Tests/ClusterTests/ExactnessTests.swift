@@ -87,10 +87,7 @@ struct ExactnessTests {
                 await cluster.coordinator.send(SIGKILL)
                 _ = try await cluster.coordinator.outcome()
                 await client.close()
-                let sockets = ["control", "data", "client", "events"]
-                _ = try await TestCluster.start(
-                    processes, in: folder.path, workers: 3,
-                    sockets.flatMap { ["--\($0)", cluster.endpoints[$0] ?? ""] })
+                _ = try await cluster.again(in: folder.path, workers: 3)
                 client = try await cluster.connect()
                 status = try await watched(id, client, version: 0)
             }

@@ -32,6 +32,13 @@ struct TestCluster {
             output: folder + "/pictures", processes: processes)
     }
 
+    /// Starts the coordinator again after its end, on the same ports with the same queue.
+    func again(in folder: String, workers: Int = 1, _ more: [String] = []) async throws -> TestCluster {
+        try await Self.start(
+            processes, in: folder, workers: workers,
+            ["control", "data", "client", "events"].flatMap { ["--\($0)", endpoints[$0] ?? ""] } + more)
+    }
+
     /// Starts a worker.
     func worker(_ name: String, model: String, threads: Int = 1, _ more: [String] = []) async throws -> ChildProcess {
         try await processes.start(
