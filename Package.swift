@@ -64,7 +64,8 @@ let package = Package(
         room("Settings", ["Plan", "Sampling", "Yams"]),
         room(
             "Coordinator",
-            ["Wire", "JobStore", "Sampling", "Imaging", "Tensors", "CKernels", "Plan", log, metrics]),
+            ["Wire", "JobStore", "Sampling", "Imaging", "Tensors", "CKernels", "Plan", log, metrics],
+            hot),
         room("Worker", ["Wire", "Stages", "DiT", "Checkpoint", "Tensors", "Plan", log]),
         room(
             "Gateway",

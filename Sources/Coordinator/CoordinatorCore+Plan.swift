@@ -42,11 +42,11 @@ extension CoordinatorCore {
             blame(share, "\(share.worker) was lost (its connection broke)")
         }
         let eligible = members.values.filter(\.isEligible).map(\.hello)
-        let made = pin.map { Planner.placements(eligible, blockCount: $0.model.blockCount, cut: settings.cut) }
         let isTooFew = !hasPlanned && eligible.count < settings.minimumWorkers
-        guard let placements = made?.placements, !isTooFew else {
+        let (placements, trouble) = proposal(eligible, replan)
+        guard let placements, !isTooFew else {
             recallFlights(replan.cause)
-            planning = .none(missing(eligible, made?.missing, isTooFew: isTooFew))
+            planning = .none(missing(eligible, trouble, isTooFew: isTooFew))
             for (name, member) in members where member.life == .loading || member.life == .ready { live(name, .joined) }
             log(.info, waitingReason ?? "")
             releaseLeavers()
@@ -67,6 +67,41 @@ extension CoordinatorCore {
         log(.info, "planning epoch \(epoch) over \(placements.count) workers: \(replan.text)")
         changedAll()
     }
+
+    /// The placements to have now, the present ones if others are not worth the change; nil with the reason.
+    private mutating func proposal(_ eligible: [Hello], _ replan: Replan) -> ([Placement]?, String?) {
+        guard let model = pin?.model else { return (nil, nil) }
+        let input = PlanningInput(
+            model: model, nodes: PlanningNode.nodes(eligible, network: settings.network), mix: mix(for: model),
+            rule: settings.cut)
+        do throws(PlanningFailure) {
+            let made = try Planner.plan(input)
+            if replan.isGraceful, case .active(let plan) = planning, let current = CutPlan(plan.placements),
+                Planner.keeps(current, over: made, input)
+            {
+                if made != current { log(.info, "\(replan.cause): the plan stays, another one would gain too little") }
+                return (plan.placements, nil)
+            }
+            let endpoints = eligible.map { ($0.name, $0.dataEndpoint) }
+            return (made.placements(endpoints: Dictionary(endpoints, uniquingKeysWith: { $1 })), nil)
+        } catch {
+            return (nil, error.description)
+        }
+    }
+
+    /// What the pictures in flight and the next ones in line ask for; of the model's default when there are none.
+    private func mix(for model: ModelFacts) -> PictureMix {
+        var requests = flights.values.map(\.request)
+        for id in line where requests.count < Self.mixedPictures {
+            guard let job = jobs[id] else { continue }
+            let next = job.waiting.suffix(Self.mixedPictures - requests.count)
+            requests += next.map { job.requests[Int($0)] }
+        }
+        return requests.isEmpty ? .usual(model) : PictureMix(requests)
+    }
+
+    /// Pictures that a plan looks ahead.
+    private static let mixedPictures = 200
 
     /// Hands out the plan once its epoch is durable.
     mutating func assignPlan(_ epoch: Epoch) {

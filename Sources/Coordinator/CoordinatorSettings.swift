@@ -1,11 +1,15 @@
+package import Plan
+
 /// What the coordinator's core may be told; times are in nanoseconds of the clock that `handle` is given.
 package struct CoordinatorSettings: Equatable, Sendable {
     /// Absolute folder of all pictures; each job has a folder below it.
     package var outputFolder: String
     /// Workers to wait for before the first plan.
     package var minimumWorkers = 1
-    /// Blocks of each worker in order of name, used while exactly so many workers with blocks are here; empty for even.
-    package var cut: [Int] = []
+    /// How the layers are cut.
+    package var cut = CutRule.measured
+    /// The link between workers on different machines.
+    package var network = PlanningNode.Link.gigabit
     /// Pictures in flight for each worker with blocks.
     ///
     /// Two hide the hops; more costs memory: one activation each.

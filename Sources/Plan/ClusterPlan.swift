@@ -29,6 +29,16 @@ package struct ClusterPlan: Codable, Equatable, Sendable {
     }
 }
 
+/// How the layers are cut.
+package enum CutRule: Equatable, Sendable {
+    /// By measured times and memory; evenly while a worker has not measured.
+    case measured
+    /// Evenly, in order of name.
+    case even
+    /// So many blocks for each worker in order of name, while exactly so many are there; else evenly.
+    case counts([Int])
+}
+
 /// One worker's share of a plan.
 package struct Placement: Codable, Equatable, Sendable {
     /// Name of the worker.
@@ -82,12 +92,14 @@ package struct ModelFacts: Codable, Equatable, Sendable {
     package var maxSide: Int
     /// Width and height of a picture when a request names none: what the model was made for.
     package var defaultSide: Int
+    /// Sizes of its parts, for planning; nil when its files did not tell.
+    package var sizes: ModelSizes?
 
     /// Joins the fields.
     package init(
         name: String, family: String, fingerprint: String, blockCount: Int, width: Int, contextWidth: Int,
         pooledWidth: Int, maxTextLength: Int, takesGuidance: Bool, scalingFactor: Float, shiftFactor: Float,
-        schedule: ScheduleFacts, maxSide: Int = 2048, defaultSide: Int = 1024
+        schedule: ScheduleFacts, maxSide: Int = 2048, defaultSide: Int = 1024, sizes: ModelSizes? = nil
     ) {
         self.name = name
         self.family = family
@@ -103,7 +115,12 @@ package struct ModelFacts: Codable, Equatable, Sendable {
         self.schedule = schedule
         self.maxSide = maxSide
         self.defaultSide = defaultSide
+        self.sizes = sizes
     }
+
+    /// Tokens of the prompt when a request names none: 512 for guided models, 256 for distilled ones, less where the
+    /// model allows less.
+    package var defaultTextLength: Int { min(maxTextLength, takesGuidance ? 512 : 256) }
 }
 
 /// The scheduler's configuration, named as in `scheduler_config.json`.

@@ -53,11 +53,14 @@ package struct Hello: Codable, Equatable, Sendable {
     package var kernelClass: String
     /// What it may be asked to do.
     package var roles: Set<Role>
+    /// Its machine and what it measured, for planning.
+    package var profile: NodeProfile?
 
     /// Joins the fields.
     package init(
         protocols: ClosedRange<UInt8>, name: String, bootID: UInt64, build: String, model: ModelFacts,
-        dataEndpoint: String, threads: Int, memoryCap: UInt64, kernelClass: String, roles: Set<Role>
+        dataEndpoint: String, threads: Int, memoryCap: UInt64, kernelClass: String, roles: Set<Role>,
+        profile: NodeProfile? = nil
     ) {
         self.protocols = protocols
         self.name = name
@@ -69,6 +72,7 @@ package struct Hello: Codable, Equatable, Sendable {
         self.memoryCap = memoryCap
         self.kernelClass = kernelClass
         self.roles = roles
+        self.profile = profile
     }
 }
 

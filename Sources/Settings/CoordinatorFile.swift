@@ -1,3 +1,5 @@
+package import Plan
+
 /// Severity from which a daemon's log is written.
 package enum LogLevel: String, CaseIterable, Sendable {
     /// Every message and decision.
@@ -36,11 +38,15 @@ package struct CoordinatorFile: Equatable, Sendable {
     ///
     /// A larger value delays the first picture, but saves a second loading of weights when workers start together.
     package var workers = 1
-    /// Blocks of each worker in order of name, used while exactly so many workers with blocks are here; default none, which
-    /// cuts evenly.
+    /// How the layers are cut over the workers: `measured` (default) by the times that workers measured and their memory,
+    /// `even`, or a list of blocks for each worker in order of name, used while exactly so many are here.
     ///
     /// The pictures do not depend on it. A larger share costs its worker memory and time.
-    package var cut: [Int] = []
+    package var cut = CutRule.measured
+    /// Speed of the network between machines in Mbit/s; default 936, what TCP leaves of Gigabit Ethernet.
+    ///
+    /// A smaller value makes the planner avoid links that would hold the pictures up.
+    package var networkMbit = 936.0
     /// Pictures in flight for each worker with blocks; default 2, which hides the hops between workers.
     ///
     /// More costs one activation in a worker's memory and the picture's latents here (1 MiB at 1024x1024).
@@ -74,8 +80,8 @@ package struct CoordinatorFile: Equatable, Sendable {
 
     /// Every key of the file.
     package static let keys = [
-        "control", "data", "client", "events", "http_port", "output", "state", "workers", "cut", "flights_per_worker",
-        "queue_limit", "lost_after_seconds", "attempts", "advertise", "insecure_network", "log_level",
+        "control", "data", "client", "events", "http_port", "output", "state", "workers", "cut", "network_mbit",
+        "flights_per_worker", "queue_limit", "lost_after_seconds", "attempts", "advertise", "insecure_network", "log_level",
     ]
 
     /// Reads a file; keys that are missing keep their defaults.
@@ -97,7 +103,10 @@ package struct CoordinatorFile: Equatable, Sendable {
         output = try yaml.text("output") ?? output
         state = try yaml.text("state") ?? state
         workers = try yaml.int("workers", in: 1...1000) ?? workers
-        cut = try yaml.ints("cut", minimum: 1) ?? cut
+        cut = try yaml.cut("cut") ?? cut
+        networkMbit =
+            try yaml.double("network_mbit", wanted: "a number of Mbit/s from 0.1", where: { (0.1...1e9).contains($0) })
+            ?? networkMbit
         flightsPerWorker = try yaml.int("flights_per_worker", in: 1...64) ?? flightsPerWorker
         queueLimit = try yaml.int("queue_limit", in: 1...100_000_000) ?? queueLimit
         let seconds = "a number of seconds from 2 to 3600"
@@ -112,6 +121,17 @@ package struct CoordinatorFile: Equatable, Sendable {
 }
 
 extension YAMLFile {
+    /// `measured`, `even` or a list of blocks; nil when the key is missing.
+    func cut(_ key: String) throws(SettingsError) -> CutRule? {
+        // Not a text: a list, or nothing.
+        guard let word = try? text(key) else { return try ints(key, minimum: 1).map { .counts($0) } }
+        switch word {
+        case "measured": return .measured
+        case "even": return .even
+        default: throw bad(key, wanted: "measured, even or a list of whole numbers of at least 1")
+        }
+    }
+
     /// An address of the form `tcp://HOST:PORT`; nil when the key is missing.
     func endpoint(_ key: String) throws(SettingsError) -> String? {
         guard let text = try text(key) else { return nil }

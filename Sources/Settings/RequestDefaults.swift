@@ -82,6 +82,4 @@ extension ModelFacts {
     package var usualPreset: String { takesGuidance ? "flux-4x" : "schnell-4" }
     /// Strength of the prompt when none is given: 3.5 as FLUX.1-dev's pipeline has it, 0 where it has no effect.
     package var defaultGuidance: Float { takesGuidance ? 3.5 : 0 }
-    /// Tokens of the prompt: 512 for guided models, 256 for distilled ones, less where the model allows less.
-    package var defaultTextLength: Int { min(maxTextLength, takesGuidance ? 512 : 256) }
 }

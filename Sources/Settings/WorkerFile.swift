@@ -21,8 +21,13 @@ package struct WorkerFile: Equatable, Sendable {
     ///
     /// More than there are cores slow everything down. The pictures do not depend on it.
     package var threads: Int?
-    /// Most memory to plan with, in GiB; default the machine's.
+    /// Most memory to plan with, in GiB; default what the machine and its control group have, shared evenly with other
+    /// workers of the machine.
     package var memoryGiB: Double?
+    /// Whether it measures its speed before it joins; default `cached`, once for each model and number of threads.
+    ///
+    /// Measuring takes under a second for small models, and the reading of two blocks for large ones.
+    package var benchmark = BenchmarkMode.cached
     /// What it offers to do: encoder, blocks, decoder; default all three.
     package var roles: [Role] = [.encoder, .blocks, .decoder]
     /// Whether an address beyond loopback is allowed without keys; default false.
@@ -39,7 +44,7 @@ package struct WorkerFile: Equatable, Sendable {
 
     /// Every key of the file.
     package static let keys = [
-        "name", "model", "coordinator", "bind", "advertise", "threads", "memory_gib", "roles",
+        "name", "model", "coordinator", "bind", "advertise", "threads", "memory_gib", "benchmark", "roles",
         "insecure_network", "log_level",
     ]
 
@@ -66,6 +71,7 @@ package struct WorkerFile: Equatable, Sendable {
         advertise = try yaml.text("advertise")
         threads = try yaml.int("threads", in: 1...1024)
         memoryGiB = try yaml.double("memory_gib", wanted: "a number of GiB above 0", where: { $0 > 0 && $0 < 1e6 })
+        benchmark = try yaml.word("benchmark", as: BenchmarkMode.self) ?? benchmark
         roles = try yaml.words("roles", as: Role.self) ?? roles
         insecureNetwork = try yaml.bool("insecure_network") ?? insecureNetwork
         logLevel = try yaml.word("log_level", as: LogLevel.self) ?? logLevel

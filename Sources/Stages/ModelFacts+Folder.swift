@@ -44,7 +44,8 @@ extension ModelFacts {
             maxTextLength: Int(max(1, min(Double(Self.textLimit), tokenizer.limit ?? Double(Self.textLimit)))),
             takesGuidance: transformer.takesGuidance, scalingFactor: decoder.scalingFactor,
             shiftFactor: decoder.shiftFactor, schedule: try ScheduleFacts(folder: folder),
-            defaultSide: min(max(32, (picture.side ?? 1024) / 32 * 32), 2048))
+            defaultSide: min(max(32, (picture.side ?? 1024) / 32 * 32), 2048),
+            sizes: try ModelSizes(folder: folder, transformer: transformer, decoder: decoder))
     }
 
     /// `text_encoder/config.json`.

@@ -52,12 +52,17 @@ package actor WorkerService {
         let folder = try ModelFolder(path: settings.modelFolder)
         let facts = try ModelFacts(folder: folder)
         let compute = Compute(threads: settings.threads)
+        let machine = settings.benchmark.machine
+        let costs = await measured(folder: folder, facts: facts, compute: compute, settings: settings, log: log)
         let hello = Hello(
             protocols: FrameHeader.major...FrameHeader.major, name: settings.name,
             bootID: UInt64.random(in: 1...UInt64.max), build: settings.build, model: facts, dataEndpoint: "",
             threads: settings.threads,
-            memoryCap: settings.memoryCap > 0 ? settings.memoryCap : ProcessInfo.processInfo.physicalMemory,
-            kernelClass: compute.kernels.name, roles: settings.roles)
+            memoryCap: settings.memoryCap > 0 ? settings.memoryCap : machine.memory,
+            kernelClass: compute.kernels.name, roles: settings.roles,
+            profile: NodeProfile(
+                cores: machine.cores, instructions: compute.kernels.instructions, machine: machine.identity,
+                sharesMemory: settings.memoryCap == 0, costs: costs))
         let loop = try PollLoop(name: "worker")
         do {
             let service = WorkerService(loop: loop, settings: settings, hello: hello, log: log)
@@ -66,6 +71,22 @@ package actor WorkerService {
         } catch {
             await loop.stop()
             throw error
+        }
+    }
+
+    /// Measures on a thread of its own, since the cooperative pool must not be held up for so long.
+    private static func measured(
+        folder: ModelFolder, facts: ModelFacts, compute: Compute, settings: WorkerSettings, log: Logger
+    ) async -> MeasuredCosts? {
+        await withCheckedContinuation { continuation in
+            let thread = Thread {
+                continuation.resume(
+                    returning: settings.benchmark.costs(
+                        folder: folder, facts: facts, roles: settings.roles, compute: compute, log: log))
+            }
+            thread.name = "benchmark"
+            thread.stackSize = 8 << 20
+            thread.start()
         }
     }
 

@@ -16,7 +16,7 @@ package struct WorkerSettings: Sendable {
     package var advertisedHost: String?
     /// Threads that compute; more than cores of the machine slow each other down.
     package var threads = 1
-    /// Most memory it may use, bytes; 0 for all of the machine's.
+    /// Most memory it may use, bytes; 0 for all that the machine and its control group have.
     ///
     /// Told to the coordinator, which plans with it.
     package var memoryCap: UInt64 = 0
@@ -26,6 +26,8 @@ package struct WorkerSettings: Sendable {
     package var security = Security.none
     /// Times and bounds.
     package var limits = WorkerCore.Limits()
+    /// Whether and where it measures its speed before it says hello.
+    package var benchmark = Benchmark(mode: .off)
     /// Version of the program, for the coordinator's list of nodes.
     package var build = "0.1.0"
 

@@ -206,13 +206,13 @@ struct CoreMemberTests {
     @Test("blocks are cut as the operator says while as many workers are there, and evenly otherwise")
     func cutsAsTold() {
         let blocks = FakeModel.facts.blockCount
-        let bench = Bench { $0.cut = [1, blocks - 1] }
+        let bench = Bench { $0.cut = .counts([1, blocks - 1]) }
         bench.join("a", "b")
         #expect(bench.core.plan?.pipeline.map(\.span.count) == [1, blocks - 1])
         bench.wait(20, beating: ["b"])
         #expect(bench.core.plan?.pipeline.map(\.span) == [0..<blocks])
         for cut in [[blocks, 0], [1, blocks], [blocks], [blocks - 1, 2, -1]] {
-            let bench = Bench { $0.cut = cut }
+            let bench = Bench { $0.cut = .counts(cut) }
             bench.join("a", "b")
             #expect(
                 bench.core.plan?.pipeline.map(\.span) == ClusterPlan.evenSpans(blockCount: blocks, workers: 2), "\(cut)"

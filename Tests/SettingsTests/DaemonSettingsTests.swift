@@ -33,15 +33,18 @@ struct DaemonSettingsTests {
                 advertise: h2
                 threads: 3
                 memory_gib: 1.5
+                benchmark: fresh
                 roles: [blocks, decoder]
                 log_level: debug
                 """, file: "w.yaml")
         #expect(worker.name == "node-1.a" && worker.model == "/m" && worker.coordinator == "tcp://h:1")
         #expect(worker.bind == "tcp://0.0.0.0:5800" && worker.advertise == "h2" && worker.threads == 3)
         #expect(worker.memoryGiB == 1.5 && worker.roles == [.blocks, .decoder] && worker.logLevel == .debug)
+        #expect(worker.benchmark == .fresh)
         let coordinator = try CoordinatorFile(
             text: "workers: 3\ncut: [1, 5]\nflights_per_worker: 4\noutput: o\n", file: "c.yaml")
-        #expect(coordinator.workers == 3 && coordinator.cut == [1, 5])
+        #expect(coordinator.workers == 3 && coordinator.cut == .counts([1, 5]))
+        #expect(try CoordinatorFile(text: "cut: even", file: "c.yaml").cut == .even)
         #expect(coordinator.flightsPerWorker == 4 && coordinator.output == "o")
     }
 
@@ -49,7 +52,7 @@ struct DaemonSettingsTests {
         "refuses impossible values of a worker with the line",
         arguments: [
             "name: a b", "name: coordinator", "name: é", "coordinator: localhost", "bind: tcp://x:99999", "threads: 0",
-            "memory_gib: 0", "roles: [painter]", "roles: []", "log_level: loud", "thread: 1", "threads: [1]",
+            "memory_gib: 0", "roles: [painter]", "roles: []", "benchmark: sometimes", "log_level: loud", "thread: 1", "threads: [1]",
         ])
     func refusesWorker(line: String) throws {
         let error = #expect(throws: SettingsError.self) { try WorkerFile(text: "# w\n" + line, file: "w.yaml") }
@@ -61,7 +64,8 @@ struct DaemonSettingsTests {
         "refuses impossible values of a coordinator with the line",
         arguments: [
             "http_port: 70000", "workers: 0", "queue_limit: 0", "lost_after_seconds: 0.1", "attempts: none",
-            "data: udp://a:1", "flights_per_worker: 0", "cut: []", "cut: [0, 6]",
+            "data: udp://a:1", "flights_per_worker: 0", "cut: []", "cut: [0, 6]", "cut: fair",
+            "network_mbit: 0",
             "insecure_network: perhaps", "output: []", "port: 1",
         ])
     func refusesCoordinator(line: String) throws {

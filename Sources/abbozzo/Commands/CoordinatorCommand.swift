@@ -47,10 +47,10 @@ struct CoordinatorCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Blocks of each worker in order of name, while as many workers are there. Default: an even cut.",
-            valueName: "n,n,…"),
-        transform: blockCounts)
-    var cut: [Int]?
+            "How layers are cut: by measured times and memory (default), evenly, or so many blocks for each worker in "
+                + "order of name, while as many are there.", valueName: "measured|even|n,n,…"),
+        transform: cutRule)
+    var cut: CutRule?
 
     @Option(help: ArgumentHelp("Pictures in flight for each worker.", valueName: "n"))
     var flightsPerWorker: Int?
@@ -77,6 +77,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
         settings.security = Security(allowInsecure: file.insecureNetwork)
         settings.core.minimumWorkers = file.workers
         settings.core.cut = file.cut
+        settings.core.network.bytesPerSecond = file.networkMbit * 1e6 / 8
         settings.core.flightsPerWorker = file.flightsPerWorker
         settings.core.maxQueued = file.queueLimit
         settings.core.giveUp(afterSeconds: file.lostAfterSeconds)
@@ -169,12 +170,19 @@ extension CoordinatorService {
 /// A path from the root on, so that it means the same in every log and status.
 func absolute(_ path: String) -> String { URL(filePath: path).standardizedFileURL.path }
 
-/// Reads `19,38`.
-private func blockCounts(_ text: String) throws -> [Int] {
-    try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
-        guard let count = Int(word), 1...10_000 ~= count else {
-            throw ValidationError("--cut is \(text.prefix(60)), but must be blocks of each worker, as in 19,38")
-        }
-        return count
+/// Reads `measured`, `even` or `19,38`.
+func cutRule(_ text: String) throws -> CutRule {
+    switch text {
+    case "measured": return .measured
+    case "even": return .even
+    default:
+        return .counts(
+            try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
+                guard let count = Int(word), 1...10_000 ~= count else {
+                    throw ValidationError(
+                        "--cut is \(text.prefix(60)), but must be measured, even, or blocks of each worker, as in 19,38")
+                }
+                return count
+            })
     }
 }

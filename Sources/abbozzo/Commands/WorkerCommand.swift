@@ -40,8 +40,15 @@ struct WorkerCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Threads that compute. Default: one for each core.", valueName: "n"))
     var threads: Int?
 
-    @Option(help: ArgumentHelp("Most memory to plan with. Default: the machine's.", valueName: "GiB"))
+    @Option(
+        help: ArgumentHelp("Most memory to plan with. Default: its part of the machine's.", valueName: "GiB"))
     var memoryGib: Double?
+
+    @Option(
+        help: ArgumentHelp(
+            "Measure the speed of each kind of block, by which the model is cut: once and keep it (cached, default), at "
+                + "each start (fresh), or not (off).", valueName: "mode"))
+    var benchmark: BenchmarkMode?
 
     @Option(
         help: ArgumentHelp("What it offers: any of encoder,blocks,decoder. Default: all.", valueName: "role,…"),
@@ -68,6 +75,7 @@ struct WorkerCommand: AsyncParsableCommand {
         settings.advertisedHost = advertise ?? file.advertise
         settings.threads = threads ?? file.threads ?? availableCores
         settings.memoryCap = UInt64((memoryGib ?? file.memoryGiB ?? 0) * 1_073_741_824)
+        settings.benchmark = Benchmark(mode: benchmark ?? file.benchmark)
         settings.roles = Set(roles ?? file.roles)
         settings.security = Security(allowInsecure: insecureNetwork || file.insecureNetwork)
         settings.limits.unreachableAfter = giveUpAfter.map { UInt64($0 * 1e9) }
@@ -120,6 +128,8 @@ struct WorkerCommand: AsyncParsableCommand {
         return clean.isEmpty || clean == "coordinator" ? "worker" : String(clean.prefix(64))
     }
 }
+
+extension BenchmarkMode: ExpressibleByArgument {}
 
 /// Reads `encoder,blocks,decoder`.
 private func rolesNamed(_ text: String) throws -> [Role] {

@@ -1,0 +1,184 @@
+internal import Plan
+
+/// Finds the best contiguous cut of a model over some nodes.
+///
+/// A picture makes node p compute for `load_p = sum of w_p(b) over its blocks + encoding + decoding`, and its link to the
+/// next node busy for `link_p`; w_p(b) is the measured time of block b there, summed over the mix's calls. With enough
+/// pictures in flight all of them overlap, so the pipeline gives one picture every
+///
+///     bottleneck = max over p of max(load_p, link_p)        link_p = 0 where one node has all blocks
+///
+/// and the search minimises that, exactly, over all cuts: with best(j, S) the smallest bottleneck of the first j blocks on
+/// the set S of nodes,
+///
+///     best(j, S) = min over p in S of  max(best(j, S - p), extra_p)                                      p has no block
+///                                      min over i < j of max(best(i, S - p), cost_p(i ..< j))            p ends at block j
+///
+/// where cost is infinite if weights, workspace and the node's other parts exceed its usable memory. For a given order the
+/// sets are its prefixes. Among cuts with the smallest bottleneck a second pass of the same form takes the one with the
+/// smallest sum of squared loads, which keeps the others from being loaded for nothing; of equal ones the order of names
+/// wins, so that equal input gives an equal plan.
+struct CutSearch {
+    /// A cut: the nodes in order of the pipeline with their blocks.
+    struct Cut: Equatable {
+        var spans: [(node: Int, span: Range<Int>)]
+        /// Seconds for one picture at the slowest place.
+        var bottleneck: Double
+        /// Sum of squared loads.
+        var squares: Double
+
+        static func == (left: Cut, right: Cut) -> Bool {
+            left.bottleneck == right.bottleneck && left.squares == right.squares
+                && left.spans.elementsEqual(right.spans) { $0.node == $1.node && $0.span == $1.span }
+        }
+
+        /// Whether it is the better one.
+        func precedes(_ other: Cut) -> Bool {
+            let tolerance = 1e-9 * max(bottleneck, other.bottleneck)
+            if abs(bottleneck - other.bottleneck) > tolerance { return bottleneck < other.bottleneck }
+            return squares < other.squares * (1 - 1e-9)
+        }
+    }
+
+    /// Nodes up to which every order is tried, by sets: 2^7 of them.
+    static let mostForAllOrders = 7
+
+    let nodes: [NodeCosts]
+    /// Who encodes and decodes.
+    let encoder: Int
+    let decoder: Int
+    private let blocks: Int
+    /// Sums of seconds and bytes of the blocks before each, for every node.
+    private let seconds: [[Double]]
+    private let bytes: [[Double]]
+    private let extra: [Double]
+    private let held: [Double]
+
+    init(nodes: [NodeCosts], encoder: Int, decoder: Int) {
+        self.nodes = nodes
+        self.encoder = encoder
+        self.decoder = decoder
+        blocks = nodes.first?.blockSeconds.count ?? 0
+        func sums(_ values: [Double]) -> [Double] {
+            values.reduce(into: [0]) { sums, value in sums.append((sums.last ?? 0) + value) }
+        }
+        seconds = nodes.map { sums($0.blockSeconds) }
+        bytes = nodes.map { sums($0.blockBytes) }
+        extra = nodes.indices.map {
+            (encoder == $0 ? nodes[$0].encodeSeconds : 0) + (decoder == $0 ? nodes[$0].decodeSeconds : 0)
+        }
+        held = nodes.indices.map {
+            (encoder == $0 ? nodes[$0].encoderBytes : 0) + (decoder == $0 ? nodes[$0].decoderBytes : 0)
+        }
+    }
+
+    /// Bytes that a node would need.
+    func need(_ node: Int, _ span: Range<Int>) -> Double {
+        held[node]
+            + (span.isEmpty
+                ? 0 : bytes[node][span.upperBound] - bytes[node][span.lowerBound] + nodes[node].workspaceBytes)
+    }
+
+    /// Whether it has them; with `more` bytes, in search of how many are missing.
+    func fits(_ node: Int, _ span: Range<Int>, more: Double = 0) -> Bool {
+        need(node, span) <= nodes[node].usableBytes + more
+            && (span.isEmpty || nodes[node].roles.contains(.blocks))
+    }
+
+    /// Seconds that a picture occupies a node's processor.
+    func load(_ node: Int, _ span: Range<Int>) -> Double {
+        extra[node] + seconds[node][span.upperBound] - seconds[node][span.lowerBound]
+    }
+
+    /// Seconds that a picture occupies the node or its link, whichever is longer.
+    func cost(_ node: Int, _ span: Range<Int>) -> Double {
+        span.isEmpty || span.count == blocks
+            ? load(node, span) : max(load(node, span), nodes[node].linkSeconds)
+    }
+
+    /// The best cut over any order of the nodes, up to `mostForAllOrders` of them.
+    func anyOrder() -> Cut? {
+        precondition(nodes.count <= Self.mostForAllOrders, "\(nodes.count) nodes")
+        let sets = 1 << nodes.count
+        return search(
+            states: sets, last: sets - 1,
+            steps: { set in
+                nodes.indices.reversed().compactMap { set & (1 << $0) == 0 ? nil : (node: $0, before: set ^ (1 << $0)) }
+            })
+    }
+
+    /// The best cut over the nodes in this order.
+    func inOrder(_ order: [Int]) -> Cut? {
+        search(states: order.count + 1, last: order.count) { $0 == 0 ? [] : [(order[$0 - 1], $0 - 1)] }
+    }
+
+    /// State 0 has used no node; `steps` lists by which node, and from which state before, a state is reached.
+    private func search(
+        states: Int, last: Int, steps: (Int) -> [(node: Int, before: Int)]
+    ) -> Cut? {
+        guard blocks > 0 else { return nil }
+        let places = blocks + 1
+        var best = Array(repeating: Double.infinity, count: states * places)
+        best[0] = 0
+        for state in 1..<max(states, 2) where state < states {
+            for (node, before) in steps(state) {
+                for end in 0..<places {
+                    let target = state * places + end
+                    var value = best[target]
+                    if fits(node, 0..<0) { value = min(value, max(best[before * places + end], extra[node])) }
+                    for start in (0..<end).reversed() {
+                        let span = start..<end
+                        // Both only rise as the span grows.
+                        guard load(node, span) < value, fits(node, span) else { break }
+                        value = min(value, max(best[before * places + start], cost(node, span)))
+                    }
+                    best[target] = value
+                }
+            }
+        }
+        let bottleneck = best[last * places + blocks]
+        guard bottleneck.isFinite else { return nil }
+        return balanced(within: bottleneck, states: states, last: last, steps: steps)
+    }
+
+    /// The second pass: the smallest sum of squared loads with no cost above the bottleneck.
+    private func balanced(
+        within bottleneck: Double, states: Int, last: Int, steps: (Int) -> [(node: Int, before: Int)]
+    ) -> Cut? {
+        let limit = bottleneck * (1 + 1e-12)
+        let places = blocks + 1
+        var best = Array(repeating: Double.infinity, count: states * places)
+        var from = Array(repeating: (node: 0, before: 0, start: 0), count: states * places)
+        best[0] = 0
+        for state in 1..<max(states, 2) where state < states {
+            for (node, before) in steps(state) {
+                for end in 0..<places {
+                    let target = state * places + end
+                    func offer(_ start: Int, _ load: Double) {
+                        let value = best[before * places + start] + load * load
+                        // A node that comes later has to be better by more than rounding.
+                        guard value < best[target] * (1 - 1e-12) || best[target] == .infinity && value < .infinity
+                        else { return }
+                        best[target] = value
+                        from[target] = (node, before, start)
+                    }
+                    for start in (0..<end).reversed() {
+                        let span = start..<end
+                        guard load(node, span) <= limit, fits(node, span) else { break }
+                        if cost(node, span) <= limit { offer(start, load(node, span)) }
+                    }
+                    if fits(node, 0..<0), extra[node] <= limit { offer(end, extra[node]) }
+                }
+            }
+        }
+        guard best[last * places + blocks].isFinite else { return nil }
+        var spans: [(node: Int, span: Range<Int>)] = []
+        var (state, end) = (last, blocks)
+        while state != 0 {
+            let (node, before, start) = from[state * places + end]
+            if start < end { spans.insert((node, start..<end), at: 0) }
+            (state, end) = (before, start)
+        }
+        return Cut(spans: spans, bottleneck: bottleneck, squares: best[last * places + blocks])
+    }
+}

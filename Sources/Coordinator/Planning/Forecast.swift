@@ -1,0 +1,136 @@
+internal import Plan
+
+/// What a plan is expected to give.
+package struct Forecast: Codable, Equatable, Sendable {
+    /// One worker of the plan.
+    package struct Node: Codable, Equatable, Sendable {
+        /// Its name.
+        package var name: String
+        /// First block and one past the last; both 0 without blocks.
+        package var firstBlock: Int
+        package var endBlock: Int
+        /// Whether it encodes and decodes.
+        package var encodes: Bool
+        package var decodes: Bool
+        /// Seconds that it computes for each picture.
+        package var secondsPerPicture: Double
+        /// Share of the time that it computes, by the simulation.
+        package var busy: Double
+        /// Bytes of weights and workspace.
+        package var memoryBytes: Double
+        /// Bytes that may be planned with.
+        package var usableBytes: Double
+    }
+
+    /// The workers, in order of the pipeline, then the rest.
+    package var nodes: [Node]
+    /// Pictures in flight.
+    package var flights: Int
+    /// Pictures an hour by the formula of `Forecast.init`.
+    package var formulaPerHour: Double
+    /// Pictures an hour by the event simulation.
+    package var picturesPerHour: Double
+    /// Share of the workers' time that is not computing, over those with blocks, by the simulation.
+    package var bubble: Double
+    /// Seconds of one picture alone.
+    package var latencySeconds: Double
+    /// Bytes of hidden states over each link between two workers, for one picture.
+    package var bytesPerLink: Double
+    /// Links between workers.
+    package var links: Int
+    /// Where the pipeline is slowest.
+    package var bottleneck: String
+
+    /// Predicts what a plan gives.
+    ///
+    /// For each part r of the mix with N_r calls: stage time t_p(r), hop time h(r) = bytes / bandwidth + RTT / 2. Per
+    /// picture: load_p = sum of N_r t_p(r) + side tasks, link = sum of N_r h(r) without the RTT. With B pictures in flight
+    ///
+    ///     X = min( 1 / max load_p,  1 / max link,  B / (sum of load_p + (P - 1) sum of N_r h(r) + N u) )
+    ///
+    /// where N u is the coordinator's turn-around. Nil when the plan names workers that are not in the input, or nothing
+    /// is known of their speed.
+    ///
+    /// - Source: cluster specification, section 6.3, summed over the parts.
+    package init?(
+        _ plan: CutPlan, _ input: PlanningInput, flightsPerWorker: Int = 2, turnaround: Double = 0.001
+    ) {
+        guard Planner.isMeasured(input), let costs = Planner.costs(input), !plan.spans.isEmpty else { return nil }
+        let byName = Dictionary(costs.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
+        var pipeline: [(node: NodeCosts, blocks: Range<Int>)] = []
+        for span in plan.spans {
+            guard let node = byName[span.node] else { return nil }
+            pipeline.append((node, span.blocks))
+        }
+        guard let encoder = byName[plan.encoder], let decoder = byName[plan.decoder] else { return nil }
+        let mix = input.mix
+        var all = pipeline
+        for node in [encoder, decoder] where !all.contains(where: { $0.node.name == node.name }) {
+            all.append((node, 0..<0))
+        }
+
+        func load(_ node: NodeCosts, _ blocks: Range<Int>) -> Double {
+            blocks.reduce(0) { $0 + node.blockSeconds[$1] } + (node.name == encoder.name ? node.encodeSeconds : 0)
+                + (node.name == decoder.name ? node.decodeSeconds : 0)
+        }
+        let loads = all.map { load($0.node, $0.blocks) }
+        // A link is as fast as the slower of its ends.
+        let hops = zip(pipeline, pipeline.dropFirst()).map { from, to in
+            from.node.linkSeconds > to.node.linkSeconds ? from.node : to.node
+        }
+        let slowestLink = hops.map(\.linkSeconds).max() ?? 0
+        flights = flightsPerWorker * pipeline.count
+        latencySeconds =
+            loads.reduce(0, +) + hops.reduce(0) { $0 + $1.linkSeconds + mix.steps * $1.wayThere }
+            + mix.steps * turnaround
+        let rate = min(1 / max(loads.max() ?? 0, slowestLink), Double(flights) / latencySeconds)
+        formulaPerHour = 3600 * rate
+
+        let stations = pipeline.enumerated().map { place, station in
+            let link = place > 0 ? hops[place - 1] : station.node
+            return PipelineSimulation.Station(
+                partSeconds: station.node.partSeconds.map { seconds in
+                    station.blocks.reduce(0) { $0 + seconds[$1] }
+                }, hopSeconds: link.hopSeconds, wayThere: link.wayThere)
+        }
+        func place(_ name: String) -> Int { all.firstIndex { $0.node.name == name } ?? 0 }
+        let simulation = PipelineSimulation(
+            stations: stations, encodeSeconds: encoder.encodeSeconds, encoder: place(encoder.name),
+            decodingSeconds: decoder.decodingSeconds, decoder: place(decoder.name), course: Self.course(mix),
+            tokens: mix.parts.map(\.imageTokens), flights: flights, turnaround: turnaround)
+        let result = simulation.run(pictures: max(36, 6 * flights))
+        picturesPerHour = 3600 * result.picturesPerSecond
+        bubble = 1 - result.busy.reduce(0, +) / Double(max(1, result.busy.count))
+
+        nodes = all.enumerated().map { index, share in
+            let (node, blocks) = share
+            var bytes = blocks.reduce(0) { $0 + node.blockBytes[$1] } + (blocks.isEmpty ? 0 : node.workspaceBytes)
+            if node.name == encoder.name { bytes += node.encoderBytes }
+            if node.name == decoder.name { bytes += node.decoderBytes }
+            return Node(
+                name: node.name, firstBlock: blocks.lowerBound, endBlock: blocks.upperBound,
+                encodes: node.name == encoder.name, decodes: node.name == decoder.name,
+                secondsPerPicture: loads[index],
+                busy: index < result.busy.count ? result.busy[index] : min(1, loads[index] * result.picturesPerSecond),
+                memoryBytes: bytes, usableBytes: node.usableBytes)
+        }
+        links = hops.count
+        bytesPerLink =
+            mix.parts.reduce(0) { $0 + $1.steps * Double($1.tokens) } * Double(input.model.width) * input.bytesPerValue
+        let busiest = all.indices.max { loads[$0] < loads[$1] } ?? 0
+        bottleneck =
+            slowestLink > loads[busiest] ? "a link between workers" : all[busiest].node.name
+    }
+
+    /// What one picture goes through: encoding, steps by rising tokens with the coarse picture decoded after the first
+    /// stage, the finished picture decoded.
+    private static func course(_ mix: PictureMix) -> [PipelineSimulation.Task] {
+        var course: [PipelineSimulation.Task] = [.encode]
+        for (index, part) in mix.parts.enumerated() {
+            course += Array(repeating: .step(index), count: max(1, Int(part.steps.rounded())))
+            if index == 0 && mix.decodings.count > 1 { course.append(.decode(0)) }
+        }
+        if let last = mix.decodings.indices.last { course.append(.decode(last)) }
+        return course
+    }
+}

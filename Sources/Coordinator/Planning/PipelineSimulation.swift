@@ -1,0 +1,289 @@
+/// Pictures through a pipeline, event by event: what `plan` predicts by, and what the formula is checked against.
+///
+/// Plays what coordinator and workers do: pictures wait at the coordinator and go out by fewest tokens, those that waited
+/// more than two cycles first; a worker computes one task at a time, steps in order of arrival and side tasks (encoding,
+/// decoding) by turns with them; two steps may be at a worker, and one whose answer waits for the next worker's free slot
+/// begins no other. A message occupies the link for its bytes and arrives half a round trip later. Left out: the
+/// processor time of the messages themselves, and of the coordinator.
+///
+/// No random numbers and no clock: equal input gives an equal result.
+struct PipelineSimulation {
+    /// One worker with blocks.
+    struct Station {
+        /// Seconds of its blocks for one call of each part.
+        var partSeconds: [Double]
+        /// Seconds that one call's activations occupy the link to it, for each part; not counted for the first one.
+        var hopSeconds: [Double]
+        /// Half a round trip.
+        var wayThere: Double
+    }
+
+    /// What a picture goes through.
+    enum Task: Equatable {
+        /// Text encoders.
+        case encode
+        /// A network call of this part.
+        case step(Int)
+        /// This decoding of the mix.
+        case decode(Int)
+    }
+
+    /// What came out.
+    struct Result: Equatable {
+        /// Pictures a second when the pipeline is full.
+        var picturesPerSecond: Double
+        /// Share of that time that each station computes, side tasks included.
+        var busy: [Double]
+        /// Seconds of the first picture, with others in flight.
+        var firstPicture: Double
+    }
+
+    /// The pipeline, first blocks first.
+    var stations: [Station]
+    /// Seconds of encoding and of each decoding, and at which station; beyond the stations for a worker of its own.
+    var encodeSeconds: Double
+    var encoder: Int
+    var decodingSeconds: [Double]
+    var decoder: Int
+    /// The course of each picture, and the tokens of each part.
+    var course: [Task]
+    var tokens: [Int]
+    /// Pictures in flight.
+    var flights: Int
+    /// Seconds from an answer to the next task of its picture: the sampler, and the messages.
+    var turnaround: Double
+
+    private struct Event: Comparable {
+        enum Kind {
+            /// A picture's next task may be sent.
+            case ready(picture: Int)
+            /// A task is at a worker.
+            case arrived(picture: Int, station: Int, isStep: Bool)
+            /// A worker ended what it had in hand.
+            case done(station: Int)
+            /// A link is free for what waits.
+            case answered(picture: Int)
+        }
+
+        var time: Double
+        var order: Int
+        var kind: Kind
+
+        static func < (left: Event, right: Event) -> Bool { (left.time, left.order) < (right.time, right.order) }
+        static func == (left: Event, right: Event) -> Bool { left.order == right.order }
+    }
+
+    private struct Worker {
+        var steps: [Int] = []
+        var sides: [Int] = []
+        var inHand: (picture: Int, isStep: Bool)?
+        var sideIsNext = false
+        /// A step whose answer waits for the next worker.
+        var held: Int?
+        /// Steps that it has or that are on their way to it.
+        var taken = 0
+        var busy = 0.0
+        var linkFree = 0.0
+    }
+
+    private struct Flight {
+        var place = 0
+        var since = 0.0
+        var number = 0
+        var began = 0.0
+    }
+
+    /// Plays `pictures` pictures; the first and the last sixth, in which the pipeline fills and drains, do not count.
+    func run(pictures: Int) -> Result {
+        var play = Play(self, pictures: pictures)
+        return play.run()
+    }
+
+    private struct Play {
+        let model: PipelineSimulation
+        let pictures: Int
+        var queue = Heap()
+        var order = 0
+        var now = 0.0
+        var workers: [Worker]
+        var flights: [Flight] = []
+        var waiting: [Int] = []
+        var ends: [Double] = []
+        var started = 0
+        var number = 0
+        var window = (start: 0.0, busy: [Double]())
+        var secondsPerToken = 0.0
+
+        init(_ model: PipelineSimulation, pictures: Int) {
+            self.model = model
+            self.pictures = pictures
+            workers = Array(repeating: Worker(), count: max(model.stations.count, model.encoder + 1, model.decoder + 1))
+        }
+
+        mutating func run() -> Result {
+            for _ in 0..<min(model.flights, pictures) { begin() }
+            var (from, to) = (0.0, 0.0)
+            let first = max(1, pictures / 6)
+            let last = max(first + 1, pictures - pictures / 6)
+            var busy = workers.map(\.busy)
+            while ends.count < pictures, let event = queue.pop() {
+                now = event.time
+                handle(event)
+                if from == 0 && ends.count >= first {
+                    from = now
+                    busy = workers.map(\.busy)
+                }
+                if to == 0 && ends.count >= min(last, pictures) {
+                    to = now
+                    busy = zip(workers.map(\.busy), busy).map { $0 - $1 }
+                }
+            }
+            let seconds = max(to - from, 1e-12)
+            return Result(
+                picturesPerSecond: Double(min(last, pictures) - first) / seconds,
+                busy: busy.prefix(model.stations.count).map { min(1, $0 / seconds) }, firstPicture: ends.first ?? 0)
+        }
+
+        mutating func begin() {
+            guard started < pictures else { return }
+            flights.append(Flight(began: now))
+            schedule(0, .ready(picture: started))
+            started += 1
+        }
+
+        mutating func schedule(_ delay: Double, _ kind: Event.Kind) {
+            order += 1
+            queue.push(Event(time: now + delay, order: order, kind: kind))
+        }
+
+        mutating func handle(_ event: Event) {
+            switch event.kind {
+            case .ready(let picture):
+                flights[picture].since = now
+                number += 1
+                flights[picture].number = number
+                switch model.course[flights[picture].place] {
+                case .step: waiting.append(picture)
+                case .encode: side(picture, at: model.encoder)
+                case .decode: side(picture, at: model.decoder)
+                }
+            case .arrived(let picture, let station, let isStep):
+                if isStep { workers[station].steps.append(picture) } else { workers[station].sides.append(picture) }
+            case .done(let station): finish(station)
+            case .answered(let picture):
+                flights[picture].place += 1
+                if flights[picture].place == model.course.count {
+                    ends.append(now)
+                    begin()
+                } else {
+                    schedule(model.turnaround, .ready(picture: picture))
+                }
+            }
+            dispatch()
+            for station in workers.indices { pump(station) }
+        }
+
+        mutating func side(_ picture: Int, at station: Int) {
+            schedule(0, .arrived(picture: picture, station: station, isStep: false))
+        }
+
+        /// The coordinator's scheduler.
+        mutating func dispatch() {
+            while !waiting.isEmpty, workers[0].taken < 2 {
+                func rank(_ picture: Int) -> (Int, Int, Int) {
+                    let flight = flights[picture]
+                    let tokens = if case .step(let part) = model.course[flight.place] { model.tokens[part] } else { 0 }
+                    let isOverdue = secondsPerToken > 0 && now - flight.since > 2 * secondsPerToken * Double(tokens)
+                    return (isOverdue ? 0 : 1, isOverdue ? 0 : tokens, flight.number)
+                }
+                guard let index = waiting.indices.min(by: { rank(waiting[$0]) < rank(waiting[$1]) }) else { return }
+                let picture = waiting.remove(at: index)
+                workers[0].taken += 1
+                flights[picture].began = now
+                schedule(model.stations[0].wayThere, .arrived(picture: picture, station: 0, isStep: true))
+            }
+        }
+
+        func part(_ picture: Int) -> Int {
+            if case .step(let part) = model.course[flights[picture].place] { part } else { 0 }
+        }
+
+        mutating func pump(_ station: Int) {
+            release(station)
+            guard workers[station].inHand == nil else { return }
+            let mayStep = !workers[station].steps.isEmpty && workers[station].held == nil
+            let hasSide = !workers[station].sides.isEmpty
+            guard mayStep || hasSide else { return }
+            let takesSide = hasSide && (workers[station].sideIsNext || !mayStep)
+            workers[station].sideIsNext = !takesSide
+            let picture = takesSide ? workers[station].sides.removeFirst() : workers[station].steps.removeFirst()
+            let seconds: Double =
+                switch model.course[flights[picture].place] {
+                case .encode: model.encodeSeconds
+                case .decode(let which): model.decodingSeconds[which]
+                case .step(let part): model.stations[station].partSeconds[part]
+                }
+            workers[station].inHand = (picture, !takesSide)
+            workers[station].busy += seconds
+            schedule(seconds, .done(station: station))
+        }
+
+        mutating func finish(_ station: Int) {
+            guard let (picture, isStep) = workers[station].inHand else { return }
+            workers[station].inHand = nil
+            guard isStep else { return schedule(0, .answered(picture: picture)) }
+            workers[station].taken -= 1
+            if station + 1 < model.stations.count {
+                workers[station].held = picture
+            } else {
+                let tokens = max(1, model.tokens[part(picture)])
+                let perToken = (now - flights[picture].began) / Double(tokens)
+                secondsPerToken += (perToken - secondsPerToken) * (secondsPerToken == 0 ? 1 : 0.1)
+                schedule(model.stations[station].wayThere, .answered(picture: picture))
+            }
+        }
+
+        /// Sends a held answer on once the next worker has a free slot.
+        mutating func release(_ station: Int) {
+            guard let picture = workers[station].held, workers[station + 1].taken < 2 else { return }
+            workers[station].held = nil
+            workers[station + 1].taken += 1
+            let next = model.stations[station + 1]
+            let start = max(now, workers[station].linkFree)
+            workers[station].linkFree = start + next.hopSeconds[part(picture)]
+            schedule(
+                workers[station].linkFree - now + next.wayThere,
+                .arrived(picture: picture, station: station + 1, isStep: true))
+        }
+    }
+
+    /// A queue by time.
+    private struct Heap {
+        private var items: [Event] = []
+
+        mutating func push(_ event: Event) {
+            items.append(event)
+            var child = items.count - 1
+            while child > 0, items[child] < items[(child - 1) / 2] {
+                items.swapAt(child, (child - 1) / 2)
+                child = (child - 1) / 2
+            }
+        }
+
+        mutating func pop() -> Event? {
+            guard let first = items.first else { return nil }
+            let last = items.removeLast()
+            guard !items.isEmpty else { return first }
+            items[0] = last
+            var parent = 0
+            while true {
+                let children = [2 * parent + 1, 2 * parent + 2].filter { $0 < items.count }
+                guard let least = children.min(by: { items[$0] < items[$1] }), items[least] < items[parent] else {
+                    return first
+                }
+                items.swapAt(parent, least)
+                parent = least
+            }
+        }
+    }
+}

@@ -1,0 +1,283 @@
+@testable import Coordinator
+import Plan
+import Testing
+
+@Suite("Planner")
+struct PlannerTests {
+    @Test("the search finds what trying everything finds, with and without memory limits", arguments: 0..<300)
+    func equalsBruteForce(seed: Int) throws {
+        var random = SplitMix(UInt64(seed) &* 7919 &+ 1)
+        let count = random.int(1...4)
+        let blocks = random.int(1...6)
+        let isTight = seed % 2 == 1
+        let nodes = (0..<count).map { index in
+            NodeCosts.random("n\(index)", blocks: blocks, isTight: isTight, random: &random)
+        }
+        let (encoder, decoder) = (random.int(0...count - 1), random.int(0...count - 1))
+        let search = CutSearch(nodes: nodes, encoder: encoder, decoder: decoder)
+        let best = Self.bruteForce(search, blocks: blocks)
+        let found = search.anyOrder()
+        #expect(found.map(\.bottleneck) == best, "seed \(seed)")
+        guard let found else { return }
+        #expect(found.spans.map(\.span).reduce(0) { $1.lowerBound == $0 ? $1.upperBound : -1 } == blocks)
+        #expect(found.spans.allSatisfy { search.fits($0.node, $0.span) })
+        let real = found.spans.map { search.cost($0.node, $0.span) } + [encoder, decoder].map { search.load($0, 0..<0) }
+        #expect(abs((real.max() ?? 0) - found.bottleneck) <= 1e-9 * found.bottleneck)
+    }
+
+    /// Every order of every subset of the nodes with every cut.
+    private static func bruteForce(_ search: CutSearch, blocks: Int) -> Double? {
+        var best: Double?
+        func go(_ used: [Int], _ start: Int, _ worst: Double) {
+            if start == blocks {
+                var worst = worst
+                for node in search.nodes.indices where !used.contains(node) {
+                    guard search.fits(node, 0..<0) else { return }
+                    worst = max(worst, search.load(node, 0..<0))
+                }
+                best = min(best ?? .infinity, worst)
+                return
+            }
+            for node in search.nodes.indices where !used.contains(node) {
+                for end in start + 1...blocks where search.fits(node, start..<end) {
+                    go(used + [node], end, max(worst, search.cost(node, start..<end)))
+                }
+            }
+        }
+        go([], 0, 0)
+        return best
+    }
+
+    @Test("nobody is given more than the usable share of his memory, whatever the cluster", arguments: 0..<200)
+    func keepsCaps(seed: Int) throws {
+        var random = SplitMix(UInt64(seed) &* 104_729 &+ 5)
+        let input = PlanningInput.random(&random, memory: 1e9...9e9)
+        let plan: CutPlan
+        do {
+            plan = try Planner.plan(input)
+        } catch {
+            #expect(error.description.contains("more RAM on"), "\(error)")
+            return
+        }
+        let nodes = try #require(Planner.costs(input))
+        for node in nodes {
+            let blocks = plan.spans.first { $0.node == node.name }?.blocks ?? 0..<0
+            var bytes = blocks.reduce(0) { $0 + node.blockBytes[$1] }
+            if !blocks.isEmpty { bytes += node.workspaceBytes }
+            if plan.encoder == node.name { bytes += node.encoderBytes }
+            if plan.decoder == node.name { bytes += node.decoderBytes }
+            #expect(bytes <= node.usableBytes)
+            #expect(node.usableBytes <= 0.8 * (input.nodes.first { $0.name == node.name }?.memory ?? 0))
+        }
+        #expect(plan.spans.flatMap { Array($0.blocks) } == Array(0..<input.model.blockCount))
+    }
+
+    @Test("equal input gives an equal plan, in whatever order the workers are listed", arguments: 0..<30)
+    func isReproducible(seed: Int) throws {
+        var random = SplitMix(UInt64(seed) &+ 77)
+        let input = PlanningInput.random(&random, memory: 20e9...40e9)
+        var nodes = input.nodes
+        for index in nodes.indices { nodes.swapAt(index, random.int(0...index)) }
+        let other = PlanningInput(model: input.model, nodes: nodes, mix: input.mix)
+        #expect(try Planner.plan(input) == Planner.plan(other))
+    }
+
+    @Test("from the worst cut it converges at once and then stays, although times are measured anew with noise")
+    func converges() throws {
+        var random = SplitMix(4)
+        let speeds: [String: Double] = ["a": 4e11, "b": 2e11, "c": 1e11, "d": 1e11]
+        func input(_ random: inout SplitMix) -> PlanningInput {
+            PlanningInput(
+                model: .flux,
+                nodes: speeds.map { name, speed in
+                    PlanningNode(name: name, memory: 64e9, speed: .rate(speed * random.double(0.97...1.03)))
+                }, mix: .usual(.flux))
+        }
+        var plan = CutPlan(
+            spans: [.init(node: "d", blocks: 0..<54), .init(node: "a", blocks: 54..<55),
+                .init(node: "b", blocks: 55..<56), .init(node: "c", blocks: 56..<57)],
+            encoder: "d", decoder: "d")
+        var changes: [Int] = []
+        for round in 0..<60 {
+            let input = input(&random)
+            let next = try Planner.plan(input)
+            if !Planner.keeps(plan, over: next, input) {
+                changes.append(round)
+                plan = next
+            }
+        }
+        #expect(changes == [0])
+        var exact = PlanningInput(model: .flux, nodes: [], mix: .usual(.flux))
+        exact.nodes = speeds.sorted { $0.key < $1.key }.map { .init(name: $0, memory: 64e9, speed: .rate($1)) }
+        let (kept, best) = (
+            try #require(Planner.bottleneck(plan, exact)), try #require(Planner.bottleneck(Planner.plan(exact), exact))
+        )
+        #expect(kept < best * 1.1)
+    }
+
+    @Test("speeds of 4 : 2 : 1 : 1 get layers in that proportion, and much more speed than the equal cut")
+    func followsSpeed() throws {
+        let nodes = [("a", 4e11), ("b", 2e11), ("c", 1e11), ("d", 1e11)].map {
+            PlanningNode(name: $0, memory: 64e9, speed: .rate($1))
+        }
+        var input = PlanningInput(model: .flux, nodes: nodes, mix: .usual(.flux))
+        let plan = try Planner.plan(input)
+        input.rule = .even
+        let even = try Planner.plan(input)
+        input.rule = .measured
+        let gain = try #require(Planner.gain(of: plan, over: even, input))
+        #expect(gain > 0.8)
+        let nodeCosts = try #require(Planner.costs(input))
+        // No cut can be faster than all nodes busy all the time.
+        let bound = 1 / nodeCosts.reduce(0) { $0 + 1 / $1.blockSeconds.reduce(0, +) }
+        #expect(try #require(Planner.bottleneck(plan, input)) < bound * 1.1)
+    }
+
+    @Test("what does not fit is refused with how much is missing where; one byte more than that fits")
+    func failsClosed() throws {
+        func input(_ bytes: Double) -> PlanningInput {
+            PlanningInput(
+                model: .flux,
+                nodes: [
+                    PlanningNode(name: "big", memory: bytes, speed: .rate(1e11)),
+                    PlanningNode(name: "small", memory: 16e9, speed: .rate(1e11)),
+                ], mix: .usual(.flux))
+        }
+        let error = #expect(throws: PlanningFailure.self) { try Planner.plan(input(40e9)) }
+        let text = try #require(error?.description)
+        let missing = try #require(text.firstMatch(of: /needs ([0-9.]+) GB more RAM on big, which has 40.0 GB/))
+        let bytes = try #require(Double(missing.1)) * 1e9
+        _ = try Planner.plan(input(40e9 + bytes))
+        #expect(throws: PlanningFailure.self) { try Planner.plan(input(40e9 + bytes * 0.95)) }
+    }
+
+    @Test("nothing measured: an even cut by name, unless memory forbids it")
+    func withoutMeasurement() throws {
+        func input(_ memory: [Double]) -> PlanningInput {
+            PlanningInput(
+                model: .flux,
+                nodes: zip(["a", "b", "c"], memory).map { PlanningNode(name: $0, memory: $1, speed: nil) },
+                mix: .usual(.flux))
+        }
+        let even = try Planner.plan(input([128e9, 128e9, 128e9]))
+        #expect(even.spans.map(\.blocks) == [0..<19, 19..<38, 38..<57] && even.encoder == "a" && even.decoder == "c")
+        // Nineteen double blocks of 1.36 GB do not fit beside the encoders.
+        let uneven = try Planner.plan(input([30e9, 128e9, 128e9]))
+        #expect(uneven != even && Planner.shortage(uneven, input([30e9, 128e9, 128e9])) == nil)
+        var forced = input([30e9, 128e9, 128e9])
+        forced.rule = .even
+        #expect(throws: PlanningFailure.self) { try Planner.plan(forced) }
+    }
+
+    @Test("a slow link makes one fast worker do everything rather than share")
+    func avoidsSlowLinks() throws {
+        func plan(_ bytesPerSecond: Double) throws -> CutPlan {
+            let link = PlanningNode.Link(bytesPerSecond: bytesPerSecond, roundTrip: 0.01)
+            let nodes = ["a", "b"].map { PlanningNode(name: $0, memory: 200e9, speed: .rate(1e12), link: link) }
+            return try Planner.plan(PlanningInput(model: .flux, nodes: nodes, mix: .usual(.flux)))
+        }
+        #expect(try plan(100e6).spans.count == 2)
+        #expect(try plan(0.5e6).spans.count == 1)
+    }
+
+    @Test("workers of one machine share its memory, unless they were given parts of it")
+    func sharesMemory() {
+        func hello(_ name: String, _ machine: String, shares: Bool) -> Hello {
+            var hello = FakeModel.hello(name)
+            hello.memoryCap = 1000
+            hello.profile = NodeProfile(cores: 1, instructions: "avx2", machine: machine, sharesMemory: shares)
+            return hello
+        }
+        let nodes = PlanningNode.nodes(
+            [
+                hello("a", "m", shares: true), hello("b", "m", shares: true), hello("c", "m", shares: false),
+                hello("d", "other", shares: true),
+            ], network: .gigabit)
+        #expect(nodes.map(\.memory) == [500, 500, 1000, 1000])
+    }
+
+    @Test("a worker that joins a measured cluster is planned in only where that is worth it")
+    func joinsWhenWorthIt() throws {
+        func hello(_ name: String, _ seconds: Double) -> Hello {
+            var hello = FakeModel.hello(name)
+            var costs = MeasuredCosts()
+            for path in [\MeasuredCosts.double, \.single] {
+                costs[keyPath: path] = CostCurve([.init(size: 20, seconds: seconds)])
+            }
+            for path in [\MeasuredCosts.embed, \.head, \.encode] {
+                costs[keyPath: path] = CostCurve([.init(size: 20, seconds: seconds / 100)])
+            }
+            costs.decode = CostCurve([.init(size: 1024, seconds: seconds / 100)])
+            hello.profile = NodeProfile(
+                cores: 1, instructions: "avx2", machine: name, sharesMemory: false, costs: costs)
+            hello.model.sizes = ModelSizes(
+                doubleCount: 2, doubleWeights: 10, singleWeights: 10, embedWeights: 1, headWeights: 1,
+                encoderWeights: 1, encoderMatrixWeights: 1, decoderWeights: 1, decoderOperationsPerPixel: 1,
+                decoderValuesPerPixel: 1)
+            return hello
+        }
+        let bench = Bench()
+        bench.join([hello("a", 0.1), hello("b", 0.05)])
+        let first = try #require(bench.core.plan)
+        #expect(first.pipeline.map(\.span.count).sorted() == [2, 4])
+        #expect(first.pipeline.first { $0.span.count == 4 }?.worker == "b")
+        // Hundred times slower: it would have to take a block, and gains nothing.
+        bench.join([hello("slow", 10)])
+        #expect(bench.core.plan == first)
+        bench.join([hello("c", 0.05)])
+        let second = try #require(bench.core.plan)
+        #expect(second.epoch == first.epoch + 1 && second.pipeline.count == 3)
+        #expect(!second.pipeline.contains { $0.worker == "slow" })
+    }
+}
+
+extension ModelFacts {
+    /// FLUX.1-dev.
+    static let flux = ModelFacts(
+        name: "flux", family: "FluxPipeline", fingerprint: "f", blockCount: 57, width: 3072, contextWidth: 4096,
+        pooledWidth: 768, maxTextLength: 512, takesGuidance: true, scalingFactor: 0.3611, shiftFactor: 0.1159,
+        schedule: ScheduleFacts(),
+        sizes: ModelSizes(
+            doubleCount: 19, doubleWeights: 339_831_296, singleWeights: 141_594_880, embedWeights: 54_000_000,
+            headWeights: 19_000_000, encoderWeights: 4_885_000_000, encoderMatrixWeights: 4_750_000_000,
+            decoderWeights: 49_545_475, decoderOperationsPerPixel: 2.4e6, decoderValuesPerPixel: 1024))
+}
+
+extension PlanningInput {
+    /// One to six nodes and a model of a few blocks.
+    static func random(_ random: inout SplitMix, memory: ClosedRange<Double>) -> PlanningInput {
+        var model = ModelFacts.flux
+        model.blockCount = random.int(2...12)
+        model.sizes?.doubleCount = random.int(0...model.blockCount)
+        model.sizes?.encoderWeights = 200_000_000
+        let nodes = (0..<random.int(1...6)).map { index in
+            PlanningNode(
+                name: "n\(index)", memory: random.double(memory), speed: .rate(random.double(1e10...1e12)),
+                bytesPerWeight: [4, 2, 1][random.int(0...2)])
+        }
+        return PlanningInput(model: model, nodes: nodes, mix: .usual(model))
+    }
+}
+
+extension NodeCosts {
+    static func random(_ name: String, blocks: Int, isTight: Bool, random: inout SplitMix) -> NodeCosts {
+        let seconds = (0..<blocks).map { _ in random.double(0.1...2) }
+        return NodeCosts(
+            name: name, roles: random.int(0...5) == 0 ? [.encoder, .decoder] : Set(Role.allCases),
+            partSeconds: [seconds], blockSeconds: seconds, encodeSeconds: random.double(0...1), decodingSeconds: [],
+            decodeSeconds: random.double(0...2), blockBytes: (0..<blocks).map { _ in random.double(1...3) },
+            workspaceBytes: random.double(0...1), encoderBytes: random.double(0...4),
+            decoderBytes: random.double(0...4), usableBytes: isTight ? random.double(2...9) : 1e9, hopSeconds: [],
+            wayThere: 0, linkSeconds: random.int(0...1) == 0 ? 0 : random.double(0...3))
+    }
+}
+
+extension SplitMix {
+    mutating func int(_ range: ClosedRange<Int>) -> Int {
+        range.lowerBound + Int(next() % UInt64(range.count))
+    }
+
+    mutating func double(_ range: ClosedRange<Double>) -> Double {
+        range.lowerBound + (range.upperBound - range.lowerBound) * Double(next() >> 11) * 0x1p-53
+    }
+}
