@@ -1,0 +1,108 @@
+"""Noisy latents with their captions: whole grids of each level of resolution, and RALU's mixed grids."""
+import os
+import random
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from painter import grid, pack, shift
+from pictures import levels, run_settings, shelves
+from tokenizing import TEXT_LENGTH
+from training import DEVICE
+
+LEVEL_WEIGHTS = (4.5, 3.5, 1.0)  # how often the levels are drawn, finest first
+FINE_SHARES = (0.25, 0.5, 1.0)  # of a mixed grid's cells: RALU's second stage, and its third, which is all fine
+
+
+class Batch:
+    """What the painter is trained on in one step."""
+
+    def __init__(self, kind, clean, positions, noise, sigma, clip, t5):
+        self.kind, self.positions, self.sigma, self.clip, self.t5 = kind, positions, sigma, clip, t5
+        s = sigma[:, None, None]
+        self.noisy, self.velocity = (1 - s) * clean + s * noise, noise - clean
+
+
+class Batches:
+    """Draws batches; all pictures of one have one aspect ratio and one kind of grid."""
+
+    def __init__(self, folder, tokens, mixed, drop, seed):
+        settings = run_settings(folder)
+        if "scaling_factor" not in settings:
+            raise SystemExit("encode the pictures first (`encode`)")
+        ids = np.load(os.path.join(folder, "tokens.npz"))
+        self.start = torch.from_numpy(ids["start"])
+        self.clip, self.t5 = (torch.from_numpy(ids[k].astype(np.int64)) for k in ("clip", "t5"))
+        self.tokens, self.mixed, self.drop = tokens, mixed, drop
+        self.random = random.Random(seed)
+        self.shelves = []
+        for shelf in shelves(folder):
+            latents = torch.load(os.path.join(folder, "latents-%s.pt" % shelf.aspect))["levels"]
+            scaled = [((z.float() - settings["shift_factor"]) * settings["scaling_factor"]).half().to(DEVICE) for z in latents]
+            self.shelves.append((shelf, torch.from_numpy(shelf.rows), scaled, levels(settings, shelf.aspect)))
+
+    @property
+    def empty(self):
+        """The ids of the empty caption."""
+        return self.clip[-1:].to(DEVICE), self.t5[-1:].to(DEVICE)
+
+    def next(self):
+        shelf, rows, latents, sides = self.random.choices(self.shelves, [s[0].seen for s in self.shelves])[0]
+        level = self.random.choices(range(len(sides)), LEVEL_WEIGHTS[:len(sides)])[0]
+        mixes = len(sides) > 1 and self.random.random() < self.mixed
+        if mixes:
+            level = min(level, len(sides) - 2)
+        fine = latents[level]
+        size = fine.shape[2] * fine.shape[3] // 4
+        count = max(1, self.tokens // (size + TEXT_LENGTH))
+        at = torch.randint(shelf.seen, (count,))
+        kind, clean, positions = str(sides[level]), fine[at.to(DEVICE)].float(), None
+        if mixes:
+            kind = "%d+%d" % (sides[level], sides[level + 1])
+            clean, positions = self.mixed_grid(clean, latents[level + 1][at.to(DEVICE)].float())
+        else:
+            clean, positions = whole_grid(clean)
+        sigma = torch.sigmoid(torch.randn(count) + shift(clean.shape[1]))
+        sigma = torch.where(torch.rand(count) < 0.1, torch.rand(count), sigma).to(DEVICE)
+        return Batch(kind, clean, positions, torch.randn_like(clean), sigma, *self._captions(rows[at]))
+
+    def unseen(self, count=64):
+        """Batches of pictures that are never trained on, at each level, with the same noise every time."""
+        generator = torch.Generator().manual_seed(7)
+        for shelf, rows, latents, sides in self.shelves:
+            at = torch.arange(shelf.seen, len(rows))[:max(1, count // len(self.shelves))]
+            for z, side in zip(latents, sides):
+                clean, positions = whole_grid(z[at.to(DEVICE)].float())
+                for sigma in (0.15, 0.4, 0.65, 0.9):
+                    noise = torch.randn(clean.shape, generator=generator).to(DEVICE)
+                    k = self.start[rows[at]]
+                    yield Batch(str(side), clean, positions, noise, torch.full((len(at),), sigma, device=DEVICE),
+                                self.clip[k].to(DEVICE), self.t5[k].to(DEVICE))
+
+    def _captions(self, rows):
+        low, high = self.start[rows], self.start[rows + 1]
+        k = low + (torch.rand(len(rows)) * (high - low)).long()
+        k[torch.rand(len(rows)) < self.drop] = len(self.clip) - 1
+        return self.clip[k].to(DEVICE), self.t5[k].to(DEVICE)
+
+    def mixed_grid(self, fine, coarse):
+        """Coarse tokens, of which some cells, those with most detail, hold 2x2 fine tokens half a step apart.
+
+        fine (B, 16, h, w), coarse (B, 16, h / 2, w / 2).
+        """
+        rows, columns = coarse.shape[2] // 2, coarse.shape[3] // 2
+        detail = (fine - F.interpolate(F.avg_pool2d(fine, 2), scale_factor=2)).abs().mean((0, 1))
+        score = F.avg_pool2d(detail[None, None], 4).flatten() * (1 + torch.rand(rows * columns, device=fine.device))
+        refined = torch.zeros(rows * columns, dtype=torch.bool, device=fine.device)
+        refined[score.topk(int(rows * columns * self.random.choice(FINE_SHARES))).indices] = True
+        children = refined.view(rows, columns).repeat_interleave(2, 0).repeat_interleave(2, 1).flatten()
+        tokens = torch.cat([pack(coarse)[:, ~refined], pack(fine)[:, children]], 1)
+        positions = torch.cat([grid(rows, columns, device=fine.device)[~refined],
+                               grid(2 * rows, 2 * columns, 0.5, fine.device)[children]])
+        return tokens, positions
+
+
+def whole_grid(latents):
+    """Tokens and positions of latents (B, 16, h, w)."""
+    return pack(latents), grid(latents.shape[2] // 2, latents.shape[3] // 2, device=latents.device)

