@@ -81,7 +81,8 @@ package struct CoordinatorFile: Equatable, Sendable {
     /// Every key of the file.
     package static let keys = [
         "control", "data", "client", "events", "http_port", "output", "state", "workers", "cut", "network_mbit",
-        "flights_per_worker", "queue_limit", "lost_after_seconds", "attempts", "advertise", "insecure_network", "log_level",
+        "flights_per_worker", "queue_limit", "lost_after_seconds", "attempts", "advertise", "insecure_network",
+        "log_level",
     ]
 
     /// Reads a file; keys that are missing keep their defaults.

@@ -15,10 +15,14 @@ struct YAMLFile {
 
     /// Reads text that holds one mapping with no keys but `known`; an empty text is an empty mapping.
     init(text: String, file: String, known: [String]) throws(SettingsError) {
+        try self.init(node: Self.composed(text, file: file), file: file, known: known)
+    }
+
+    private init(node: Yams.Node?, file: String, known: [String]) throws(SettingsError) {
         self.file = file
         var entries: [String: Yams.Node] = [:]
         var lines: [String: Int] = [:]
-        switch try Self.composed(text, file: file) {
+        switch node {
         case nil: break
         case .scalar(let scalar) where scalar.string.isEmpty: break
         case .mapping(let mapping):
@@ -137,6 +141,17 @@ struct YAMLFile {
             throw bad(key, wanted: "a list of " + Word.allCases.map(\.rawValue).joined(separator: ", "))
         }
         return values
+    }
+
+    /// A list of mappings with no keys but `known`; nil when the key is missing.
+    func mappings(_ key: String, known: [String]) throws(SettingsError) -> [YAMLFile]? {
+        guard let node = entries[key] else { return nil }
+        guard let items = node.sequence, !items.isEmpty else {
+            throw bad(key, wanted: "a list, each item with its keys")
+        }
+        var result: [YAMLFile] = []
+        for item in items { result.append(try YAMLFile(node: item, file: file, known: known)) }
+        return result
     }
 
     /// The error of a value that is not what it should be.

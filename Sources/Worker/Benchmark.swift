@@ -67,7 +67,8 @@ package struct Benchmark: Sendable {
         do {
             let costs = try MeasuredCosts.measured(folder: model, facts: facts, roles: roles, compute: compute)
             log.info(
-                "measured the speed of \(facts.name) on \(compute.pool.threads) threads in \(ContinuousClock.now - start)")
+                "measured the speed of \(facts.name) on \(compute.pool.threads) threads in \(ContinuousClock.now - start)"
+            )
             save(Entry(key: key, costs: costs), log)
             return costs
         } catch {

@@ -33,6 +33,6 @@ struct AbbozzoCommand: ParsableCommand {
         version: programVersion,
         subcommands: [
             RenderCommand.self, CoordinatorCommand.self, WorkerCommand.self, SubmitCommand.self, JobsCommand.self,
-            NodesCommand.self, TopCommand.self, ImageCommand.self, ModelCommand.self,
+            NodesCommand.self, TopCommand.self, PlanCommand.self, ImageCommand.self, ModelCommand.self,
         ])
 }

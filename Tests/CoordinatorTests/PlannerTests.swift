@@ -21,7 +21,8 @@ struct PlannerTests {
         guard let found else { return }
         #expect(found.spans.map(\.span).reduce(0) { $1.lowerBound == $0 ? $1.upperBound : -1 } == blocks)
         #expect(found.spans.allSatisfy { search.fits($0.node, $0.span) })
-        let real = found.spans.map { search.cost($0.node, $0.span) } + [encoder, decoder].map { search.load($0, 0..<0) }
+        let real =
+            found.spans.map { search.cost($0.node, $0.span) } + [encoder, decoder].map { search.load($0, 0..<0) }
         #expect(abs((real.max() ?? 0) - found.bottleneck) <= 1e-9 * found.bottleneck)
     }
 
@@ -94,8 +95,10 @@ struct PlannerTests {
                 }, mix: .usual(.flux))
         }
         var plan = CutPlan(
-            spans: [.init(node: "d", blocks: 0..<54), .init(node: "a", blocks: 54..<55),
-                .init(node: "b", blocks: 55..<56), .init(node: "c", blocks: 56..<57)],
+            spans: [
+                .init(node: "d", blocks: 0..<54), .init(node: "a", blocks: 54..<55),
+                .init(node: "b", blocks: 55..<56), .init(node: "c", blocks: 56..<57),
+            ],
             encoder: "d", decoder: "d")
         var changes: [Int] = []
         for round in 0..<60 {

@@ -52,7 +52,8 @@ struct DaemonSettingsTests {
         "refuses impossible values of a worker with the line",
         arguments: [
             "name: a b", "name: coordinator", "name: é", "coordinator: localhost", "bind: tcp://x:99999", "threads: 0",
-            "memory_gib: 0", "roles: [painter]", "roles: []", "benchmark: sometimes", "log_level: loud", "thread: 1", "threads: [1]",
+            "memory_gib: 0", "roles: [painter]", "roles: []", "benchmark: sometimes",
+            "log_level: loud", "thread: 1", "threads: [1]",
         ])
     func refusesWorker(line: String) throws {
         let error = #expect(throws: SettingsError.self) { try WorkerFile(text: "# w\n" + line, file: "w.yaml") }

@@ -86,18 +86,9 @@ package struct Forecast: Codable, Equatable, Sendable {
         let rate = min(1 / max(loads.max() ?? 0, slowestLink), Double(flights) / latencySeconds)
         formulaPerHour = 3600 * rate
 
-        let stations = pipeline.enumerated().map { place, station in
-            let link = place > 0 ? hops[place - 1] : station.node
-            return PipelineSimulation.Station(
-                partSeconds: station.node.partSeconds.map { seconds in
-                    station.blocks.reduce(0) { $0 + seconds[$1] }
-                }, hopSeconds: link.hopSeconds, wayThere: link.wayThere)
-        }
-        func place(_ name: String) -> Int { all.firstIndex { $0.node.name == name } ?? 0 }
         let simulation = PipelineSimulation(
-            stations: stations, encodeSeconds: encoder.encodeSeconds, encoder: place(encoder.name),
-            decodingSeconds: decoder.decodingSeconds, decoder: place(decoder.name), course: Self.course(mix),
-            tokens: mix.parts.map(\.imageTokens), flights: flights, turnaround: turnaround)
+            pipeline: pipeline, hops: hops, encoder: encoder, decoder: decoder, places: all.map(\.node.name), mix: mix,
+            flights: flights, turnaround: turnaround)
         let result = simulation.run(pictures: max(36, 6 * flights))
         picturesPerHour = 3600 * result.picturesPerSecond
         bubble = 1 - result.busy.reduce(0, +) / Double(max(1, result.busy.count))
@@ -120,6 +111,55 @@ package struct Forecast: Codable, Equatable, Sendable {
         let busiest = all.indices.max { loads[$0] < loads[$1] } ?? 0
         bottleneck =
             slowestLink > loads[busiest] ? "a link between workers" : all[busiest].node.name
+    }
+
+    /// A longer pipeline of the same stage times: for each number of workers, pictures an hour as a multiple of what they
+    /// would draw without any bubble (0 to 1), by the simulation.
+    ///
+    /// Worker i of P has the stage times of worker i mod n of this plan's n, as a model P / n times as deep would give
+    /// them; the first encodes and the last decodes.
+    package static func efficiency(
+        _ plan: CutPlan, _ input: PlanningInput, workers: Int, flightsPerWorker: Int = 2, turnaround: Double = 0.001
+    ) -> Double? {
+        guard Planner.isMeasured(input), let costs = Planner.costs(input), workers > 0 else { return nil }
+        let pipeline = plan.spans.compactMap { span in
+            costs.first { $0.name == span.node }.map { (node: $0, blocks: span.blocks) }
+        }
+        guard pipeline.count == plan.spans.count, !pipeline.isEmpty,
+            let encoder = costs.first(where: { $0.name == plan.encoder }),
+            let decoder = costs.first(where: { $0.name == plan.decoder })
+        else { return nil }
+        let long = (0..<workers).map { pipeline[$0 % pipeline.count] }
+        var simulation = PipelineSimulation(
+            pipeline: long, hops: long.dropFirst().map(\.node), encoder: encoder, decoder: decoder, places: [],
+            mix: input.mix, flights: flightsPerWorker * workers, turnaround: turnaround)
+        simulation.decoder = workers - 1
+        let result = simulation.run(pictures: max(36, 6 * flightsPerWorker * workers))
+        return result.busy.reduce(0, +) / Double(workers)
+    }
+}
+
+extension PipelineSimulation {
+    /// The simulation of a plan; `places` names the workers, those with blocks first, as numbers 0, 1, 2.
+    fileprivate init(
+        pipeline: [(node: NodeCosts, blocks: Range<Int>)], hops: [NodeCosts], encoder: NodeCosts, decoder: NodeCosts,
+        places: [String], mix: PictureMix, flights: Int, turnaround: Double
+    ) {
+        stations = pipeline.enumerated().map { place, station in
+            let link = place > 0 ? hops[place - 1] : station.node
+            return PipelineSimulation.Station(
+                partSeconds: station.node.partSeconds.map { seconds in
+                    station.blocks.reduce(0) { $0 + seconds[$1] }
+                }, hopSeconds: link.hopSeconds, wayThere: link.wayThere)
+        }
+        encodeSeconds = encoder.encodeSeconds
+        self.encoder = places.firstIndex(of: encoder.name) ?? 0
+        decodingSeconds = decoder.decodingSeconds
+        self.decoder = places.firstIndex(of: decoder.name) ?? 0
+        course = Self.course(mix)
+        tokens = mix.parts.map(\.imageTokens)
+        self.flights = flights
+        self.turnaround = turnaround
     }
 
     /// What one picture goes through: encoding, steps by rising tokens with the coarse picture decoded after the first

@@ -142,7 +142,8 @@ package enum Planner {
     /// Why a plan does not fit into memory; nil when it does.
     package static func shortage(_ plan: CutPlan, _ input: PlanningInput) -> String? {
         guard let (search, spans) = search(plan, input) else { return "a worker of the plan is not there" }
-        let all = spans + Set([search.encoder, search.decoder]).subtracting(spans.map(\.node)).sorted().map { ($0, 0..<0) }
+        let all =
+            spans + Set([search.encoder, search.decoder]).subtracting(spans.map(\.node)).sorted().map { ($0, 0..<0) }
         for (node, span) in all {
             let missing = search.need(node, span) - search.nodes[node].usableBytes
             if missing > 0 { return Self.text(missing, input.nodes[node]) }
@@ -284,7 +285,8 @@ extension Planner {
     /// Why nothing fits: the worker that needs least more memory, and how much.
     private static func reason(_ nodes: [NodeCosts], _ input: PlanningInput) -> String {
         var least: (node: Int, bytes: Double)?
-        let most = nodes[0].blockBytes.reduce(0, +) + nodes[0].workspaceBytes + nodes[0].encoderBytes + nodes[0].decoderBytes
+        let most =
+            nodes[0].blockBytes.reduce(0, +) + nodes[0].workspaceBytes + nodes[0].encoderBytes + nodes[0].decoderBytes
         for node in nodes.indices {
             func fits(_ bytes: Double) -> Bool {
                 var tried = input

@@ -63,7 +63,9 @@ package struct PlanningNode: Equatable, Sendable {
         return hellos.sorted { $0.name < $1.name }.map { hello in
             let profile = hello.profile.flatMap { $0.costs?.isSane ?? true ? $0 : nil }
             let sharers = profile.flatMap { $0.sharesMemory ? sharing[$0.machine]?.count : nil } ?? 1
-            let isLocal = ["tcp://127.", "tcp://localhost:", "tcp://[::1]"].contains { hello.dataEndpoint.hasPrefix($0) }
+            let isLocal = ["tcp://127.", "tcp://localhost:", "tcp://[::1]"].contains {
+                hello.dataEndpoint.hasPrefix($0)
+            }
             return PlanningNode(
                 name: hello.name, roles: hello.roles, memory: Double(hello.memoryCap) / Double(sharers),
                 speed: profile?.costs.map { .measured($0) }, bytesPerWeight: profile?.costs?.bytesPerWeight ?? 4,

@@ -180,7 +180,7 @@ func cutRule(_ text: String) throws -> CutRule {
             try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
                 guard let count = Int(word), 1...10_000 ~= count else {
                     throw ValidationError(
-                        "--cut is \(text.prefix(60)), but must be measured, even, or blocks of each worker, as in 19,38")
+                        "--cut is \(text.prefix(60)), but must be measured, even, or blocks of each worker: 19,38")
                 }
                 return count
             })

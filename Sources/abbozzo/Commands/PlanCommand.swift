@@ -1,0 +1,233 @@
+internal import ArgumentParser
+internal import Checkpoint
+internal import Coordinator
+internal import Foundation
+internal import Logging
+internal import Plan
+internal import Settings
+internal import Stages
+internal import Tensors
+internal import Worker
+
+/// A dry run of the planner.
+struct PlanCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "plan", abstract: "Say how a model would be cut and what that would give; changes nothing.",
+        discussion: """
+            For the workers of a running coordinator, or with --nodes for nodes that need not exist. Predicts pictures an \
+            hour by a formula and by an event simulation, with a backlog of pictures like the one that the flags describe.
+            """)
+
+    @Option(
+        help: ArgumentHelp("YAML list of nodes, see configs/nodes.yaml, instead of a coordinator's.", valueName: "file")
+    )
+    var nodes: String?
+
+    @Option(help: ArgumentHelp("Model folder for --nodes. Default: the demo model.", valueName: "dir"))
+    var model: String?
+
+    @Option(
+        help: ArgumentHelp("How layers are cut, as the coordinator's --cut.", valueName: "measured|even|n,n,…"),
+        transform: cutRule)
+    var cut: CutRule = .measured
+
+    @Option(help: ArgumentHelp("Pictures in flight for each worker.", valueName: "n"))
+    var flightsPerWorker = 2
+
+    @Option(help: ArgumentHelp("Network between a coordinator's workers on several machines.", valueName: "Mbit/s"))
+    var networkMbit = 936.0
+
+    @Option(
+        help: ArgumentHelp(
+            "Also simulate pipelines of so many workers with this plan's stage times.", valueName: "n,n,…"),
+        transform: numbers)
+    var scale: [Int]?
+
+    @OptionGroup var picture: PictureOptions
+    @OptionGroup var client: ClientOptions
+    @OptionGroup var options: OutputOptions
+
+    func validate() throws {
+        guard 1...64 ~= flightsPerWorker else {
+            throw ValidationError("--flights-per-worker is \(flightsPerWorker), but must be from 1 to 64")
+        }
+        guard networkMbit >= 0.1 && networkMbit <= 1e9 else {
+            throw ValidationError("--network-mbit is \(networkMbit), but must be from 0.1")
+        }
+    }
+
+    /// What `--json` prints.
+    private struct Report: Encodable {
+        struct Scaled: Encodable {
+            let workers: Int
+            /// Pictures as a share of what the workers would draw without bubbles.
+            let efficiency: Double
+        }
+
+        let model: String
+        let picture: String
+        let cut: String
+        let isMeasured: Bool
+        let forecast: Forecast?
+        let present: Forecast?
+        let replicas: ReplicaAdvice?
+        let scaled: [Scaled]
+    }
+
+    func run() async throws {
+        let (input, present, request) = try await question()
+        let plan: CutPlan
+        do {
+            plan = try Planner.plan(input)
+        } catch {
+            throw CommandFailure(.usage, "\(error)")
+        }
+        let forecast = Forecast(plan, input, flightsPerWorker: flightsPerWorker)
+        let advice = ReplicaAdvice.best(input, flightsPerWorker: flightsPerWorker)
+        let scaled = (scale ?? []).compactMap { workers in
+            Forecast.efficiency(plan, input, workers: workers, flightsPerWorker: flightsPerWorker).map {
+                Report.Scaled(workers: workers, efficiency: $0)
+            }
+        }
+        let report = Report(
+            model: input.model.name, picture: text(request),
+            cut: plan.spans.map { "\($0.node) \($0.blocks.lowerBound)-\($0.blocks.upperBound - 1)" }
+                .joined(separator: ", "),
+            isMeasured: Planner.isMeasured(input), forecast: forecast,
+            present: present.flatMap { $0 == plan ? nil : Forecast($0, input, flightsPerWorker: flightsPerWorker) },
+            replicas: advice.flatMap { $0.picturesPerHour > (forecast?.picturesPerHour ?? 0) * 1.02 ? $0 : nil },
+            scaled: scaled)
+        if options.json { return try sayJSON(report) }
+        for line in lines(report) { say(line) }
+    }
+
+    private func lines(_ report: Report) -> [String] {
+        var lines = ["\(report.model), \(report.picture)"]
+        guard let forecast = report.forecast else {
+            return lines + [report.cut, "no speed is known of some worker: start it with --benchmark cached"]
+        }
+        var table = Table(["NODE", "BLOCKS", "ALSO", "SECONDS A PICTURE", "BUSY", "MEMORY", "OF USABLE"])
+        for node in forecast.nodes {
+            let also = [node.encodes ? "encodes" : nil, node.decodes ? "decodes" : nil].compactMap(\.self)
+            table.add([
+                node.name, node.endBlock > node.firstBlock ? "\(node.firstBlock)-\(node.endBlock - 1)" : "-",
+                also.isEmpty ? "-" : also.joined(separator: ","), String(format: "%.3f", node.secondsPerPicture),
+                percentText(node.busy), bytesText(node.memoryBytes), bytesText(node.usableBytes),
+            ])
+        }
+        lines += [""] + table.lines + [""]
+        lines.append(
+            "\(perHour(forecast.picturesPerHour)) pictures an hour with \(forecast.flights) in flight (formula "
+                + "\(perHour(forecast.formulaPerHour))); one picture alone takes \(durationText(forecast.latencySeconds))"
+        )
+        lines.append("bubble \(percentText(forecast.bubble)); slowest place: \(forecast.bottleneck)")
+        if forecast.links > 0 {
+            let links = forecast.links == 1 ? "the link" : "each of \(forecast.links) links"
+            lines.append("\(bytesText(forecast.bytesPerLink)) of activations a picture over \(links)")
+        }
+        if let present = report.present {
+            let gain = forecast.picturesPerHour / present.picturesPerHour - 1
+            lines.append(
+                "the plan in force is another one: \(perHour(present.picturesPerHour)) pictures an hour, this one "
+                    + String(format: "%+.0f %%", gain * 100))
+        }
+        if let advice = report.replicas {
+            let groups = advice.groups.map { $0.joined(separator: "+") }.joined(separator: ", ")
+            let gain = advice.picturesPerHour / forecast.picturesPerHour - 1
+            lines.append(
+                "\(advice.groups.count) pipelines beside each other would be faster: \(perHour(advice.picturesPerHour)) "
+                    + String(format: "(%+.0f %%)", gain * 100)
+                    + " with a coordinator for each of: \(shortened(groups, to: 300))")
+        }
+        for scaled in report.scaled {
+            lines.append(
+                "\(scaled.workers) workers with these stage times, simulated: \(ratioText(scaled.efficiency)) of "
+                    + "\(scaled.workers) times one")
+        }
+        return lines
+    }
+
+    private func perHour(_ rate: Double) -> String { String(format: rate < 100 ? "%.2f" : "%.0f", rate) }
+
+    private func text(_ request: ImageRequest) -> String {
+        "\(request.width)x\(request.height), \(request.preset ?? request.sampler.name), "
+            + "\(request.sampler.totalSteps) steps, text of \(request.textLength) tokens"
+    }
+
+    /// What is to be planned, and the plan in force.
+    private func question() async throws -> (PlanningInput, CutPlan?, ImageRequest) {
+        func request(_ facts: ModelFacts) throws -> ImageRequest {
+            try picture.defaults.request(
+                PromptLine(prompt: "", place: .init(file: "the command line")), index: 0, facts: facts,
+                neighbourhood: .ofThisProcess())
+        }
+        if let nodes {
+            let file = try NodesFile(path: nodes)
+            let folder = try modelFolder(model)
+            let facts = try ModelFacts(folder: folder)
+            let costs = file.nodes.contains { $0.gflops == nil } ? try ownCosts(folder, facts) : nil
+            let request = try request(facts)
+            let all = file.nodes.flatMap { node in node.names.map { PlanningNode($0, node, own: costs) } }
+            return (PlanningInput(model: facts, nodes: all, mix: PictureMix([request]), rule: cut), nil, request)
+        }
+        let status = try await client.connected { try await $0.nodes() }
+        let workers = status.workers.filter { [.joined, .loading, .ready].contains($0.life) }.map(\.hello)
+        guard let facts = workers.first?.model else {
+            throw CommandFailure(.usage, "no worker is there; start one, or give --nodes FILE")
+        }
+        let request = try request(facts)
+        var network = PlanningNode.Link.gigabit
+        network.bytesPerSecond = networkMbit * 1e6 / 8
+        let input = PlanningInput(
+            model: facts, nodes: PlanningNode.nodes(workers, network: network), mix: PictureMix([request]), rule: cut)
+        return (input, status.plan.flatMap { CutPlan($0.placements) }, request)
+    }
+
+    /// This machine's speed, as a worker with all cores would measure it.
+    private func ownCosts(_ folder: ModelFolder, _ facts: ModelFacts) throws -> MeasuredCosts {
+        let logger = Logger(label: "plan") { _ in SwiftLogNoOpLogHandler() }
+        let benchmark = Benchmark(mode: .cached)
+        let costs = benchmark.costs(
+            folder: folder, facts: facts, roles: Set(Role.allCases), compute: Compute(threads: availableCores),
+            log: logger)
+        guard let costs else {
+            throw CommandFailure(.usage, "the speed of this machine could not be measured; give gflops for each node")
+        }
+        return costs
+    }
+}
+
+extension PlanningNode {
+    /// One node of a file; `own` is what this machine measured.
+    fileprivate init(_ name: String, _ node: NodesFile.Node, own: MeasuredCosts?) {
+        let speed: Speed? =
+            if let gflops = node.gflops { .rate(gflops * 1e9) } else { own.map { .measured($0.faster(node.speed)) } }
+        self.init(
+            name: name, roles: Set(node.roles), memory: node.memoryGiB * 1_073_741_824, speed: speed,
+            bytesPerWeight: own?.bytesPerWeight ?? 4,
+            link: Link(bytesPerSecond: node.networkMbit * 1e6 / 8, roundTrip: node.roundTripMilliseconds / 1000))
+    }
+}
+
+extension MeasuredCosts {
+    /// The costs on a machine that is so many times as fast.
+    fileprivate func faster(_ factor: Double) -> MeasuredCosts {
+        func faster(_ curve: CostCurve) -> CostCurve {
+            CostCurve(curve.samples.map { .init(size: $0.size, seconds: $0.seconds / factor) })
+        }
+        var costs = self
+        (costs.double, costs.single, costs.embed) = (faster(double), faster(single), faster(embed))
+        (costs.head, costs.encode, costs.decode) = (faster(head), faster(encode), faster(decode))
+        return costs
+    }
+}
+
+/// Reads `4,8,16`.
+private func numbers(_ text: String) throws -> [Int] {
+    try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
+        guard let number = Int(word), 1...1000 ~= number else {
+            throw ValidationError("--scale is \(text.prefix(60)), but must be numbers of workers, as in 4,8,16,64")
+        }
+        return number
+    }
+}
