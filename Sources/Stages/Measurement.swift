@@ -19,7 +19,7 @@ extension MeasuredCosts {
     /// - Throws: `CheckpointError` or `TextError`, each with a text of one line.
     package static func measured(
         folder: ModelFolder, facts: ModelFacts, roles: Set<Role> = Set(Role.allCases), compute: Compute,
-        budget: Duration = .milliseconds(600)
+        budget: Duration = .milliseconds(1000)
     ) throws -> MeasuredCosts {
         var costs = MeasuredCosts()
         if roles.contains(.blocks) {
@@ -137,16 +137,16 @@ private final class StopWatch {
     private var spent = 0.0
     private var slowest = (size: 0, seconds: 0.0)
 
-    /// Runs of one thing at most: the shortest of five is steady to a few percent.
-    private static let runs = 5
+    /// Runs of one thing at most, and at least when they fit the budget: one alone may have been interrupted.
+    private static let runs = 3...7
 
     init(budget: Duration) { self.budget = budget.seconds }
 
     /// Whether a size may still be tried: the first one always, a larger one when it should fit what is left.
     func allows(_ size: Int) -> Bool {
         guard slowest.size > 0 else { return true }
-        // Four things are timed for each size; time grows faster than the size where attention counts.
-        let predicted = 4 * slowest.seconds * Double(size) / Double(slowest.size)
+        // Two blocks and little else for each size; time grows faster than the size where attention counts.
+        let predicted = 3 * Double(Self.runs.lowerBound) * slowest.seconds * Double(size) / Double(slowest.size)
         return spent + predicted <= budget
     }
 
@@ -154,14 +154,16 @@ private final class StopWatch {
     func time<E: Error>(_ size: Int, _ body: () throws(E) -> Void) throws(E) -> Double {
         var best = Double.infinity
         var total = 0.0
-        for run in 0..<Self.runs where run == 0 || total + best <= budget / 8 {
+        for run in 0..<Self.runs.upperBound {
+            let limit = run < Self.runs.lowerBound ? budget / 2 : budget / 16
+            guard run == 0 || total + best <= limit else { break }
             let start = clock.now
             try body()
             let seconds = max(1e-9, (clock.now - start).seconds)
             best = min(best, seconds)
             total += seconds
         }
-        spent += total
+        spent += best * Double(Self.runs.lowerBound)
         if size > slowest.size {
             slowest = (size, best)
         } else if size == slowest.size {

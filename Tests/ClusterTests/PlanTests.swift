@@ -1,11 +1,25 @@
 internal import Foundation
+internal import Plan
 internal import TestKit
 internal import Testing
+internal import Wire
 
 @Suite("abbozzo plan", .timeLimit(.minutes(1)))
 struct PlanTests {
-    private func json(_ outcome: ProcessOutcome) throws -> [String: Any] {
-        try #require(try JSONSerialization.jsonObject(with: Data(outcome.output.utf8)) as? [String: Any])
+    /// The parts of the report that are looked at.
+    private struct Report: Decodable {
+        struct Forecast: Decodable { let picturesPerHour: Double }
+        struct Replicas: Decodable { let groups: [[String]] }
+        struct Scaled: Decodable { let efficiency: Double }
+
+        let isMeasured: Bool
+        let forecast: Forecast?
+        let replicas: Replicas?
+        let scaled: [Scaled]
+
+        init(_ outcome: ProcessOutcome) throws {
+            self = try JSONDecoder().decode(Report.self, from: Data(outcome.output.utf8))
+        }
     }
 
     @Test("plans for nodes that need not exist, and says when copies beside each other are faster")
@@ -16,11 +30,11 @@ struct PlanTests {
         let arguments = ["plan", "--nodes", nodes, "--model", TestPicture.model, "--preset", "flux-4x"]
         let outcome = try await Abbozzo.run(arguments + ["--json", "--scale", "4,8"])
         #expect(outcome.status == .exited(0), "\(outcome.errors)")
-        let report = try json(outcome)
-        let forecast = try #require(report["forecast"] as? [String: Any])
-        #expect((forecast["picturesPerHour"] as? Double ?? 0) > 0)
-        #expect((report["scaled"] as? [Any])?.count == 2)
-        #expect(((report["replicas"] as? [String: Any])?["groups"] as? [Any])?.count == 4)
+        let report = try Report(outcome)
+        let rate = try #require(report.forecast).picturesPerHour
+        #expect(rate > 0)
+        #expect(report.scaled.count == 2 && report.scaled.allSatisfy { 0.5...1.0 ~= $0.efficiency })
+        #expect(report.replicas?.groups.count == 4)
         let text = try await Abbozzo.run(arguments)
         #expect(text.output.contains("pictures an hour") && text.output.contains("pipelines beside each other"))
     }
@@ -45,25 +59,19 @@ struct PlanTests {
                 _ = try await cluster.worker(name, model: TestPicture.model, ["--benchmark", "fresh"])
             }
             let client = try await cluster.connect()
-            var isPlanned = false
-            while !isPlanned {
-                if case .nodes(let status) = try await client.request(.nodes) {
-                    isPlanned =
-                        status.workers.count == 2
-                        && status.workers.allSatisfy { $0.life == .ready || $0.placement == nil }
-                        && status.plan != nil
-                    if isPlanned {
-                        #expect(status.workers.allSatisfy { $0.hello.profile?.costs?.isSane == true })
-                    }
-                }
+            var workers: [WorkerStatus] = []
+            while workers.count < 2 || workers.contains(where: { $0.placement != nil && $0.life != .ready }) {
                 try await Task.sleep(for: .milliseconds(50))
+                guard case .nodes(let status) = try await client.request(.nodes), status.plan != nil else { continue }
+                workers = status.workers
             }
             await client.close()
+            for worker in workers { #expect(worker.hello.profile?.costs?.isSane == true) }
             let outcome = try await cluster.client(["plan", "--preset", "flux-4x", "--json"])
             #expect(outcome.status == .exited(0), "\(outcome.errors)")
-            let report = try json(outcome)
-            #expect(report["isMeasured"] as? Bool == true)
-            #expect(((report["forecast"] as? [String: Any])?["picturesPerHour"] as? Double ?? 0) > 0)
+            let report = try Report(outcome)
+            #expect(report.isMeasured)
+            #expect(report.forecast.map { $0.picturesPerHour > 0 } == true)
         }
     }
 }
