@@ -21,7 +21,11 @@ struct RenderCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Model folder in diffusers layout. Default: the demo model.", valueName: "dir"))
     var model: String?
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("The text to draw.", valueName: "text"))
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "The text to draw. The words that the demo model knows are listed in configs/models/demo/README.md.",
+            valueName: "text"))
     var prompt: String
 
     @OptionGroup var picture: PictureOptions
