@@ -206,7 +206,7 @@ def train(a):
     torch.manual_seed(a.seed)
     lines = list(dataset.read(a.data))
     pictures = cached(a.data, lines)
-    names = {t.name for _, _, s in lines for t in s.things}
+    names = {t.name for _, _, s in lines for t in s.things if not s.of_shapes}
     judge, facts = Judge([o for o in OBJECTS if o in names]).to(DEVICE), dict(NOTHING_YET)
     if os.path.exists(a.judge):
         judge, facts = Judge.load(a.judge)

@@ -12,8 +12,11 @@ def load_pipeline(folder):
     own files have, and transformers 4 would leave the weights of such a file out with no more than a warning.
     """
     from diffusers import FluxPipeline
+    from diffusers.utils import logging
     from safetensors.torch import load_file
     from transformers import CLIPTextConfig, CLIPTextModel
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
     path = os.path.join(folder, "text_encoder")
     with open(os.path.join(path, "config.json")) as file:
         clip = CLIPTextModel(CLIPTextConfig(**json.load(file)))

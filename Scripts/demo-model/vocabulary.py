@@ -148,7 +148,6 @@ OBJECTS = {
     "top hat": Drawing("1f3a9", ITEM, True),
     "bell": Drawing("1f514", ITEM, True),
     "gem": Drawing("1f48e", ITEM, True),
-    "star": Drawing("2b50", AIR, True),
     "heart": Drawing("2764", AIR, True),
     "fox": Drawing("1f98a", ITEM, True),
     "panda": Drawing("1f43c", ITEM, False),
@@ -166,6 +165,7 @@ COLOURS = {
 TINTS = ("red", "orange", "yellow", "green", "blue", "purple", "pink")  # what objects are recoloured to
 SHAPES = ("circle", "square", "triangle", "star")
 SIZES = ("tiny", "huge")
+assert not set(SHAPES) & set(OBJECTS), "a name must say whether it is a shape"
 
 PLACES = {
     "meadow": ("in a green meadow", "on the green hills"),
