@@ -59,7 +59,8 @@ extension CoordinatorCore {
         hasPlanned = true
         credit = CreditLine()
         linked = []
-        let plan = ClusterPlan(epoch: epoch, placements: placements, blockCount: pin?.model.blockCount ?? 0)
+        let plan = ClusterPlan(
+            epoch: epoch, placements: placements, blockCount: pin?.model.blockCount ?? 0, wire: settings.wire)
         planning = .loading(plan, missing: Set(placements.map(\.worker)))
         // A coordinator that starts again must not give the same number to another plan.
         effects.append(.store(.fact(name: "epoch", value: String(epoch)), ticket: ticket(.epoch(epoch))))
@@ -73,7 +74,7 @@ extension CoordinatorCore {
         guard let model = pin?.model else { return (nil, nil) }
         let input = PlanningInput(
             model: model, nodes: PlanningNode.nodes(eligible, network: settings.network), mix: mix(for: model),
-            rule: settings.cut)
+            rule: settings.cut, bytesPerValue: Double(settings.wire.rowBytes(model.width)) / Double(model.width))
         do throws(PlanningFailure) {
             let made = try Planner.plan(input)
             if replan.isGraceful, case .active(let plan) = planning, let current = CutPlan(plan.placements),

@@ -10,6 +10,8 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var cut = CutRule.measured
     /// The link between workers on different machines.
     package var network = PlanningNode.Link.gigabit
+    /// How hidden states travel between workers.
+    package var wire = WireFormat.f32
     /// Pictures in flight for each worker with blocks.
     ///
     /// Two hide the hops; more costs memory: one activation each.

@@ -19,13 +19,13 @@ package struct PictureMetadata: Codable, Equatable, Sendable {
     /// Kernel class that computed it; classes may differ in the last bits.
     package var kernelClass: String
     /// Number format of activations between workers.
-    package var wireFormat: String
+    package var wireFormat: WireFormat
     /// Version of the program.
     package var version: String
 
     /// Joins the fields.
     package init(
-        request: ImageRequest, model: String, fingerprint: String, kernelClass: String, wireFormat: String = "f32",
+        request: ImageRequest, model: String, fingerprint: String, kernelClass: String, wireFormat: WireFormat = .f32,
         version: String
     ) {
         self.request = request

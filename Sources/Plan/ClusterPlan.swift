@@ -6,12 +6,15 @@ package struct ClusterPlan: Codable, Equatable, Sendable {
     package var placements: [Placement]
     /// Blocks of the transformer.
     package var blockCount: Int
+    /// How hidden states travel between workers.
+    package var wire: WireFormat
 
     /// Joins the parts.
-    package init(epoch: Epoch, placements: [Placement], blockCount: Int) {
+    package init(epoch: Epoch, placements: [Placement], blockCount: Int, wire: WireFormat = .f32) {
         self.epoch = epoch
         self.placements = placements
         self.blockCount = blockCount
+        self.wire = wire
     }
 
     /// Workers that hold blocks, first span first.

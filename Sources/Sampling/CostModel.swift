@@ -42,20 +42,20 @@ package struct CostModel: Codable, Equatable, Sendable {
         package var operations: Double { linearOperations + attentionOperations }
     }
 
-    /// The cost of one network call on `imageTokens` tokens; `bytesPerValue` is 4 on an f32 wire.
-    package func call(imageTokens: Int, bytesPerValue: Int = 4) -> Cost {
+    /// The cost of one network call on `imageTokens` tokens; `wire` is how hidden states travel.
+    package func call(imageTokens: Int, wire: WireFormat = .f32) -> Cost {
         let (tokens, d, blocks) = (Double(imageTokens + textTokens), Double(width), Double(blockCount))
         return Cost(
             steps: 1, tokenSteps: imageTokens, linearOperations: blocks * 24 * d * d * tokens,
             attentionOperations: blocks * 4 * tokens * tokens * d,
-            bytesPerLink: (imageTokens + textTokens) * width * bytesPerValue)
+            bytesPerLink: (imageTokens + textTokens) * wire.rowBytes(width))
     }
 
     /// The cost of a whole picture of `fullTokens` tokens; encoders and decoder are left out.
-    package func picture(_ settings: SamplerSettings, fullTokens: Int, bytesPerValue: Int = 4) -> Cost {
+    package func picture(_ settings: SamplerSettings, fullTokens: Int, wire: WireFormat = .f32) -> Cost {
         var sum = Cost(steps: 0, tokenSteps: 0, linearOperations: 0, attentionOperations: 0, bytesPerLink: 0)
         for (steps, tokens) in Self.stages(settings, fullTokens: fullTokens) {
-            let one = call(imageTokens: tokens, bytesPerValue: bytesPerValue)
+            let one = call(imageTokens: tokens, wire: wire)
             sum.steps += steps
             sum.tokenSteps += steps * tokens
             sum.linearOperations += Double(steps) * one.linearOperations

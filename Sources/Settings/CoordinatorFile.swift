@@ -47,6 +47,10 @@ package struct CoordinatorFile: Equatable, Sendable {
     ///
     /// A smaller value makes the planner avoid links that would hold the pictures up.
     package var networkMbit = 936.0
+    /// How hidden states travel between workers: `f32` (default) exactly, `bf16` in half the bytes, `int8` in a quarter.
+    ///
+    /// With the short formats pictures depend on the cut, a little; they say so in their file.
+    package var wire = WireFormat.f32
     /// Pictures in flight for each worker with blocks; default 2, which hides the hops between workers.
     ///
     /// More costs one activation in a worker's memory and the picture's latents here (1 MiB at 1024x1024).
@@ -81,7 +85,7 @@ package struct CoordinatorFile: Equatable, Sendable {
     /// Every key of the file.
     package static let keys = [
         "control", "data", "client", "events", "http_port", "output", "state", "workers", "cut", "network_mbit",
-        "flights_per_worker", "queue_limit", "lost_after_seconds", "attempts", "advertise", "insecure_network",
+        "wire", "flights_per_worker", "queue_limit", "lost_after_seconds", "attempts", "advertise", "insecure_network",
         "log_level",
     ]
 
@@ -108,6 +112,7 @@ package struct CoordinatorFile: Equatable, Sendable {
         networkMbit =
             try yaml.double("network_mbit", wanted: "a number of Mbit/s from 0.1", where: { (0.1...1e9).contains($0) })
             ?? networkMbit
+        wire = try yaml.word("wire", as: WireFormat.self) ?? wire
         flightsPerWorker = try yaml.int("flights_per_worker", in: 1...64) ?? flightsPerWorker
         queueLimit = try yaml.int("queue_limit", in: 1...100_000_000) ?? queueLimit
         let seconds = "a number of seconds from 2 to 3600"

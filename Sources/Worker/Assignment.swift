@@ -11,6 +11,8 @@ package struct Assignment: Equatable, Sendable {
     package let upstream: Placement?
     /// The worker with the next span; nil for the last one, which answers the coordinator.
     package let downstream: Placement?
+    /// How hidden states travel to and from here.
+    package let wire: WireFormat
 
     /// Finds `worker` in a plan; nil if the plan has no work for it.
     package init?(_ plan: ClusterPlan, worker: String) {
@@ -18,6 +20,7 @@ package struct Assignment: Equatable, Sendable {
             !placement.span.isEmpty || placement.encodes || placement.decodes
         else { return nil }
         epoch = plan.epoch
+        wire = plan.wire
         self.placement = placement
         let pipeline = plan.pipeline
         let place = pipeline.firstIndex { $0.worker == worker }

@@ -17,7 +17,9 @@ package struct MessageReader: Sendable {
     /// The task that a message asks for.
     ///
     /// - Throws: `FrameError` for another kind, a missing tensor, or a type or shape that does not fit the model.
-    package func task(_ message: Message, from peer: String) throws(FrameError) -> WorkItem {
+    package func task(
+        _ message: Message, from peer: String, wire: WireFormat = .f32
+    ) throws(FrameError) -> WorkItem {
         guard let image = message.image else { throw FrameError(.field("image", value: 0), peer: peer) }
         func item(_ kind: TaskKey.Kind, _ work: WorkItem.Work) -> WorkItem {
             WorkItem(
@@ -28,7 +30,7 @@ package struct MessageReader: Sendable {
         switch message.kind {
         case .encode: return item(.encode, try encode(message, peer))
         case .step: return item(.step, try step(message, peer))
-        case .activation: return item(.activation, .activation(try stream(message, peer)))
+        case .activation: return item(.activation, .activation(try stream(message, wire, peer)))
         case .decode:
             let latent = try values(message, .latent, [16, nil, nil], peer)
             let limit = facts.maxSide / 8
@@ -71,14 +73,14 @@ package struct MessageReader: Sendable {
             Latents(tokens: tokens, positions: positions), sigma: scalars[0], guidance: scalars[1], conditioning)
     }
 
-    private func stream(_ message: Message, _ peer: String) throws(FrameError) -> Stream {
-        let image = try values(message, .image, [nil, facts.width], peer)
-        let count = try checked(image.shape[0], upTo: facts.maxTokens, .image, peer)
-        let text = try values(message, .text, [nil, facts.width], peer)
-        _ = try checked(text.shape[0], upTo: facts.maxTextLength, .text, peer)
+    private func stream(_ message: Message, _ wire: WireFormat, _ peer: String) throws(FrameError) -> Stream {
+        let image = try message.rows(
+            .image, .imageScales, wire, width: facts.width, upTo: facts.maxTokens, from: peer)
+        let text = try message.rows(
+            .text, .textScales, wire, width: facts.width, upTo: facts.maxTextLength, from: peer)
         return Stream(
             text: text, image: image, vector: try values(message, .vector, [facts.width], peer),
-            positions: try values(message, .positions, [count, 3], peer))
+            positions: try values(message, .positions, [image.shape[0], 3], peer))
     }
 
     private func values(
@@ -97,7 +99,7 @@ package struct MessageReader: Sendable {
 
 extension WorkItem {
     /// The message that asks for this task, as the coordinator or the span before sends it.
-    package var message: Message {
+    package func message(wire: WireFormat = .f32) -> Message {
         switch work {
         case .encode(let prompt, let textLength):
             return ticket.message(.encode, argument: UInt32(textLength), [WireTensor(.prompt, text: prompt)])
@@ -111,7 +113,7 @@ extension WorkItem {
             }
             return ticket.message(.step, tensors)
         case .activation(let stream):
-            return ticket.message(.activation, stream.wireTensors)
+            return ticket.message(.activation, stream.wireTensors(wire))
         case .decode(let latent, let final):
             return ticket.message(.decode, argument: final ? 0 : 1, [WireTensor(.latent, latent)])
         }
@@ -120,13 +122,13 @@ extension WorkItem {
 
 extension Answer {
     /// The message that carries it, to the coordinator or the next span.
-    package var message: Message {
+    package func message(wire: WireFormat = .f32) -> Message {
         switch outcome {
         case .conditioning(let conditioning):
             ticket.message(
                 .conditioning,
                 [WireTensor(.context, conditioning.context), WireTensor(.pooled, conditioning.pooled)])
-        case .activation(let stream): ticket.message(.activation, stream.wireTensors)
+        case .activation(let stream): ticket.message(.activation, stream.wireTensors(wire))
         case .velocity(let velocity): ticket.message(.velocity, [WireTensor(.velocity, velocity)])
         case .planes(let pixels): ticket.message(.pixels, argument: 1, [WireTensor(.planes, pixels.planes)])
         case .picture(let rgb8, let width, let height):
@@ -140,15 +142,6 @@ extension Ticket {
         Message(
             kind, epoch: key.epoch, image: key.image, branch: key.branch, step: key.step, stage: stage,
             argument: argument, tensors: tensors)
-    }
-}
-
-extension Stream {
-    fileprivate var wireTensors: [WireTensor] {
-        [
-            WireTensor(.text, text), WireTensor(.image, image), WireTensor(.vector, vector),
-            WireTensor(.positions, positions),
-        ]
     }
 }
 

@@ -167,7 +167,10 @@ extension WorkerService {
         case .credit: handle(.credit(from: peer, epoch: message.epoch, limit: message.argument))
         default:
             do throws(FrameError) {
-                handle(.task(try reader.task(message, from: peer.description), from: peer))
+                handle(
+                    .task(
+                        try reader.task(
+                            message, from: peer.description, wire: core.latest?.wire ?? .f32), from: peer))
             } catch {
                 handle(
                     .malformed(
@@ -216,7 +219,7 @@ extension WorkerService {
         case .closeDownstream: closeDownstream()
         case .credit(let peer, let epoch, let limit):
             send(Message(.credit, epoch: epoch, argument: limit), to: peer)
-        case .answer(let answer, let peer): send(answer.message, to: peer)
+        case .answer(let answer, let peer): send(answer.message(wire: core.assignment?.wire ?? .f32), to: peer)
         case .load(let share): computer?.load(share)
         case .drop: computer?.drop()
         case .compute(let item): computer?.compute(item)

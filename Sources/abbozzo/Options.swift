@@ -114,6 +114,7 @@ struct LogOptions: ParsableArguments {
 }
 
 extension LogLevel: ExpressibleByArgument {}
+extension WireFormat: ExpressibleByArgument {}
 extension LineLog.Format: ExpressibleByArgument {}
 
 /// The number format that matrix products compute in.

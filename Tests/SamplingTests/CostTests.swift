@@ -25,10 +25,11 @@ struct CostTests {
     @Test("bytes across a link are those of the table")
     func bytes() {
         for (tokens, megabytes) in [(4096, 28.31), (1636, 13.20), (1024, 9.44)] {
-            let bytes = flux(512).call(imageTokens: tokens, bytesPerValue: 2).bytesPerLink
+            let bytes = flux(512).call(imageTokens: tokens, wire: .bf16).bytesPerLink
             #expect(abs(Double(bytes) / 1e6 - megabytes) < 0.01)
         }
         #expect(flux(512).call(imageTokens: 4096).bytesPerLink == 4608 * 3072 * 4)
+        #expect(flux(512).call(imageTokens: 4096, wire: .int8).bytesPerLink == 4608 * (3072 + 4 * 24))
     }
 
     @Test("published totals follow from steps, ratio and text length, attention left out")

@@ -13,7 +13,7 @@ struct MessageTests {
         "every task is the same after a journey",
         arguments: [step(0), step(1, conditioning: nil), encode(2), decode(3)])
     func roundTrip(_ item: WorkItem) throws {
-        #expect(try reader.task(item.message, from: "coordinator") == item)
+        #expect(try reader.task(item.message(), from: "coordinator") == item)
     }
 
     @Test("hidden states keep every bit, those of NaN and -0 too, and their key")
@@ -24,11 +24,39 @@ struct MessageTests {
         var item = activation(3, 17, epoch: 9)
         item.stage = 2
         item.work = .activation(sent)
-        let message = Answer(ticket: item.ticket, outcome: .activation(sent)).message
+        let message = Answer(ticket: item.ticket, outcome: .activation(sent)).message()
         let received = try reader.task(message, from: "node1")
         #expect(received.key == item.key && received.stage == 2)
         guard case .activation(let stream) = received.work else { throw Unexpected() }
         #expect(stream.image == sent.image && stream.text == sent.text)
+    }
+
+    @Test(
+        "hidden states in a short format have their size and stay close; in another format than the plan's they are refused",
+        arguments: [WireFormat.bf16, .int8])
+    func shortFormats(_ format: WireFormat) throws {
+        let sent = stream(0.37)
+        var item = activation(3, 17, epoch: 9)
+        item.work = .activation(sent)
+        let message = Answer(ticket: item.ticket, outcome: .activation(sent)).message(wire: format)
+        let rows = sent.text.shape[0] + sent.image.shape[0]
+        #expect(message.activationBytes == rows * format.rowBytes(CoreHarness.facts.width))
+        guard case .activation(let received) = try reader.task(message, from: "node1", wire: format).work else {
+            throw Unexpected()
+        }
+        #expect(received.vector == sent.vector && received.positions == sent.positions)
+        for (value, other) in zip(sent.image.values + sent.text.values, received.image.values + received.text.values) {
+            #expect(abs(value - other) <= abs(value) / 250)
+        }
+        for other in WireFormat.allCases where other != format {
+            #expect(throws: FrameError.self) { try reader.task(message, from: "node1", wire: other) }
+        }
+        if format == .int8 {
+            let bare = changing(message, .imageScales, to: nil)
+            #expect(throws: FrameError.self) { try reader.task(bare, from: "node1", wire: format) }
+            let short = changing(message, .textScales, to: floats(.textScales, [1, 1]))
+            #expect(throws: FrameError.self) { try reader.task(short, from: "node1", wire: format) }
+        }
     }
 
     @Test("an answer names its picture, branch, step and epoch")
@@ -37,12 +65,12 @@ struct MessageTests {
         item.key.branch = 1
         item.stage = 1
         let velocity = Tensor(repeating: 3, shape: [3, 64])
-        let message = Answer(ticket: item.ticket, outcome: .velocity(velocity)).message
+        let message = Answer(ticket: item.ticket, outcome: .velocity(velocity)).message()
         #expect(message.kind == .velocity && message.image == image(4) && message.branch == 1)
         #expect(message.step == 6 && message.epoch == 2 && message.stage == 1)
         #expect(message[.velocity]?.dims == [3, 64])
         let picture = Answer(ticket: item.ticket, outcome: .picture(rgb8: [1, 2, 3, 4, 5, 6], width: 2, height: 1))
-            .message
+            .message()
         #expect(picture[.rgb]?.dims == [1, 2, 3] && picture[.rgb]?.type == .u8)
     }
 
@@ -59,12 +87,12 @@ struct MessageTests {
 
     @Test("a message that does not fit the model is an error with the tensor's name, never a trap")
     func refusesMisfits() {
-        let (stepped, passed, decoded) = (step(0).message, activation(0).message, decode(0).message)
+        let (stepped, passed, decoded) = (step(0).message(), activation(0).message(), decode(0).message())
         var noImage = stepped
         noImage.image = nil
-        var noText = encode(0).message
+        var noText = encode(0).message()
         noText.tensors = [WireTensor(.prompt, .u8, dims: [2], bytes: [0xff, 0xfe])]
-        var long = encode(0).message
+        var long = encode(0).message()
         long.argument = 9
         var mode = decoded
         mode.argument = 2
@@ -121,7 +149,7 @@ struct MessageTests {
         ] as [(MessageKind, Assignment?)] {
             #expect(limits.bytes(kind, under: assignment) == nil, "\(kind)")
         }
-        #expect(step(0).message.payloadBytes <= (limits.bytes(.step, under: first) ?? 0))
+        #expect(step(0).message().payloadBytes <= (limits.bytes(.step, under: first) ?? 0))
     }
 }
 

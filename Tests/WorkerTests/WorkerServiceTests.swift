@@ -86,7 +86,7 @@ struct WorkerServiceTests {
 
         let prompt = "A fox in the snow"
         try await coordinator.give(
-            WorkItem(key: key(.encode, 0), work: .encode(prompt: prompt, textLength: 32)).message, to: cluster.first)
+            WorkItem(key: key(.encode, 0), work: .encode(prompt: prompt, textLength: 32)).message(), to: cluster.first)
         let encoded = try #require(await coordinator.answer(from: cluster.first, .conditioning))
         let conditioning = try alone.encode(prompt: prompt, textLength: 32)
         #expect(encoded[.context]?.floats == conditioning.context.values)
@@ -98,7 +98,7 @@ struct WorkerServiceTests {
                 WorkItem(
                     key: key(.step, UInt16(step)),
                     work: .step(latents, sigma: sigma, guidance: 3.5, step == 0 ? conditioning : nil)
-                ).message, to: cluster.first)
+                ).message(), to: cluster.first)
             let answer = try #require(await coordinator.answer(from: cluster.last, .velocity))
             var stream = alone.embed(latents, conditioning, sigma: sigma, guidance: 3.5)
             alone.run(&stream)
@@ -111,7 +111,7 @@ struct WorkerServiceTests {
         let latent = latents.tokens.reshaped([16, 16, 16])
         for final in [false, true] {
             try await coordinator.give(
-                WorkItem(key: key(.decode, final ? 2 : 1), work: .decode(latent, final: final)).message,
+                WorkItem(key: key(.decode, final ? 2 : 1), work: .decode(latent, final: final)).message(),
                 to: cluster.last)
             let answer = try #require(await coordinator.answer(from: cluster.last, .pixels))
             let pixels = try alone.decode(latent)
@@ -132,7 +132,7 @@ struct WorkerServiceTests {
             pooled: Tensor(repeating: 0.5, shape: [facts.pooledWidth]))
         for step in 0..<3 as Range<UInt16> {
             let work = WorkItem.Work.step(Self.latents, sigma: 1, guidance: 3.5, conditioning)
-            try await cluster.coordinator.give(WorkItem(key: key(.step, step), work: work).message, to: "w0")
+            try await cluster.coordinator.give(WorkItem(key: key(.step, step), work: work).message(), to: "w0")
             _ = await cluster.coordinator.answer(from: "w1", .velocity)
         }
         let isCounted: @Sendable (FakeCoordinator.Inbound) -> Bool = {
@@ -159,16 +159,16 @@ struct WorkerServiceTests {
         var message = WorkItem(
             key: key(.decode, 0), work: .decode(Tensor(repeating: 0, shape: [16, 4, 4]), final: true)
         )
-        .message
+        .message()
         message.tensors = [WireTensor(.latent, dims: [15, 4, 4], floats: Array(repeating: 0, count: 240))]
         try await cluster.coordinator.give(message, to: "w0")
         let fault = try #require(await cluster.coordinator.fault(from: "w0"))
         #expect(!fault.isRetriable && fault.text.contains("latent") && fault.image == image(3))
         let step = WorkItem(key: key(.step, 0), work: .step(Self.latents, sigma: 1, guidance: 1, nil))
-        try await cluster.coordinator.give(step.message, to: "w0")
+        try await cluster.coordinator.give(step.message(), to: "w0")
         let missing = try #require(await cluster.coordinator.fault(from: "w0"))
         #expect(missing.isRetriable && missing.text.contains("conditioning"))
-        try await cluster.coordinator.give(encode(0).message, to: "w0")
+        try await cluster.coordinator.give(encode(0).message(), to: "w0")
         #expect(await cluster.coordinator.answer(from: "w0", .conditioning) != nil)
         await cluster.stop()
     }
@@ -191,7 +191,7 @@ struct WorkerServiceTests {
         let cluster = try await start(cut: [0..<5])
         await cluster.workers[0].drain()
         _ = await cluster.coordinator.next(from: "w0") { if case .control(.drain) = $0 { true } else { false } }
-        try await cluster.coordinator.give(encode(0).message, to: "w0")
+        try await cluster.coordinator.give(encode(0).message(), to: "w0")
         #expect(await cluster.coordinator.answer(from: "w0", .conditioning) != nil, "it works until it is let go")
         await cluster.coordinator.tell(.drain, to: "w0")
         _ = await cluster.coordinator.next(from: "w0") { if case .control(.leave) = $0 { true } else { false } }

@@ -83,6 +83,7 @@ package actor CoordinatorService {
         let jobs = try store.unfinished()
         for job in jobs { PictureWriter.removeLeftovers(in: job.status.folder) }
         let pin = Facts.decode(try store.fact("pin"))
+        try keepFormat(settings.core.wire, store, hasBegun: jobs.contains { !$0.checkpoints.isEmpty })
         let epoch = try store.fact("epoch").flatMap { Epoch($0) } ?? 0
 
         let loop = try PollLoop(name: "coordinator")
@@ -145,9 +146,19 @@ package actor CoordinatorService {
         self.inbox = inbox
         self.metrics = metrics
         storeThread = StoreThread(store: store, inbox: inbox, metrics: metrics) { log.error("\($0)") }
-        writer = PictureWriter(version: settings.version)
+        writer = PictureWriter(version: settings.version, wire: settings.core.wire)
         core = CoordinatorCore(settings: settings.core)
         owner.service = self
+    }
+
+    /// Refuses to finish pictures in another format than they were begun in: their files tell one format.
+    private static func keepFormat(_ format: WireFormat, _ store: JobStore, hasBegun: Bool) throws {
+        if hasBegun, let begun = try store.fact("wire"), begun != format.rawValue {
+            throw ServiceError(
+                "the queue has pictures that were begun with wire format \(begun), not \(format.rawValue): start with "
+                    + "--wire \(begun) until they are done, or cancel their jobs there")
+        }
+        for case .failed(let error) in store.perform([.fact(name: "wire", value: format.rawValue)]) { throw error }
     }
 
     private static func listen(

@@ -7,6 +7,8 @@ internal import Plan
 struct PictureWriter: Sendable {
     /// Version of the program, written into pictures.
     let version: String
+    /// How hidden states travel, written into pictures.
+    let wire: WireFormat
 
     /// Returns the CRC32C of the file's bytes.
     func write(_ picture: Picture) -> Result<UInt32, WriteFailure> {
@@ -16,7 +18,7 @@ struct PictureWriter: Sendable {
         }
         let metadata = PictureMetadata(
             request: picture.request, model: picture.pin.model.name, fingerprint: picture.pin.model.fingerprint,
-            kernelClass: picture.pin.kernelClass, version: version)
+            kernelClass: picture.pin.kernelClass, wireFormat: wire, version: version)
         do {
             let bytes = try PNG.encode(
                 rgb8: picture.rgb8, width: picture.request.width, height: picture.request.height, text: metadata.text)

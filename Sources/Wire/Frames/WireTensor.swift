@@ -49,9 +49,18 @@ package enum TensorName: UInt16, Sendable, CaseIterable {
     case planes = 12
     /// Decoded picture, (H, W, 3) bytes.
     case rgb = 13
+    /// Scales of `text` in signed bytes, (T, groups).
+    case textScales = 14
+    /// Scales of `image` in signed bytes, (N, groups).
+    case imageScales = 15
 
     /// Whether it is hidden state, the part of an activation that the cost model counts.
-    package var isHiddenState: Bool { self == .text || self == .image }
+    package var isHiddenState: Bool {
+        switch self {
+        case .text, .image, .textScales, .imageScales: true
+        default: false
+        }
+    }
 }
 
 /// One array on the wire.

@@ -61,7 +61,8 @@ struct BatchSummary: Encodable {
         func sum(_ settings: (ImageRequest) -> SamplerSettings) -> (tokenSteps: Int, bytes: Int) {
             requests.reduce((0, 0)) { sum, request in
                 let model = CostModel(facts: facts, textTokens: request.textLength)
-                let cost = model.picture(settings(request), fullTokens: request.fullTokens)
+                let cost = model.picture(
+                    settings(request), fullTokens: request.fullTokens, wire: after.plan?.wire ?? .f32)
                 return (sum.0 + cost.tokenSteps, sum.1 + cost.bytesPerLink)
             }
         }

@@ -52,6 +52,12 @@ struct CoordinatorCommand: AsyncParsableCommand {
         transform: cutRule)
     var cut: CutRule?
 
+    @Option(
+        help: ArgumentHelp(
+            "How hidden states travel between workers. Default: f32, exactly; the others save bytes on slow networks, "
+                + "and pictures then depend on the cut.", valueName: "f32|bf16|int8"))
+    var wire: WireFormat?
+
     @Option(help: ArgumentHelp("Pictures in flight for each worker.", valueName: "n"))
     var flightsPerWorker: Int?
 
@@ -78,6 +84,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
         settings.core.minimumWorkers = file.workers
         settings.core.cut = file.cut
         settings.core.network.bytesPerSecond = file.networkMbit * 1e6 / 8
+        settings.core.wire = file.wire
         settings.core.flightsPerWorker = file.flightsPerWorker
         settings.core.maxQueued = file.queueLimit
         settings.core.giveUp(afterSeconds: file.lostAfterSeconds)
@@ -140,6 +147,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
         file.state = state ?? file.state
         file.workers = workers ?? file.workers
         file.cut = cut ?? file.cut
+        file.wire = wire ?? file.wire
         file.flightsPerWorker = flightsPerWorker ?? file.flightsPerWorker
         file.advertise = advertise ?? file.advertise
         file.insecureNetwork = insecureNetwork || file.insecureNetwork

@@ -24,7 +24,9 @@ struct ImageCommand: ParsableCommand {
             if options.json { return try sayJSON(metadata) }
             say("\(file): \(image.width)x\(image.height)")
             say(metadata.parameters)
-            say("Kernels: \(metadata.kernelClass), wire: \(metadata.wireFormat), fingerprint: \(metadata.fingerprint)")
+            say(
+                "Kernels: \(metadata.kernelClass), wire: \(metadata.wireFormat.rawValue), "
+                    + "fingerprint: \(metadata.fingerprint)")
         }
     }
 
@@ -53,6 +55,12 @@ struct ImageCommand: ParsableCommand {
 
         func run() async throws {
             let (bytes, image, metadata) = try readPicture(file)
+            guard metadata.wireFormat.isExact else {
+                throw CommandFailure(
+                    .usage,
+                    "\(file) was made with hidden states in \(metadata.wireFormat.rawValue) between workers and depends on "
+                        + "how the layers were cut: it cannot be made again here")
+            }
             let folder = try modelFolder(model)
             let facts = try ModelFacts(folder: folder)
             guard facts.fingerprint == metadata.fingerprint else {

@@ -1,0 +1,33 @@
+/// How hidden states travel from one worker to the next.
+///
+/// Only `f32` keeps the promise that pictures do not depend on the cut; the others trade it for bytes, and the pictures
+/// say so. Everything else (latents, velocities, conditioning, pixels) always travels exactly.
+package enum WireFormat: String, Codable, CaseIterable, Sendable {
+    /// Bit for bit.
+    case f32
+    /// Rounded to the nearest bfloat16, ties to even: half the bytes.
+    case bf16
+    /// Signed bytes with one f32 scale for each `group` values of a row: 0.258 of the bytes.
+    ///
+    /// Hidden states have outlier channels of a hundred times the typical size; a scale for a whole row would leave the
+    /// other channels few steps.
+    case int8
+
+    /// Values that share a scale in `int8`.
+    package static let group = 128
+
+    /// Scales of a row of so many values.
+    package static func scales(_ width: Int) -> Int { (width + group - 1) / group }
+
+    /// Bytes of a row of so many values.
+    package func rowBytes(_ width: Int) -> Int {
+        switch self {
+        case .f32: 4 * width
+        case .bf16: 2 * width
+        case .int8: width + 4 * Self.scales(width)
+        }
+    }
+
+    /// Whether pictures are the same for any cut.
+    package var isExact: Bool { self == .f32 }
+}
