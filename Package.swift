@@ -58,7 +58,7 @@ let package = Package(
         room("Rendering", ["Stages", "Sampling", "Imaging", "Checkpoint", "Tensors", "Plan"], hot),
 
         // The cluster.
-        room("Wire", ["Plan", "CZeroMQ", "CShims", "CKernels", log]),
+        room("Wire", ["Tensors", "Plan", "CZeroMQ", "CShims", "CKernels", log]),
         room("JobStore", ["Plan", .product(name: "GRDB", package: "GRDB.swift")]),
         room("Telemetry", ["Plan", log, metrics]),
         room("Settings", ["Plan", "Sampling", "Yams"]),

@@ -120,8 +120,7 @@ extension CoordinatorCore {
             return effects.append(.measure(.staleAnswer))
         }
         guard fits(output, flight) else {
-            let text = "its answer has the wrong shape"
-            return take(Fault(image: key.image, epoch: epoch, text: text, isRetriable: true), from: worker)
+            return take(Fault(key.id, text: "its answer has the wrong shape", isRetriable: true), from: worker)
         }
         flights[key.image]?.faults = 0
         flights[key.image]?.deaths = []
@@ -188,32 +187,52 @@ extension CoordinatorCore {
     }
 
     mutating func take(_ fault: Fault, from worker: String) {
-        guard fault.epoch == epoch, let flight = flights[fault.image], let need = flight.sentNeed else { return }
-        flights[fault.image]?.faults += 1
-        let faults = flight.faults + 1
-        log(.warning, "\(worker), picture \(fault.image): \(fault.text)")
-        // The worker may have forgotten the conditioning: send it along.
-        flights[fault.image]?.shownEpoch = nil
-        if fault.isRetriable && faults < settings.tries + 1 {
-            ready(fault.image, need)
-        } else {
-            fail(fault.image, "\(worker): \(fault.text)" + (fault.isRetriable ? " (tried \(faults) times)" : ""))
+        guard let (flight, need) = waiting(for: fault.task), mayHave(need, worker) else {
+            return effects.append(.measure(.staleAnswer))
         }
+        let image = fault.task.image
+        let faults = flight.faults + 1
+        flights[image]?.faults = faults
+        members[worker]?.faults += 1
+        log(.warning, "\(worker), \(fault.task): \(fault.text)")
+        // The worker may have forgotten the conditioning: send it along.
+        flights[image]?.shownEpoch = nil
+        if fault.isRetriable && faults < settings.tries + 1 {
+            ready(image, need)
+        } else {
+            fail(image, "\(worker): \(fault.text)" + (fault.isRetriable ? " (tried \(faults) times)" : ""))
+        }
+    }
+
+    /// The picture that waits for the answer to this very task, and what for.
+    private func waiting(for task: TaskID) -> (Flight, Need)? {
+        guard case .active = planning, task.epoch == epoch, let flight = flights[task.image],
+            let need = flight.sentNeed, flight.key(need, epoch: epoch).id == task
+        else { return nil }
+        return (flight, need)
+    }
+
+    /// Whether a worker can have a task in its hands: a step passes all of the pipeline.
+    private func mayHave(_ need: Need, _ worker: String) -> Bool {
+        guard let plan else { return false }
+        return need == .step
+            ? plan.pipeline.contains { $0.worker == worker } : target(of: need, plan) == worker
     }
 
     /// A task could not be handed to the socket: it waits until the worker's link is up again.
     mutating func returned(_ key: TaskKey, from worker: String) {
-        guard key.epoch == epoch, let flight = flights[key.image], let need = flight.sentNeed,
-            flight.key(need, epoch: epoch) == key
-        else { return }
+        guard let (_, need) = waiting(for: key.id) else { return }
+        if need == .step { credit.takeBack() }
         linked.remove(worker)
         flights[key.image]?.shownEpoch = nil
         ready(key.image, need)
     }
 
-    /// Payload bytes of the answer that a picture waits for; nil when it waits for none.
-    package func answerBytes(_ image: ImageID) -> Int? {
-        guard let flight = flights[image], let pin, let need = flight.sentNeed else { return nil }
+    /// Payload bytes of the answer that a worker owes; nil when it owes none to this task.
+    package func answerBytes(_ task: TaskID, from worker: String) -> Int? {
+        guard let (flight, need) = waiting(for: task), let plan, source(of: need, plan) == worker, let pin else {
+            return nil
+        }
         let request = flight.request
         let float = MemoryLayout<Float>.size
         switch need {

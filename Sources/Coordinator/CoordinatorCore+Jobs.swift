@@ -319,9 +319,11 @@ extension CoordinatorCore {
         let rest = members.keys.filter { !order.contains($0) }.sorted()
         let workers = (order + rest).compactMap { name in
             members[name].map { member in
-                WorkerStatus(
+                var status = WorkerStatus(
                     hello: member.hello, life: member.life, placement: placement(of: name), counters: member.counters,
                     heartbeatAge: Double(now - min(now, member.heard)) * 1e-9, rates: member.rates())
+                status.faults = member.faults
+                return status
             }
         }
         var status = ClusterStatus(

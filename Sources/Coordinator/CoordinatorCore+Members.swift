@@ -7,22 +7,31 @@ extension CoordinatorCore {
     /// The version of the protocol that the coordinator speaks.
     static let protocolVersion: UInt8 = 1
 
+    /// Highest epoch of a worker that is believed; beyond it only plans of our own count, and they never get to the end.
+    static let highestEpochHeard: Epoch = 1 << 30
+
     mutating func hear(_ message: ControlMessage, from name: String, bootID: UInt64) {
-        if case .hello(let hello) = message { return greet(hello, from: name) }
+        if case .hello(let hello) = message { return greet(hello, from: name, bootID: bootID) }
         guard var member = members[name], member.isPresent, member.hello.bootID == bootID else {
-            // A boot that challenges the name is told when its time has come.
-            if case .heartbeat = message, challengers[name]?.hello.bootID != bootID { send(.introduce, name) }
+            switch message {
+            case .leave: send(.leave, name, bootID: bootID)
+            // A run that challenges the name is told when its time has come.
+            case .heartbeat:
+                if challengers[name]?.hello.bootID != bootID { send(.introduce, name, bootID: bootID) }
+            default: break
+            }
             return
         }
         member.heard = now
         member.disconnected = nil
         members[name] = member
-        if let challenger = challengers.removeValue(forKey: name) { refuseName(challenger.hello) }
+        answerChallenger(name)
         switch message {
         case .heartbeat(let heartbeat): beat(heartbeat, name)
         case .loaded(let loaded): load(loaded, name)
         case .fault(let fault): take(fault, from: name)
         case .leave:
+            send(.leave, name)
             lose(name, "it left", isDeath: false)
         case .drain:
             members[name]?.isLeaving = true
@@ -34,27 +43,48 @@ extension CoordinatorCore {
         }
     }
 
-    private mutating func greet(_ hello: Hello, from name: String) {
-        guard hello.name == name else {
-            return refuse(name, .malformed, "a worker that connects as \(name) introduces itself as \(hello.name)")
+    private mutating func greet(_ hello: Hello, from name: String, bootID: UInt64) {
+        guard hello.name == name, hello.bootID == bootID else {
+            return refuse(
+                name, bootID, .malformed,
+                "a worker that connects as \(name) introduces itself as \(hello.name), or as another run")
         }
         guard hello.protocols.contains(Self.protocolVersion) else {
             return refuse(
-                name, .protocolVersion,
+                name, bootID, .protocolVersion,
                 "\(name) speaks protocol \(hello.protocols.lowerBound) to \(hello.protocols.upperBound), the coordinator "
                     + "\(Self.protocolVersion); run the same version of abbozzo on both")
         }
-        if let old = members[name], old.isPresent, old.hello.bootID != hello.bootID {
+        if let old = members[name], old.isPresent, old.hello.bootID != bootID {
             // The old one may be dead without anybody knowing yet: let it speak, or be silent, first.
-            if now - old.heard < settings.suspectAfter && old.disconnected == nil {
-                if challengers[name]?.hello.bootID != hello.bootID {
-                    challengers[name] = Challenger(hello: hello, since: now)
-                }
+            if now - min(now, old.heard) < settings.suspectAfter && old.disconnected == nil {
+                let known = challengers[name].flatMap { $0.hello.bootID == bootID ? $0 : nil }
+                challengers[name] = Challenger(hello: hello, isLogged: known?.isLogged ?? false)
                 return
             }
             lose(name, "it started again", isDeath: true)
         }
         accept(hello)
+    }
+
+    /// The name's owner is alive: whoever else wants the name is refused, and waits in case the owner goes.
+    private mutating func answerChallenger(_ name: String) {
+        guard let challenger = challengers[name], !challenger.isAnswered else { return }
+        let text = "a worker called \(name) is here already and alive; start this one with another --name"
+        send(.refuse(Refusal(code: .name, text: text)), name, bootID: challenger.hello.bootID)
+        if !challenger.isLogged { log(.warning, "refused another run of \(name): \(text)") }
+        challengers[name]?.isAnswered = true
+        challengers[name]?.isLogged = true
+    }
+
+    /// A connection ended: that of the worker, or that of a run that wants its name.
+    mutating func disconnect(_ name: String, bootID: UInt64) {
+        if challengers[name]?.hello.bootID == bootID { challengers[name] = nil }
+        guard let member = members[name], member.isPresent, member.hello.bootID == bootID else { return }
+        members[name]?.disconnected = now
+        guard let challenger = challengers[name] else { return }
+        lose(name, "it started again", isDeath: true)
+        accept(challenger.hello)
     }
 
     private mutating func accept(_ hello: Hello) {
@@ -68,14 +98,14 @@ extension CoordinatorCore {
         if let pin {
             guard pin.model.fingerprint == hello.model.fingerprint else {
                 return refuse(
-                    name, .model,
+                    name, hello.bootID, .model,
                     "\(name) has model \(hello.model.name) (\(hello.model.fingerprint.prefix(16))), the cluster draws "
                         + "with \(pin.model.name) (\(pin.model.fingerprint.prefix(16))); give all workers the same files"
                 )
             }
             guard pin.kernelClass == hello.kernelClass else {
                 return refuse(
-                    name, .kernelClass,
+                    name, hello.bootID, .kernelClass,
                     "\(name) computes with kernels of class \(hello.kernelClass), the cluster with \(pin.kernelClass): the "
                         + "same seed would give other bits; use machines with the same instruction set")
             }
@@ -101,22 +131,19 @@ extension CoordinatorCore {
             known == nil ? "\(name) joined" : "\(name) connected again", isGraceful: !hadShare)
     }
 
-    private mutating func refuse(_ name: String, _ code: Refusal.Code, _ text: String) {
-        challengers[name] = nil
-        send(.refuse(Refusal(code: code, text: text)), name)
+    private mutating func refuse(_ name: String, _ bootID: UInt64, _ code: Refusal.Code, _ text: String) {
+        send(.refuse(Refusal(code: code, text: text)), name, bootID: bootID)
         log(.warning, "refused \(name): \(text)")
-    }
-
-    private mutating func refuseName(_ hello: Hello) {
-        refuse(
-            hello.name, .name,
-            "a worker called \(hello.name) is here already and alive; start this one with another --name")
     }
 
     private mutating func beat(_ heartbeat: Heartbeat, _ name: String) {
         members[name]?.note(heartbeat, now: now)
         send(.alive, name)
-        if heartbeat.epoch > epoch {
+        if heartbeat.epoch > Self.highestEpochHeard && heartbeat.epoch > epoch {
+            // No plan of ours: it forgets the number when it introduces itself.
+            log(.warning, "\(name) says that it works in epoch \(heartbeat.epoch), which nobody planned")
+            send(.introduce, name)
+        } else if heartbeat.epoch > epoch {
             // The queue that knew this epoch is gone: go beyond it, or the worker takes no plan.
             epoch = heartbeat.epoch
             wantPlan(.epoch, "\(name) knows epoch \(epoch)", isGraceful: false)
@@ -168,7 +195,7 @@ extension CoordinatorCore {
                 accept(challenger.hello)
                 continue
             }
-            if now - old.heard >= settings.suspectAfter || old.disconnected != nil {
+            if now - min(now, old.heard) >= settings.suspectAfter || old.disconnected != nil {
                 lose(name, "it started again", isDeath: true)
                 accept(challenger.hello)
             }
@@ -245,8 +272,10 @@ extension CoordinatorCore {
         effects.append(.publish(.worker(name: name, life: life)))
     }
 
-    mutating func send(_ message: ControlMessage, _ worker: String) {
-        effects.append(.control(message, to: worker))
+    /// Tells a worker something: the run of it that is present, unless another one is named.
+    mutating func send(_ message: ControlMessage, _ worker: String, bootID: UInt64? = nil) {
+        guard let bootID = bootID ?? self.bootID(of: worker) else { return }
+        effects.append(.control(message, to: worker, bootID: bootID))
     }
 
     mutating func log(_ level: Logger.Level, _ text: String) { effects.append(.log(level, text)) }

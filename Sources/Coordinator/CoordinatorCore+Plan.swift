@@ -43,8 +43,8 @@ extension CoordinatorCore {
         }
         let eligible = members.values.filter(\.isEligible).map(\.hello)
         let isTooFew = !hasPlanned && eligible.count < settings.minimumWorkers
-        let (placements, trouble) = proposal(eligible, replan)
-        guard let placements, !isTooFew else {
+        let (proposed, trouble) = proposal(eligible, replan)
+        guard var placements = proposed, !isTooFew else {
             recallFlights(replan.cause)
             planning = .none(missing(eligible, trouble, isTooFew: isTooFew))
             for (name, member) in members where member.life == .loading || member.life == .ready { live(name, .joined) }
@@ -52,6 +52,7 @@ extension CoordinatorCore {
             releaseLeavers()
             return changedAll()
         }
+        for place in placements.indices { placements[place].bootID = bootID(of: placements[place].worker) ?? 0 }
         if replan.isGraceful, case .active(let plan) = planning, plan.placements == placements { return }
         recallFlights(replan.cause)
         effects.append(.measure(.planned(replan.cause)))

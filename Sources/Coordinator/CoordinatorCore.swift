@@ -28,10 +28,13 @@ package struct CoordinatorCore: Sendable {
         var isGraceful: Bool
     }
 
-    /// A hello under the name of a worker that still seems to live.
+    /// A run of a worker that says hello under the name of one that still seems to live.
     struct Challenger {
         var hello: Hello
-        var since: UInt64
+        /// Whether its hello was answered; it waits for the other one to speak, or to be silent.
+        var isAnswered = false
+        /// Whether the log has it.
+        var isLogged = false
     }
 
     /// What the answer to a ticket is for.
@@ -111,7 +114,7 @@ package struct CoordinatorCore: Sendable {
         switch event {
         case .recovered(let jobs, let pin, let epoch): recover(jobs, pin: pin, epoch: epoch)
         case .control(let message, let worker, let bootID): hear(message, from: worker, bootID: bootID)
-        case .disconnected(let worker): members[worker]?.disconnected = self.now
+        case .disconnected(let worker, let bootID): disconnect(worker, bootID: bootID)
         case .result(let output, let key, let worker): take(output, key, from: worker)
         case .credit(let limit, let epoch, let worker): open(limit: limit, epoch: epoch, worker: worker)
         case .linkLost(let worker): unlink(worker)
@@ -144,7 +147,7 @@ package struct CoordinatorCore: Sendable {
     }
 
     private mutating func recover(_ stored: [StoredJob], pin: ClusterPin?, epoch: Epoch) {
-        self.epoch = epoch
+        self.epoch = min(epoch, Self.highestEpochHeard)
         self.pin = stored.isEmpty ? nil : pin
         for job in stored { insert(job) }
         if !stored.isEmpty { log(.info, "\(stored.count) jobs with \(queued) pictures go on from the queue") }

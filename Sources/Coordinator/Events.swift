@@ -8,8 +8,8 @@ package enum Event: Sendable {
     case recovered([StoredJob], pin: ClusterPin?, epoch: Epoch)
     /// A worker said something.
     case control(ControlMessage, from: String, bootID: UInt64)
-    /// A worker's connection broke.
-    case disconnected(worker: String)
+    /// The connection of one run of a worker broke.
+    case disconnected(worker: String, bootID: UInt64)
     /// A worker's answer.
     case result(TaskOutput, TaskKey, from: String)
     /// A worker allows this many steps in all of an epoch; the first one says that its data link is up.
@@ -36,8 +36,8 @@ package enum Event: Sendable {
 
 /// What the coordinator wants done, in this order.
 package enum Effect: Sendable {
-    /// Tell a worker something.
-    case control(ControlMessage, to: String)
+    /// Tell one run of a worker something.
+    case control(ControlMessage, to: String, bootID: UInt64)
     /// Give a worker work.
     case task(TaskInput, TaskKey, to: String)
     /// Write to the store, in order; a ticket other than 0 wants an answer.

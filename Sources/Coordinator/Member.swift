@@ -15,6 +15,8 @@ struct Member {
     /// Why it could not load its share; it gets none until it starts again.
     var loadFailure: String?
     var counters = WorkerCounters()
+    /// Tasks that it could not do, or answered with something unusable.
+    var faults: UInt64 = 0
     /// Counters of the last heartbeats, oldest first, for rates.
     var samples: [(time: UInt64, counters: WorkerCounters)] = []
     /// What it had in hand, and since when that has not changed.
@@ -63,7 +65,7 @@ struct Member {
         idleSince.map { heard >= $0 + duration && now - heard < duration } ?? false
     }
 
-    /// Speed over the last heartbeats.
+    /// Speed over the last heartbeats; the worker's figures are only believed as far as they rise.
     func rates() -> WorkerRates {
         var rates = WorkerRates()
         guard let first = samples.first, let last = samples.last, last.time > first.time,
@@ -71,15 +73,18 @@ struct Member {
         else { return rates }
         let seconds = Double(last.time - first.time) * 1e-9
         func rate(_ value: (WorkerCounters) -> UInt64) -> Double {
-            Double(value(last.counters)) - Double(value(first.counters)) < 0
-                ? 0 : Double(value(last.counters) - value(first.counters)) / seconds
+            let (now, before) = (value(last.counters), value(first.counters))
+            return now > before ? Double(now - before) / seconds : 0
+        }
+        func bytes(_ isCounted: @escaping (LinkCounters) -> Bool) -> Double {
+            rate { $0.links.reduce(0) { isCounted($1) ? $0 &+ $1.totalBytes : $0 } }
         }
         let name = hello.name
         rates.steps = rate(\.steps)
         rates.tokens = rate(\.tokens)
         rates.busy = min(1, rate(\.busyNanoseconds) * 1e-9)
-        rates.sent = rate { $0.links.reduce(0) { $1.source == name ? $0 + $1.totalBytes : $0 } }
-        rates.received = rate { $0.links.reduce(0) { $1.target == name ? $0 + $1.totalBytes : $0 } }
+        rates.sent = bytes { $0.source == name }
+        rates.received = bytes { $0.target == name }
         return rates
     }
 }

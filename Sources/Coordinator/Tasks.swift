@@ -32,6 +32,17 @@ package struct TaskKey: Hashable, Sendable {
         self.step = step
         self.epoch = epoch
     }
+
+    /// Its name on the wire, where a decoder is not told what its pixels are for.
+    package var id: TaskID {
+        let kind: TaskID.Kind =
+            switch need {
+            case .encode: .encode
+            case .step: .step
+            case .edge, .picture: .decode
+            }
+        return TaskID(kind, image, step: UInt16(clamping: step), epoch: epoch)
+    }
 }
 
 /// What a worker is given.

@@ -229,8 +229,10 @@ package struct WorkerStatus: Codable, Equatable, Sendable {
     package var counters: WorkerCounters
     /// Seconds since the last heartbeat.
     package var heartbeatAge: Double
-    /// Counters per second over the last ten seconds: images, steps, busy share.
+    /// Its speed over the last few heartbeats.
     package var rates: WorkerRates
+    /// Tasks that it could not do, or answered with something unusable, since it joined.
+    package var faults: UInt64 = 0
 
     /// Joins the fields.
     package init(
@@ -246,7 +248,7 @@ package struct WorkerStatus: Codable, Equatable, Sendable {
     }
 }
 
-/// A worker's recent speed.
+/// A worker's recent speed: what its last six heartbeats differ by, each second of the time between them.
 package struct WorkerRates: Codable, Equatable, Sendable {
     /// Steps per second through its span.
     package var steps: Double = 0

@@ -54,6 +54,8 @@ package struct Placement: Codable, Equatable, Sendable {
     package var decodes: Bool
     /// Where its upstream neighbour sends activations, `tcp://host:port`.
     package var endpoint: String
+    /// Which run of the worker it is; its neighbours take messages of no other run of the name.
+    package var bootID: UInt64 = 0
 
     /// Joins the fields.
     package init(worker: String, span: Range<Int>, encodes: Bool, decodes: Bool, endpoint: String) {

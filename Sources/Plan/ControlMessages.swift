@@ -27,7 +27,7 @@ package enum ControlMessage: Codable, Equatable, Sendable {
     /// Coordinator to worker: finish what is in hand and leave. Worker to coordinator: it would like to leave; the
     /// coordinator plans without it and answers with the same message when nothing of the worker's is in flight.
     case drain
-    /// Worker to coordinator: it leaves now; nothing of its is in flight.
+    /// Worker to coordinator: it leaves now; nothing of its is in flight. Coordinator to worker: heard, so go.
     case leave
 }
 
@@ -233,19 +233,16 @@ package struct LinkCounters: Codable, Equatable, Hashable, Sendable {
 
 /// A task that a worker could not do.
 package struct Fault: Codable, Equatable, Sendable {
-    /// The picture.
-    package var image: ImageID
-    /// The epoch it was asked in.
-    package var epoch: Epoch
+    /// The task: a fault that comes late must not hit another one of the same picture.
+    package var task: TaskID
     /// One line with what, where and the next step.
     package var text: String
     /// Whether another try may succeed.
     package var isRetriable: Bool
 
     /// Joins the fields.
-    package init(image: ImageID, epoch: Epoch, text: String, isRetriable: Bool) {
-        self.image = image
-        self.epoch = epoch
+    package init(_ task: TaskID, text: String, isRetriable: Bool) {
+        self.task = task
         self.text = text
         self.isRetriable = isRetriable
     }

@@ -34,6 +34,9 @@ package struct CreditLine: Equatable, Sendable {
         precondition(isOpen, "\(sent) messages sent, the receiver allows \(limit)")
         sent += 1
     }
+
+    /// Takes one message back that could not be handed to the socket after all.
+    package mutating func takeBack() { if sent > 0 { sent -= 1 } }
 }
 
 /// The receiver's side of flow control on one link in one epoch.
@@ -51,7 +54,7 @@ package struct CreditGrant: Equatable, Sendable {
 
     /// Counts one message; false if the sender had no credit for it.
     package mutating func receive() -> Bool {
-        received += 1
+        received &+= 1
         return received <= limit
     }
 

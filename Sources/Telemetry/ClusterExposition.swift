@@ -56,6 +56,7 @@ extension Exposition {
             }
             write("dit_worker_rss_bytes", .gauge, "Resident memory.") { Double($0.counters.residentBytes) }
             write("dit_worker_queue", .gauge, "Tasks that wait at the worker.") { Double($0.counters.queued) }
+            write("dit_task_faults_total", .counter, "Tasks that the worker could not do.") { Double($0.faults) }
             write("dit_worker_blocks", .gauge, "Transformer blocks in the worker's span.") {
                 Double($0.placement?.span.count ?? 0)
             }

@@ -145,27 +145,6 @@ extension Ticket {
     }
 }
 
-extension WireTensor {
-    /// The values of a tensor, bit for bit.
-    init(_ name: TensorName, _ tensor: Tensor) {
-        let dims = tensor.shape.isEmpty ? [1] : tensor.shape
-        self = tensor.withUnsafeBuffer { WireTensor(name, .f32, dims: dims, copying: UnsafeRawBufferPointer($0)) }
-    }
-}
-
-extension Tensor {
-    /// The values of a single-precision array from the wire, bit for bit.
-    ///
-    /// - Precondition: its type is `f32`.
-    init(_ wire: WireTensor) {
-        precondition(wire.type == .f32, "\(wire.name) holds \(wire.type), not f32")
-        self.init(uninitialized: wire.dims)
-        withUnsafeMutableBuffer { target in
-            wire.bytes.withUnsafeBytes { UnsafeMutableRawBufferPointer(target).copyMemory(from: $0) }
-        }
-    }
-}
-
 extension ModelFacts {
     /// Image tokens of the largest picture: one for each 16 x 16 pixels.
     var maxTokens: Int { (maxSide / 16) * (maxSide / 16) }

@@ -36,6 +36,17 @@ package struct TaskKey: Hashable, Sendable {
         self.epoch = epoch
     }
 
+    /// Its name on the wire: an activation belongs to the step that it came from.
+    package var id: TaskID {
+        let kind: TaskID.Kind =
+            switch kind {
+            case .encode: .encode
+            case .step, .activation: .step
+            case .decode: .decode
+            }
+        return TaskID(kind, image, branch: branch, step: step, epoch: epoch)
+    }
+
     /// Whether the task goes through the span, and so is held back by credits.
     package var isStep: Bool { kind == .step || kind == .activation }
 }

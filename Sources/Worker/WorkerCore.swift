@@ -8,10 +8,10 @@ internal import Stages
 /// order. The life of a worker:
 ///
 /// ```
-/// connecting ── welcome ─▶ greeted ── assign ─▶ loading ── loaded ─▶ ready ── drain ─▶ draining ─▶ left
-///     ▲                       ▲                    │  ▲               │ │
-///     └── no answer for 15 s ─┴── failed load ─────┘  └─── assign ────┘ │
-///     └─────────────────────────────────────────────────────────────────┘
+/// connecting ─ welcome ─▶ greeted ─ assign ─▶ loading ─ loaded ─▶ ready ─ drain ─▶ draining ─▶ leaving ─▶ left
+///     ▲                      ▲                   │  ▲              │ │
+///     └─ no answer for 15 s ─┴── failed load ────┘  └─── assign ───┘ │
+///     └──────────────────────────────────────────────────────────────┘
 /// ```
 package struct WorkerCore: Sendable {
     /// Where a worker stands towards its coordinator.
@@ -28,6 +28,8 @@ package struct WorkerCore: Sendable {
         case draining(Draining)
         /// Left the plan at the coordinator's wish, still connected: a new assignment brings it back.
         case standby
+        /// Has said that it leaves, and waits until that was heard.
+        case leaving(since: Nanoseconds)
         /// Over; nothing is handled any more.
         case left(Ending)
 
@@ -40,6 +42,7 @@ package struct WorkerCore: Sendable {
             case .ready(let assignment): "ready, \(assignment.summary)"
             case .draining(let draining): "draining, " + (draining.assignment?.summary ?? "nothing assigned")
             case .standby: "standing by, drained"
+            case .leaving: "leaving"
             case .left(let ending): "left: \(ending.text)"
             }
         }
@@ -113,6 +116,10 @@ package struct WorkerCore: Sendable {
         package var unreachableAfter: Nanoseconds?
         /// Time that an answer which nobody takes may keep a released worker from leaving.
         package var drainAfter: Nanoseconds = 30_000_000_000
+        /// Time that a leaving worker waits for the coordinator's last word.
+        package var farewell: Nanoseconds = 500_000_000
+        /// Heartbeats without an answer after which a worker that was told to end waits for its coordinator no longer.
+        package var drainHeartbeats: Nanoseconds = 3
         /// Pictures whose conditioning is kept.
         package var conditionings = 64
         /// Encode and decode tasks that may wait; the coordinator's bound on pictures in flight keeps it far from this.
@@ -144,6 +151,8 @@ package struct WorkerCore: Sendable {
     private var answerHeldSince: Nanoseconds?
     private var started: Nanoseconds?
     private var heard: Nanoseconds = 0
+    /// Whether the control connection to the coordinator stands.
+    package private(set) var isConnected = false
     private var held: Share?
     private var loading: Share?
     private var jitter: SplitMix64
@@ -163,7 +172,7 @@ package struct WorkerCore: Sendable {
         switch life {
         case .ready(let assignment): assignment
         case .draining(let draining): draining.assignment
-        case .connecting, .greeted, .loading, .standby, .left: nil
+        case .connecting, .greeted, .loading, .standby, .leaving, .left: nil
         }
     }
 
@@ -179,12 +188,13 @@ package struct WorkerCore: Sendable {
         switch event {
         case .tick(let vitals): tick(vitals, now, &effects)
         case .control(let message): control(message, now, &effects)
+        case .connection(let isUp): connection(isUp)
         case .credit(let peer, let epoch, let limit): credit(from: peer, epoch, limit, &effects)
         case .task(let item, let peer): receive(item, from: peer, &effects)
         case .malformed(let task): malformed(task, &effects)
         case .computed(let key, let answer, let elapsed): computed(key, answer, elapsed, &effects)
         case .loaded(let share, let result): loaded(share, result, &effects)
-        case .drain: drain(&effects)
+        case .drain: drain(now, &effects)
         case .stop: life = .left(.stopped)
         }
         pump(now, &effects)
@@ -215,13 +225,23 @@ extension WorkerCore {
             life = .connecting(attempt: attempt + 1, next: now + backoff(attempt))
             return
         }
-        if now >= heard + limits.lostAfter { return loseCoordinator(now, &effects) }
+        if case .leaving(let since) = life {
+            if now >= since + limits.farewell { life = .left(.drained) }
+            return
+        }
+        if now >= heard + patience { return loseCoordinator(now, &effects) }
         if now >= heartbeatAt {
             heartbeatAt = now + heartbeatEvery
             heartbeatSent = heartbeatSent ?? now
             effects.append(.control(.heartbeat(heartbeat(vitals, now))))
             repeatCredits(&effects)
         }
+    }
+
+    /// Silence of the coordinator that is put up with; little once the process was told to end.
+    private var patience: Nanoseconds {
+        guard case .draining(let draining) = life, draining.exits else { return limits.lostAfter }
+        return min(limits.lostAfter, max(1_000_000_000, limits.drainHeartbeats * heartbeatEvery))
     }
 
     /// Doubles from the shortest to the longest wait, each drawn from its upper half so that workers spread out.
@@ -232,7 +252,7 @@ extension WorkerCore {
 
     private func heartbeat(_ vitals: Vitals, _ now: Nanoseconds) -> Heartbeat {
         var counters = counters
-        counters.busyNanoseconds += vitals.computing
+        counters.busyNanoseconds &+= vitals.computing
         counters.upNanoseconds = now - (started ?? now)
         counters.residentBytes = vitals.residentBytes
         counters.links = vitals.links
@@ -251,6 +271,7 @@ extension WorkerCore {
             return
         }
         effects.append(.reconnect)
+        isConnected = false
         introduceAgain(now, &effects)
     }
 
@@ -269,7 +290,7 @@ extension WorkerCore {
         heard = now
         switch message {
         case .welcome(let welcome):
-            heartbeatEvery = Nanoseconds(max(10, welcome.heartbeatMilliseconds)) * 1_000_000
+            heartbeatEvery = Nanoseconds(min(max(10, welcome.heartbeatMilliseconds), 60_000)) * 1_000_000
             heartbeatAt = now + heartbeatEvery
             guard case .connecting = life else { return }  // the answer to a repeated hello
             effects.append(.openData(welcome.dataEndpoint))
@@ -280,7 +301,8 @@ extension WorkerCore {
                 effects.append(.log(.warning, "\(refusal.text); trying again"))
                 drops.abandoned += queue.clear()
                 let attempt = if case .connecting(let attempt, _) = life { attempt } else { 1 }
-                life = .connecting(attempt: attempt, next: now + backoff(min(attempt, 3)))
+                // The coordinator lets a waiting worker in by itself; this is for when it forgot.
+                life = .connecting(attempt: attempt, next: now + backoff(min(attempt, 2)))
             case .protocolVersion, .model, .malformed, .kernelClass: life = .left(.refused(refusal))
             }
         case .introduce:
@@ -291,14 +313,29 @@ extension WorkerCore {
             counters.roundTripNanoseconds = now - (heartbeatSent ?? now)
             heartbeatSent = nil
         case .drain: release(now)
-        case .hello, .loaded, .heartbeat, .fault, .leave:
+        case .leave: if case .leaving = life { life = .left(.drained) }
+        case .hello, .loaded, .heartbeat, .fault:
             drops.refused += 1
             effects.append(.log(.warning, "the coordinator sent a message that only workers send; ignored"))
         }
     }
 
+    /// The connection to the coordinator: a worker that was told to end does not wait for one that is gone.
+    private mutating func connection(_ isUp: Bool) {
+        isConnected = isUp
+        guard !isUp else { return }
+        switch life {
+        case .draining(let draining) where draining.exits: life = .left(.drained)
+        case .leaving: life = .left(.drained)
+        default: break
+        }
+    }
+
     private mutating func assign(_ plan: ClusterPlan, _ effects: inout [Effect]) {
-        if case .connecting = life { return }
+        switch life {
+        case .connecting, .leaving: return
+        default: break
+        }
         if let epoch = life.epoch, plan.epoch <= epoch {
             if plan.epoch < epoch { drops.stale += 1 }
             return
@@ -309,6 +346,15 @@ extension WorkerCore {
             draining.assignment = nil
             life = .draining(draining)
             effects.append(.closeDownstream)
+            return
+        }
+        if let trouble = plan.trouble(blockCount: hello.model.blockCount) {
+            // Its numbers come from outside: a span beyond the model, or no neighbour, must not get as far as the weights.
+            let text = "\(hello.name) does not take the plan of epoch \(plan.epoch): \(trouble)"
+            effects += [.log(.error, text), .closeDownstream]
+            effects.append(.control(.loaded(Loaded(epoch: plan.epoch, residentBytes: 0, failure: text))))
+            latest = nil
+            life = .greeted
             return
         }
         let assignment = Assignment(plan, worker: hello.name)
@@ -348,7 +394,8 @@ extension WorkerCore {
             if case .loading(let assignment) = life, assignment.share == share {
                 effects.append(.log(.error, failure.text))
                 effects.append(
-                    .control(.loaded(Loaded(epoch: assignment.epoch, residentBytes: 0, failure: failure.text))))
+                    .control(
+                        .loaded(Loaded(epoch: assignment.epoch, residentBytes: 0, failure: Self.told(failure.text)))))
                 life = .greeted
                 return
             }
@@ -369,7 +416,15 @@ extension WorkerCore {
     }
 
     /// The process was told to end: ask the coordinator to plan without this worker, or, the second time, just end.
-    private mutating func drain(_ effects: inout [Effect]) {
+    private mutating func drain(_ now: Nanoseconds, _ effects: inout [Effect]) {
+        switch life {
+        case .ready, .greeted, .loading, .standby, .draining:
+            if isConnected { break }
+            drops.abandoned += queue.clear()
+            life = .left(.drained)
+            return
+        default: break
+        }
         switch life {
         case .connecting: life = .left(.drained)
         case .draining(var draining):
@@ -385,7 +440,7 @@ extension WorkerCore {
         case .greeted, .loading, .standby:
             effects.append(.control(.drain))
             life = .draining(Draining(assignment: nil, exits: true))
-        case .left: break
+        case .leaving, .left: life = .left(.drained)
         }
     }
 
@@ -398,7 +453,7 @@ extension WorkerCore {
         case .draining(var draining):
             draining.released = draining.released ?? now
             life = .draining(draining)
-        case .standby, .connecting, .left: break
+        case .standby, .connecting, .leaving, .left: break
         }
     }
 
@@ -409,7 +464,7 @@ extension WorkerCore {
         drops.abandoned += queue.clear()
         effects += [.closeDownstream, .control(.leave)]
         if draining.exits {
-            life = .left(.drained)
+            life = .leaving(since: now)
         } else {
             if held != nil { effects.append(.drop) }
             held = nil
@@ -432,7 +487,7 @@ extension WorkerCore {
         }
         if key.isStep && !queue.receiveStep() {
             drops.overrun += 1
-            return fault(key.image, key.epoch, "\(hello.name) had no free slot for \(key.image)", true, &effects)
+            return fault(key.id, "\(hello.name) had no free slot for it", &effects)
         }
         if let answer = queue.answered(key) {
             drops.duplicate += 1
@@ -444,15 +499,12 @@ extension WorkerCore {
             let place = ConditioningCache.Key(image: key.image, branch: key.branch)
             if let sent { conditionings.store(sent, for: place) }
             guard let conditioning = conditionings.find(place) else {
-                return fault(
-                    key.image, key.epoch, "\(hello.name) has no conditioning of \(key.image): send it with the step",
-                    true,
-                    &effects)
+                return fault(key.id, "\(hello.name) has no conditioning of it: send that with the step", &effects)
             }
             item.work = .step(latents, sigma: sigma, guidance: guidance, conditioning)
         }
         if !queue.add(item) {
-            fault(key.image, key.epoch, "\(hello.name) has \(limits.sideTasks) tasks waiting", true, &effects)
+            fault(key.id, "\(hello.name) has \(limits.sideTasks) tasks waiting", &effects)
         }
     }
 
@@ -468,10 +520,12 @@ extension WorkerCore {
 
     private mutating func malformed(_ task: MalformedTask, _ effects: inout [Effect]) {
         drops.refused += 1
-        effects.append(.log(.warning, task.text))
+        let text = task.text
+        effects.append(.log(.warning, text))
         guard let assignment, task.epoch == assignment.epoch else { return }
         if task.isStep { _ = queue.receiveStep() }
-        if let image = task.image { fault(image, task.epoch, task.text, false, &effects) }
+        // Sent once more it may arrive whole; what never fits fails when the tries are used up.
+        if let task = task.task { fault(task, text, &effects) }
     }
 
     private mutating func computed(
@@ -481,7 +535,8 @@ extension WorkerCore {
         counters.busyNanoseconds += elapsed
         guard let assignment, key.epoch == assignment.epoch else { return drops.stale += 1 }
         switch result {
-        case .failure(let failure): fault(key.image, key.epoch, "\(hello.name): \(failure.text)", false, &effects)
+        case .failure(let failure):
+            fault(key.id, "\(hello.name): \(failure.text)", isRetriable: false, &effects)
         case .success(let outcome):
             if key.isStep {
                 counters.countStep(stage: ticket.stage, tokens: ticket.tokens, nanoseconds: elapsed)
@@ -500,9 +555,12 @@ extension WorkerCore {
         effects.append(.answer(answer, to: .downstream(downstream.worker)))
     }
 
-    private func fault(_ image: ImageID, _ epoch: Epoch, _ text: String, _ retriable: Bool, _ effects: inout [Effect]) {
-        effects.append(.control(.fault(Fault(image: image, epoch: epoch, text: text, isRetriable: retriable))))
+    private func fault(_ task: TaskID, _ text: String, isRetriable: Bool = true, _ effects: inout [Effect]) {
+        effects.append(.control(.fault(Fault(task, text: Self.told(text), isRetriable: isRetriable))))
     }
+
+    /// As much of a text as a control message takes.
+    private static func told(_ text: String) -> String { String(text.prefix(2000)) }
 
     /// Does whatever has become possible: sends the answer in hand, starts the next task, grants credit, leaves.
     private mutating func pump(_ now: Nanoseconds, _ effects: inout [Effect]) {
@@ -561,6 +619,7 @@ extension WorkerCore.Life {
         case .ready: "ready"
         case .draining: "draining"
         case .standby: "standby"
+        case .leaving: "leaving"
         case .left: "left"
         }
     }
@@ -569,7 +628,7 @@ extension WorkerCore.Life {
         switch self {
         case .loading(let assignment), .ready(let assignment): assignment.epoch
         case .draining(let draining): draining.assignment?.epoch
-        case .connecting, .greeted, .standby, .left: nil
+        case .connecting, .greeted, .standby, .leaving, .left: nil
         }
     }
 }

@@ -29,6 +29,8 @@ package enum Event: Sendable {
     case tick(Vitals)
     /// The coordinator spoke.
     case control(ControlMessage)
+    /// The control connection to the coordinator stands, or has ended.
+    case connection(isUp: Bool)
     /// A neighbour says how many messages it is ready to have received in an epoch; 0 from one that wants to send.
     case credit(from: Peer, epoch: Epoch, limit: UInt32)
     /// A task arrived.
@@ -95,8 +97,8 @@ package struct Vitals: Equatable, Sendable {
 
 /// A message that asks for something but does not fit the model.
 package struct MalformedTask: Equatable, Sendable {
-    /// The picture, if it named one.
-    package var image: ImageID?
+    /// The task, as the header names it; nil when it names no picture.
+    package var task: TaskID?
     /// The epoch it was for.
     package var epoch: Epoch
     /// Whether it took one of the sender's credits.
@@ -105,8 +107,8 @@ package struct MalformedTask: Equatable, Sendable {
     package var text: String
 
     /// Joins the fields.
-    package init(image: ImageID?, epoch: Epoch, isStep: Bool, text: String) {
-        self.image = image
+    package init(task: TaskID?, epoch: Epoch, isStep: Bool, text: String) {
+        self.task = task
         self.epoch = epoch
         self.isStep = isStep
         self.text = text

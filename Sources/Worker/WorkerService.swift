@@ -32,8 +32,6 @@ package actor WorkerService {
 
     /// How often the core is told the time.
     private static let tickInterval = Duration.milliseconds(100)
-    /// Time that the last words have to leave the machine.
-    private static let farewell = Duration.milliseconds(200)
 
     private init(loop: PollLoop, settings: WorkerSettings, hello: Hello, log: Logger) {
         self.loop = loop
@@ -106,6 +104,9 @@ package actor WorkerService {
     /// Where it stands.
     package var life: WorkerCore.Life { core.life }
 
+    /// Whether its connection to the coordinator stands.
+    package var isConnected: Bool { core.isConnected }
+
     /// What was dropped.
     package var drops: WorkerCore.Drops { core.drops }
 
@@ -119,7 +120,7 @@ package actor WorkerService {
 
     private func begin(_ hello: Hello, folder: ModelFolder, compute: Compute) throws {
         let socket = try RouterSocket(loop, dataOptions(.upstream))
-        socket.onMessage = { message, peer in self.receive(message, from: .upstream(peer)) }
+        socket.onMessage = { message, peer in self.receive(message, fromWorker: peer) }
         socket.onEvent = { event in self.happened(event, on: "data socket") }
         upstream = socket
         let bound = try socket.listen(on: settings.listen)
@@ -158,6 +159,14 @@ extension WorkerService {
         for effect in core.handle(event, now: monotonicNow()) { perform(effect) }
     }
 
+    /// A message on the data socket: only the neighbour of the plan, and only the run that the plan means, has a say.
+    private func receive(_ message: Message, fromWorker peer: String) {
+        guard let neighbour = core.latest?.upstream, neighbour.routingID.description == peer,
+            neighbour.bootID == message.bootID
+        else { return log.debug("\(message.kind) from \(peer), which is not before this worker in the plan") }
+        receive(message, from: .upstream(neighbour.worker))
+    }
+
     private func receive(_ message: Message, from peer: Peer) {
         switch message.kind {
         case .control:
@@ -175,10 +184,19 @@ extension WorkerService {
                 handle(
                     .malformed(
                         MalformedTask(
-                            image: message.image, epoch: message.epoch,
+                            task: message.task, epoch: message.epoch,
                             isStep: message.kind == .step || message.kind == .activation,
                             text: "\(settings.name): \(error)")))
             }
+        }
+    }
+
+    private func controlHappened(_ event: SocketEvent) {
+        happened(event, on: "control")
+        switch event {
+        case .connected: handle(.connection(isUp: true))
+        case .disconnected: handle(.connection(isUp: false))
+        default: break
         }
     }
 
@@ -232,7 +250,9 @@ extension WorkerService {
         send("\(message.kind) to \(peer)") {
             switch peer {
             case .coordinator: try data?.send(message)
-            case .upstream(let name): try upstream?.send(message, to: name)
+            case .upstream(let name):
+                guard let neighbour = core.latest?.upstream, neighbour.worker == name else { return }
+                try upstream?.send(message, to: neighbour.routingID.description)
             case .downstream: try downstream?.send(message)
             }
         }
@@ -252,11 +272,7 @@ extension WorkerService {
     private func finish(_ ending: WorkerCore.Ending) {
         self.ending = ending
         computer?.end()
-        if case .drained = ending {
-            loop.schedule(after: Self.farewell) { self.close() }
-        } else {
-            close()
-        }
+        close()
     }
 
     private func close() {
@@ -274,12 +290,12 @@ extension WorkerService {
 
 extension WorkerService {
     private func openControl() throws {
-        let socket = try DealerSocket(
-            loop,
-            .control(name: settings.name, bootID: core.hello.bootID, security: settings.security),
-            to: settings.coordinator)
+        var options = SocketOptions.control(
+            name: settings.name, bootID: core.hello.bootID, security: settings.security)
+        options.routingID = routingID
+        let socket = try DealerSocket(loop, options, to: settings.coordinator)
         socket.onMessage = { message, _ in self.receive(message, from: .coordinator) }
-        socket.onEvent = { event in self.happened(event, on: "control") }
+        socket.onEvent = { event in self.controlHappened(event) }
         control = socket
     }
 
@@ -325,19 +341,29 @@ extension WorkerService {
         case downstream
     }
 
+    /// What routers know this run of the worker by.
+    private var routingID: String { RoutingID(name: settings.name, bootID: core.hello.bootID).description }
+
     private func dataOptions(_ link: Link) -> SocketOptions {
-        SocketOptions(
+        var options = SocketOptions(
             name: settings.name, bootID: core.hello.bootID, security: settings.security,
-            limit: { [weak self] header, _ in self?.assumeIsolated { $0.limit(header.kind, over: link) } },
+            limit: { [weak self] header, peer in self?.assumeIsolated { $0.limit(header.kind, over: link, peer) } },
             meter: meter)
+        options.routingID = routingID
+        return options
     }
 
-    private func limit(_ kind: MessageKind, over link: Link) -> Int? {
+    private func limit(_ kind: MessageKind, over link: Link, _ peer: String) -> Int? {
         switch (link, kind) {
+        case (.upstream, .activation) where core.latest?.upstream?.routingID.description != peer: nil
         case (.coordinator, .encode), (.coordinator, .step), (.coordinator, .decode), (.upstream, .activation),
             (.upstream, .credit), (.downstream, .credit):
             messageLimits.bytes(kind, under: core.latest)
         default: nil
         }
     }
+}
+
+extension Placement {
+    fileprivate var routingID: RoutingID { RoutingID(name: worker, bootID: bootID) }
 }

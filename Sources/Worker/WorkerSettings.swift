@@ -71,17 +71,7 @@ package struct WorkerError: Error, Equatable, Sendable, CustomStringConvertible 
 extension WorkerSettings {
     /// Refuses what cannot work, before anything is opened.
     package func check() throws(WorkerError) {
-        let allowed = name.utf8.allSatisfy { byte in
-            switch byte {
-            case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
-                UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "."), UInt8(ascii: "_"), UInt8(ascii: "-"):
-                true
-            default: false
-            }
-        }
-        guard 1...RouterSocket.maxName ~= name.utf8.count, allowed, name != "coordinator" else {
-            throw WorkerError(.name(name))
-        }
+        guard WorkerName.isValid(name) else { throw WorkerError(.name(name)) }
         guard 1...1024 ~= threads else { throw WorkerError(.threads(threads)) }
         guard !roles.isEmpty else { throw WorkerError(.noRoles) }
     }

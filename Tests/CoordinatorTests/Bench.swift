@@ -16,7 +16,7 @@ final class Bench {
     var store = FakeStore()
     var files: [String: [UInt8]] = [:]
     var now: UInt64 = 0
-    var control: [(message: ControlMessage, worker: String)] = []
+    var control: [(message: ControlMessage, worker: String, boot: UInt64)] = []
     /// Tasks handed out and not answered by the test yet.
     var tasks: [Task] = []
     var replies: [UInt64: ClientReply] = [:]
@@ -49,7 +49,7 @@ final class Bench {
 
     private func perform(_ effect: Effect) -> [Event] {
         switch effect {
-        case .control(let message, let worker): control.append((message, worker))
+        case .control(let message, let worker, let boot): control.append((message, worker, boot))
         case .task(let input, let key, let worker): tasks.append(Task(input: input, key: key, worker: worker))
         case .store(let write, let ticket):
             let answer: StoreAnswer =

@@ -123,7 +123,7 @@ struct CoreClientTests {
         let id = try bench.submit([.euler("p"), .euler("q")])
         let task = try #require(bench.tasks.first { $0.key.image.index == 0 })
         bench.tasks.removeAll { $0.key == task.key }
-        bench.say(.fault(Fault(image: task.key.image, epoch: task.key.epoch, text: "no", isRetriable: false)), "a")
+        bench.say(.fault(Fault(task.key.id, text: "no", isRetriable: false)), "a")
         bench.work()
         #expect(try bench.status(id).failed == 1)
         #expect(bench.ask(.retry(id)) == .done)

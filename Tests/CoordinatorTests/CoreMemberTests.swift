@@ -14,7 +14,7 @@ struct CoreMemberTests {
         let id = try bench.submit([request])
         bench.work(until: { $0.key.need == need && ($0.key.step == 1 || need != .step) })
         let old = try #require(bench.tasks.first)
-        bench.handle(.disconnected(worker: victim))
+        bench.handle(.disconnected(worker: victim, bootID: 1))
         let others = ["a", "b", "c"].filter { $0 != victim }
         bench.wait(2.5, beating: others)
         let plan = try #require(bench.core.plan)
@@ -75,7 +75,7 @@ struct CoreMemberTests {
         let id = try bench.submit([.euler("poison"), .euler("fine")])
         // Both are at the pipeline when the first worker dies; then they run one by one.
         bench.work(until: { _ in bench.tasks.count == 2 && bench.tasks.allSatisfy { $0.key.need == .step } })
-        bench.handle(.disconnected(worker: "a"))
+        bench.handle(.disconnected(worker: "a", bootID: 1))
         if dataLinkBreaksToo { bench.handle(.linkLost(worker: "a")) }
         bench.wait(2.5, beating: ["b", "c"])
         bench.tasks = []
@@ -83,7 +83,7 @@ struct CoreMemberTests {
         #expect(bench.tasks.count == 1, "suspects run alone")
         #expect(bench.tasks.first?.key.image.index == 0)
         if dataLinkBreaksToo { bench.handle(.linkLost(worker: "b")) }
-        bench.handle(.disconnected(worker: "b"))
+        bench.handle(.disconnected(worker: "b", bootID: 1))
         bench.wait(2.5, beating: ["c"])
         bench.tasks = []
         bench.load()
@@ -129,6 +129,106 @@ struct CoreMemberTests {
         bench.beat("a")
         #expect(bench.refusal?.code == .name)
         #expect(bench.core.bootID(of: "a") == 1)
+    }
+
+    @Test("of two live workers of one name the first stays; the second is refused, and let in when the first goes")
+    func refusesSecondOfName() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        for _ in 0..<5 {
+            bench.control = []
+            bench.say(.hello(FakeModel.hello("a", boot: 2)), "a", boot: 2)
+            bench.wait(1, beating: ["a", "b"])
+            #expect(bench.refusal?.code == .name)
+            #expect(bench.control.first { if case .refuse = $0.message { true } else { false } }?.boot == 2)
+            #expect(
+                !bench.control.contains {
+                    $0.message == .introduce || $0.worker == "a" && $0.boot == 2 && $0.message == .alive
+                })
+        }
+        #expect(bench.core.plan?.epoch == 1, "nobody was disturbed")
+        // Its going away is not the first one's.
+        bench.handle(.disconnected(worker: "a", bootID: 2))
+        bench.wait(3, beating: ["a", "b"])
+        #expect(bench.core.bootID(of: "a") == 1 && bench.core.plan?.epoch == 1)
+        bench.say(.hello(FakeModel.hello("a", boot: 3)), "a", boot: 3)
+        bench.beat("a")
+        bench.control = []
+        bench.handle(.disconnected(worker: "a", bootID: 1))
+        #expect(bench.core.bootID(of: "a") == 3, "at once")
+        #expect(bench.control.contains { if case .welcome = $0.message { $0.boot == 3 } else { false } })
+        // The end of the old run's connection, told late, is not the new one's.
+        bench.handle(.disconnected(worker: "a", bootID: 1))
+        bench.wait(0.6)
+        bench.load()
+        let id = try bench.submit([.euler("p")])
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+    }
+
+    @Test("a run that comes back after its name was given away is introduced, refused, and answers nothing")
+    func fencesOldRun() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        bench.handle(.disconnected(worker: "a", bootID: 1))
+        bench.say(.hello(FakeModel.hello("a", boot: 2)), "a", boot: 2)
+        bench.wait(0.6, beating: ["b"])
+        bench.load()
+        bench.control = []
+        bench.beat("a", boot: 1)
+        #expect(bench.control.map(\.boot) == [1] && bench.control.first?.message == .introduce)
+        bench.say(.hello(FakeModel.hello("a", boot: 1)), "a", boot: 1)
+        bench.beat("a", boot: 2)
+        #expect(bench.refusal?.code == .name && bench.core.bootID(of: "a") == 2)
+        bench.control = []
+        bench.say(.leave, "a", boot: 1)
+        #expect(bench.control.map(\.boot) == [1] && bench.control.first?.message == .leave, "let go with a word")
+        #expect(bench.core.bootID(of: "a") == 2)
+    }
+
+    @Test("a plan names the run of each worker")
+    func namesRuns() {
+        let bench = Bench()
+        bench.join([FakeModel.hello("a", boot: 17), FakeModel.hello("b", boot: 4)])
+        #expect(bench.core.plan?.placements.map(\.bootID) == [17, 4])
+    }
+
+    @Test("an epoch that nobody planned is not followed to the end of numbers")
+    func ignoresAbsurdEpoch() throws {
+        let bench = Bench()
+        bench.join("a")
+        bench.control = []
+        bench.say(.heartbeat(Heartbeat(epoch: .max, image: nil, block: nil, counters: .init())), "a")
+        #expect(bench.control.contains { $0.message == .introduce })
+        #expect(bench.core.plan?.epoch == 1)
+        bench.say(.heartbeat(Heartbeat(epoch: 9, image: nil, block: nil, counters: .init())), "a")
+        bench.wait(0.4, beating: ["a"])
+        #expect(bench.core.plan?.epoch == 10)
+        let restarted = Bench()
+        restarted.handle(.recovered([], pin: nil, epoch: .max))
+        restarted.join("a")
+        #expect(restarted.core.plan != nil)
+    }
+
+    @Test("counters that fall or overflow give no rate and no trap")
+    func survivesCounters() throws {
+        let bench = Bench()
+        bench.join("a")
+        var counters = WorkerCounters()
+        let figures: [UInt64] = [(1 << 60) + 1, 1 << 60, .max, 0]
+        for (index, steps) in figures.enumerated() {
+            counters.steps = steps
+            counters.tokens = .max
+            counters.upNanoseconds = UInt64(index)
+            var link = LinkCounters(source: "a", target: "b")
+            link.totalBytes = .max
+            counters.links = [link, link, LinkCounters(source: "b", target: "a")]
+            bench.now += 500_000_000
+            bench.say(.heartbeat(Heartbeat(epoch: 1, image: nil, block: nil, counters: counters)), "a")
+            guard case .nodes(let status) = bench.ask(.nodes) else { throw BenchError() }
+            let rates = try #require(status.workers.first?.rates)
+            #expect(rates.steps >= 0 && rates.sent >= 0 && rates.busy <= 1)
+        }
     }
 
     @Test("a worker that was killed and started again is let in when the old one is silent")
@@ -291,7 +391,7 @@ extension Bench {
 
     /// The last refusal sent.
     var refusal: Refusal? {
-        for case (.refuse(let refusal), _) in control.reversed() { return refusal }
+        for case (.refuse(let refusal), _, _) in control.reversed() { return refusal }
         return nil
     }
 }

@@ -93,7 +93,7 @@ struct CorePictureTests {
         let task = try #require(bench.tasks.first)
         bench.tasks = []
         bench.say(
-            .fault(Fault(image: task.key.image, epoch: task.key.epoch, text: "no conditioning", isRetriable: true)), "a"
+            .fault(Fault(task.key.id, text: "no conditioning", isRetriable: true)), "a"
         )
         guard case .step(_, _, _, _, let conditioning) = try #require(bench.tasks.first).input else {
             throw BenchError()
@@ -101,6 +101,99 @@ struct CorePictureTests {
         #expect(conditioning != nil)
         bench.work()
         #expect(bench.files.values.first == (try FakeModel.render(request)))
+    }
+
+    @Test("a step that the socket did not take gives its credit back")
+    func returnsCredit() throws {
+        let bench = Bench()
+        bench.say(.hello(FakeModel.hello("a")), "a")
+        bench.wait(0.6)
+        bench.say(.loaded(Loaded(epoch: 1, residentBytes: 1)), "a")
+        bench.handle(.credit(limit: 1, epoch: 1, from: "a"))
+        _ = try bench.submit([.euler("p", steps: 1)])
+        bench.work(until: { $0.key.need == .step })
+        for _ in 0..<3 {
+            let task = try #require(bench.tasks.first)
+            bench.tasks = []
+            bench.handle(.undeliverable(task.key, to: "a"))
+            #expect(bench.tasks.isEmpty, "the link is down")
+            bench.handle(.credit(limit: 1, epoch: 1, from: "a"))
+            #expect(bench.tasks.map(\.key) == [task.key])
+        }
+        var other = try #require(bench.tasks.first).key
+        bench.handle(.undeliverable(other, to: "a"))
+        bench.tasks = []
+        other.step = 7
+        bench.handle(.undeliverable(other, to: "a"))
+        bench.handle(.credit(limit: 1, epoch: 1, from: "a"))
+        #expect(bench.tasks.count == 1)
+    }
+
+    @Test("a fault that comes late, or from a worker that cannot have the task, hits no other task")
+    func ignoresStrayFaults() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        let id = try bench.submit([.euler("p", steps: 3)])
+        bench.work(until: { $0.key.need == .step && $0.key.step == 1 })
+        let task = try #require(bench.tasks.first)
+        var late = task.key.id
+        late.step = 0
+        var stale = task.key.id
+        stale.epoch = 0
+        var other = task.key.id
+        other.kind = .encode
+        var half = task.key.id
+        half.branch = 1
+        for fault in [late, stale, other, half] {
+            bench.say(.fault(Fault(fault, text: "no", isRetriable: false)), "a")
+        }
+        bench.handle(.control(.fault(Fault(task.key.id, text: "no", isRetriable: false)), from: "a", bootID: 9))
+        #expect(bench.tasks.map(\.key) == [task.key], "nothing was sent again")
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+
+        let roles = Bench()
+        roles.join([FakeModel.hello("a"), FakeModel.hello("b", roles: [.decoder])])
+        let second = try roles.submit([.euler("p")])
+        roles.work(until: { $0.key.need == .step })
+        roles.say(.fault(Fault(try #require(roles.tasks.first).key.id, text: "no", isRetriable: false)), "b")
+        roles.work()
+        #expect(try roles.status(second).done == 1)
+    }
+
+    @Test("faults are counted for each worker")
+    func countsFaults() throws {
+        let bench = Bench()
+        bench.join("a")
+        _ = try bench.submit([.euler("p")])
+        for _ in 0..<2 {
+            let task = try #require(bench.tasks.first)
+            bench.tasks = []
+            bench.say(
+                .fault(Fault(task.key.id, text: "a: sent a table whose checksum is wrong", isRetriable: true)), "a")
+        }
+        guard case .nodes(let status) = bench.ask(.nodes) else { throw BenchError() }
+        #expect(status.workers.first?.faults == 2)
+        bench.work()
+        #expect(bench.files.count == 1)
+    }
+
+    @Test("an answer is received from the worker that owes it, and from nobody else")
+    func limitsAnswers() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        _ = try bench.submit([.euler("p")])
+        let encode = try #require(bench.tasks.first).key.id
+        #expect(bench.core.answerBytes(encode, from: "a") == (4 * 5 + 3) * 4)
+        #expect(bench.core.answerBytes(encode, from: "b") == nil)
+        bench.work(until: { $0.key.need == .step })
+        let step = try #require(bench.tasks.first).key.id
+        #expect(bench.core.answerBytes(step, from: "b") == 4 * 64 * 4, "the last of the pipeline answers")
+        #expect(bench.core.answerBytes(step, from: "a") == nil)
+        #expect(bench.core.answerBytes(encode, from: "a") == nil, "answered already")
+        var late = step
+        late.epoch += 1
+        #expect(bench.core.answerBytes(late, from: "b") == nil)
     }
 
     @Test("stale, doubled and foreign answers count for nothing")
@@ -153,7 +246,7 @@ struct CorePictureTests {
         let task = try #require(bench.tasks.first { $0.key.image.index == 0 })
         bench.tasks.removeAll { $0.key == task.key }
         bench.say(
-            .fault(Fault(image: task.key.image, epoch: task.key.epoch, text: "no memory", isRetriable: false)), "a")
+            .fault(Fault(task.key.id, text: "no memory", isRetriable: false)), "a")
         bench.work()
         let status = try bench.status(id)
         #expect(status.images[0] == .failed("a: no memory"))

@@ -30,7 +30,9 @@ actor FakePeer {
     }
 
     func start(fingerprint: String = "f00d") throws {
-        let control = try DealerSocket(loop, .control(name: name, bootID: boot), to: coordinator.control)
+        var options = SocketOptions.control(name: name, bootID: boot)
+        options.routingID = RoutingID(name: name, bootID: boot).description
+        let control = try DealerSocket(loop, options, to: coordinator.control)
         self.control = control
         control.onMessage = { [weak self] message, _ in self?.assumeIsolated { $0.hear(message) } }
         let hello = FakeModel.hello(name, boot: boot, fingerprint: fingerprint)
@@ -63,8 +65,9 @@ actor FakePeer {
         case .welcome(let welcome):
             isWelcome = true
             guard data == nil, let endpoint = try? Endpoint(welcome.dataEndpoint) else { return }
-            data = try? DealerSocket(
-                loop, SocketOptions(name: name, bootID: boot, limit: { _, _ in 1 << 20 }), to: endpoint)
+            var options = SocketOptions(name: name, bootID: boot, limit: { _, _ in 1 << 20 })
+            options.routingID = RoutingID(name: name, bootID: boot).description
+            data = try? DealerSocket(loop, options, to: endpoint)
             data?.onMessage = { [weak self] message, _ in self?.assumeIsolated { $0.work(message) } }
         case .assign(let plan):
             epoch = plan.epoch

@@ -31,7 +31,7 @@ struct MeasurementTests {
         bench.join("a", "b")
         _ = try bench.submit([.euler("p")])
         bench.work(until: { $0.key.need == .step && $0.key.step == 1 })
-        bench.handle(.disconnected(worker: "b"))
+        bench.handle(.disconnected(worker: "b", bootID: 1))
         bench.wait(2.5, beating: ["a"])
         bench.tasks = []
         bench.load()

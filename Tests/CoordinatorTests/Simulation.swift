@@ -185,7 +185,7 @@ final class Simulation {
 
     private func perform(_ effect: Effect, _ life: Int) throws {
         switch effect {
-        case .control(let message, let worker): try tell(message, worker)
+        case .control(let message, let worker, let boot): try tell(message, worker, boot)
         case .task(let input, let key, let worker): give(input, key, worker)
         case .store(let write, let ticket):
             storeFree = max(storeFree, now) + delay(15)
@@ -286,14 +286,14 @@ final class Simulation {
         later(delay(3), life) { .credit(limit: limit, epoch: plan.epoch, from: worker.name) }
     }
 
-    private func tell(_ message: ControlMessage, _ name: String) throws {
+    private func tell(_ message: ControlMessage, _ name: String, _ boot: UInt64) throws {
         if case .assign(let plan) = message {
             guard plan.epoch >= epochs else {
                 throw Broken(description: "epoch \(plan.epoch) after \(epochs): \(summary)")
             }
             epochs = plan.epoch
         }
-        guard let worker = workers[name] else { return }
+        guard let worker = workers[name], worker.boot == boot else { return }
         let life = life
         after(delay(3)) { [self] in
             guard worker.isAlive, life == self.life else { return }
@@ -345,7 +345,7 @@ final class Simulation {
             if let conditioning { worker.conditioning[key.image] = conditioning }
             guard let known = worker.conditioning[key.image] else {
                 worker.occupied -= 1
-                say(.fault(Fault(image: key.image, epoch: key.epoch, text: "forgotten", isRetriable: true)), worker)
+                say(.fault(Fault(key.id, text: "forgotten", isRetriable: true)), worker)
                 announceCredit(worker)
                 return
             }
@@ -385,7 +385,7 @@ final class Simulation {
         losses += 1
         log.append("\(now / 1_000_000) KILL \(worker.name)")
         worker.isAlive = false
-        if random.next() % 4 != 0 { later(delay(5), life) { .disconnected(worker: worker.name) } }
+        if random.next() % 4 != 0 { later(delay(5), life) { .disconnected(worker: worker.name, bootID: worker.boot) } }
         start(worker.name, after: delay(6000))
     }
 

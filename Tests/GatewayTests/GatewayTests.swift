@@ -202,6 +202,10 @@ internal import Testing
         # TYPE dit_worker_queue gauge
         dit_worker_queue{worker="a"} 0
         dit_worker_queue{worker="b"} 0
+        # HELP dit_task_faults_total Tasks that the worker could not do.
+        # TYPE dit_task_faults_total counter
+        dit_task_faults_total{worker="a"} 0
+        dit_task_faults_total{worker="b"} 0
         # HELP dit_worker_blocks Transformer blocks in the worker's span.
         # TYPE dit_worker_blocks gauge
         dit_worker_blocks{worker="a"} 2

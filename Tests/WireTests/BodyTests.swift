@@ -16,7 +16,8 @@ internal import Testing
         heartbeat.counters.busyNanoseconds = .max
         let messages: [ControlMessage] = [
             .assign(plan), .alive, .drain, .leave, .heartbeat(heartbeat),
-            .fault(Fault(image: Samples.image, epoch: 1, text: "no \u{0} \u{1F3E0}", isRetriable: true)),
+            .fault(
+                Fault(TaskID(.step, Samples.image, step: 3, epoch: 1), text: "no \u{0} \u{1F3E0}", isRetriable: true)),
         ]
         for message in messages {
             #expect(try Message(message).control(from: "a") == message)

@@ -37,6 +37,7 @@ struct CoreHarness {
 
     /// Says hello and is welcome.
     mutating func join() {
+        send(.connection(isUp: true))
         tick()
         send(
             .control(

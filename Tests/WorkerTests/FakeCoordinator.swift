@@ -15,6 +15,8 @@ actor FakeCoordinator {
     private(set) var dataEndpoint = Endpoint(host: "127.0.0.1", port: 0)
     private var control: RouterSocket?
     private var data: RouterSocket?
+    /// The routing id of each worker by its name: the latest run.
+    private var runs: [String: String] = [:]
     private var inbox: [(peer: String, what: Inbound)] = []
     private var waiter: (test: (String, Inbound) -> Bool, continuation: CheckedContinuation<Inbound, Never>)?
     private var answersHeartbeats = true
@@ -33,13 +35,21 @@ actor FakeCoordinator {
             loop, SocketOptions(name: "coordinator", bootID: 1, limit: { _, _ in 64 << 20 }))
         controlEndpoint = try control.listen(on: controlEndpoint)
         dataEndpoint = try data.listen(on: dataEndpoint)
+        func name(_ peer: String) -> String {
+            guard let run = RoutingID(peer) else { return peer }
+            runs[run.name] = peer
+            return run.name
+        }
         control.onMessage = { message, peer in
+            let peer = name(peer)
             guard let message = try? message.control(from: peer) else { return }
             if case .heartbeat = message, self.answersHeartbeats { self.tell(.alive, to: peer) }
             self.arrived(.control(message), from: peer)
         }
-        control.onEvent = { event in if case .disconnected(let peer) = event { self.arrived(.gone, from: peer) } }
-        data.onMessage = { message, peer in self.arrived(.data(message), from: peer) }
+        control.onEvent = { event in
+            if case .disconnected(let peer) = event { self.arrived(.gone, from: name(peer)) }
+        }
+        data.onMessage = { message, peer in self.arrived(.data(message), from: name(peer)) }
         self.control = control
         self.data = data
     }
@@ -52,10 +62,10 @@ actor FakeCoordinator {
     }
 
     func tell(_ message: ControlMessage, to peer: String) {
-        if let message = try? Message(message) { try? control?.send(message, to: peer) }
+        if let message = try? Message(message) { try? control?.send(message, to: runs[peer] ?? peer) }
     }
 
-    func give(_ message: Message, to peer: String) throws { try data?.send(message, to: peer) }
+    func give(_ message: Message, to peer: String) throws { try data?.send(message, to: runs[peer] ?? peer) }
 
     func welcome(_ peer: String) {
         tell(

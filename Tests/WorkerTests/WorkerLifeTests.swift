@@ -192,9 +192,103 @@ struct WorkerLifeTests {
         worker.send(.computed(step(1).key, .success(.activation(stream())), elapsed: 1))
         #expect(worker.effects.answers.count == 1)
         #expect(worker.effects.controls == [.leave])
-        #expect(worker.effects.ending == .drained)
+        #expect(worker.effects.ending == nil, "nobody has heard it yet")
+        #expect(worker.send(.control(.leave)).ending == .drained)
 
         #expect(stopped.send(.drain).ending == .stopped)
+    }
+
+    @Test("a leaving worker waits for half a second at most, and not for a coordinator that is gone")
+    func leaves() {
+        func leaving() -> CoreHarness {
+            var worker = CoreHarness()
+            worker.start(CoreHarness.plan(1))
+            worker.send(.drain)
+            worker.send(.control(.drain))
+            #expect(worker.effects.controls == [.leave] && worker.core.life.isLeaving)
+            return worker
+        }
+        var unheard = leaving()
+        #expect(unheard.tick(after: 0.4).ending == nil)
+        #expect(unheard.tick(after: 0.1).ending == .drained)
+        var cut = leaving()
+        #expect(cut.send(.connection(isUp: false)).ending == .drained)
+        var again = leaving()
+        #expect(again.send(.drain).ending == .drained)
+        var assigned = leaving()
+        #expect(assigned.send(.control(.assign(CoreHarness.plan(2)))).loads.isEmpty)
+        #expect(assigned.core.life.isLeaving)
+    }
+
+    @Test("told to end, it does not wait for a coordinator that is gone or hangs")
+    func drainsWithoutCoordinator() {
+        var gone = CoreHarness()
+        gone.start(CoreHarness.plan(1))
+        gone.send(.task(step(0), from: .coordinator))
+        gone.send(.connection(isUp: false))
+        #expect(gone.effects.ending == nil, "it may come back")
+        #expect(gone.send(.drain).ending == .drained)
+
+        var goes = CoreHarness()
+        goes.start(CoreHarness.plan(1))
+        #expect(goes.send(.drain).ending == nil)
+        #expect(goes.send(.connection(isUp: false)).ending == .drained)
+
+        var hangs = CoreHarness()
+        hangs.start(CoreHarness.plan(1))
+        hangs.send(.drain)
+        #expect(hangs.tick(after: 2.9).ending == nil)
+        #expect(hangs.tick(after: 0.2).ending == .drained)
+    }
+
+    @Test("takes no heartbeat interval that is absurd", arguments: [(1 << 62, 60.0), (-5, 0.01), (Int.min, 0.01)])
+    func clampsHeartbeat(_ milliseconds: Int, _ seconds: Double) {
+        var worker = CoreHarness()
+        worker.tick()
+        worker.send(
+            .control(
+                .welcome(
+                    Welcome(protocolVersion: 1, heartbeatMilliseconds: milliseconds, dataEndpoint: "tcp://there:1"))))
+        var quiet = seconds * 0.99
+        while quiet > 10 {
+            worker.now += 10_000_000_000
+            worker.send(.control(.alive))
+            quiet -= 10
+        }
+        #expect(worker.tick(after: quiet).controls.isEmpty)
+        worker.send(.control(.alive))
+        #expect(worker.tick(after: seconds * 0.02).controls.count == 1)
+    }
+
+    @Test("a plan that no model or pipeline can follow is refused with what is wrong with it")
+    func refusesPlans() {
+        func share(_ name: String, _ span: Range<Int>, _ endpoint: String = "tcp://node:1") -> Placement {
+            Placement(worker: name, span: span, encodes: true, decodes: true, endpoint: endpoint)
+        }
+        let plans: [(blocks: Int, shares: [Placement], part: String)] = [
+            (9, [share("node1", 0..<9)], "a model of 9 blocks, this one has 5"),
+            (5, [share("node1", 0..<9)], "node1 has blocks 0..<9"),
+            (5, [share("node1", -3..<2), share("node2", 2..<5)], "node1 has blocks -3..<2"),
+            (5, [share("node1", Int.min..<Int.max)], "node1 has blocks"),
+            (5, [share("node1", 0..<2), share("node2", 3..<5)], "node2 has blocks 3..<5, after 0..<2"),
+            (5, [share("node1", 0..<2)], "nobody has blocks 2..<5"),
+            (5, [share("node1", 0..<2), share("node1", 2..<5)], "node1 is in it twice"),
+            (5, [share("node1", 0..<2), share("node2", 2..<5, "node2")], "tcp://HOST:PORT"),
+            (5, [share("node1", 0..<2), share("node 2", 2..<5)], "no name of a worker"),
+            (5, [], "names 0 workers"),
+        ]
+        for (place, plan) in plans.enumerated() {
+            var worker = CoreHarness()
+            worker.start(CoreHarness.plan(1))
+            let epoch = Epoch(place + 2)
+            worker.send(.control(.assign(ClusterPlan(epoch: epoch, placements: plan.shares, blockCount: plan.blocks))))
+            guard case .loaded(let loaded) = worker.effects.controls.last else {
+                Issue.record("no answer to \(plan)")
+                continue
+            }
+            #expect(loaded.epoch == epoch && loaded.failure?.contains(plan.part) == true, "\(loaded)")
+            #expect(worker.core.life == .greeted && worker.effects.loads.isEmpty)
+        }
     }
 
     @Test("the operator's drain leaves it standing by, and a new plan brings it back")
@@ -218,12 +312,17 @@ struct WorkerLifeTests {
         worker.send(.drain)
         worker.send(.control(.drain))
         #expect(worker.effects.ending == nil)
-        for _ in 0..<3 {
+        for _ in 0..<27 {
             worker.send(.control(.alive))
-            worker.tick(after: 9.9)
+            #expect(worker.tick(after: 1.1).ending == nil)
         }
-        #expect(worker.effects.ending == nil)
         worker.send(.control(.alive))
-        #expect(worker.tick(after: 0.4).ending == .drained)
+        worker.tick(after: 0.4)
+        #expect(worker.core.life.isLeaving && worker.effects.controls == [.leave])
+        #expect(worker.tick(after: 0.5).ending == .drained)
     }
+}
+
+extension WorkerCore.Life {
+    var isLeaving: Bool { if case .leaving = self { true } else { false } }
 }

@@ -68,8 +68,6 @@ package actor CoordinatorService {
     private static let tickInterval = Duration.milliseconds(200)
     /// Routing id of requests from this process; no peer can have it.
     private static let localClient = ""
-    /// Largest answer before a model is known: none is expected.
-    private static let staleAnswerLimit = 64 << 20
 
     /// Opens the queue and the sockets and goes on with unfinished jobs.
     ///
@@ -119,7 +117,7 @@ package actor CoordinatorService {
         let data = try RouterSocket(
             loop,
             options(
-                { header, _ in owner.service?.assumeIsolated { $0.limit(header) } }, meter: meter))
+                { header, peer in owner.service?.assumeIsolated { $0.limit(header, peer) } }, meter: meter))
         let client = try RouterSocket(
             loop,
             .client(name: "coordinator", bootID: bootID, accepting: .clientRequest, security: settings.security))
@@ -286,10 +284,15 @@ extension CoordinatorService {
     private func takeInbox() { for event in inbox.takeAll() { handle(event) } }
 
     private func control(_ message: Message, from peer: String) {
+        guard let run = RoutingID(peer), run.bootID == message.bootID else {
+            return refused(FrameError(.peerName, peer: peer), on: "control")
+        }
         do throws(FrameError) {
-            handle(.control(try message.control(from: peer), from: peer, bootID: message.bootID))
+            handle(.control(try message.control(from: run.name), from: run.name, bootID: run.bootID))
         } catch {
             refused(error, on: "control")
+            // One that is at work may say something better next time.
+            guard core.bootID(of: run.name) != run.bootID else { return }
             let refusal = Refusal(code: .malformed, text: "\(error)")
             send("refusal to \(peer)") { try sockets.control.send(Message(.refuse(refusal)), to: peer) }
         }
@@ -297,48 +300,60 @@ extension CoordinatorService {
 
     private func control(_ event: SocketEvent) {
         switch event {
-        case .disconnected(let peer): handle(.disconnected(worker: peer))
+        case .disconnected(let peer):
+            if let run = RoutingID(peer) { handle(.disconnected(worker: run.name, bootID: run.bootID)) }
         case .refused(let error): refused(error, on: "control")
         case .connected, .undeliverable: break
         }
     }
 
+    /// The worker that speaks over the data socket; nil for a run that is not, or no more, part of the cluster.
+    private func worker(_ peer: String) -> String? {
+        guard let run = RoutingID(peer), core.bootID(of: run.name) == run.bootID else { return nil }
+        return run.name
+    }
+
     private func data(_ message: Message, from peer: String) {
+        guard let worker = worker(peer) else { return }
         if message.kind == .credit {
-            return handle(.credit(limit: message.argument, epoch: message.epoch, from: peer))
+            return handle(.credit(limit: message.argument, epoch: message.epoch, from: worker))
         }
         do throws(FrameError) {
-            let (output, key) = try TaskOutput.read(message, from: peer)
-            handle(.result(output, key, from: peer))
+            let (output, key) = try TaskOutput.read(message, from: worker)
+            handle(.result(output, key, from: worker))
         } catch {
             refused(error, on: "data")
-            guard let image = message.image else { return }
-            let fault = Fault(image: image, epoch: message.epoch, text: "\(error)", isRetriable: true)
-            handle(.control(.fault(fault), from: peer, bootID: message.bootID))
+            guard let task = message.task else { return }
+            handle(
+                .control(
+                    .fault(Fault(task, text: "\(error)", isRetriable: true)), from: worker, bootID: message.bootID))
         }
     }
 
     private func data(_ event: SocketEvent) {
         switch event {
-        case .disconnected(let peer): handle(.linkLost(worker: peer))
+        case .disconnected(let peer): if let worker = worker(peer) { handle(.linkLost(worker: worker)) }
         case .refused(let error): refused(error, on: "data")
         case .undeliverable(let peer, let messages): log.warning("\(messages) messages to \(peer) were lost with it")
         case .connected: break
         }
     }
 
-    private func refused(_ error: FrameError, on socket: String) {
-        metrics.note(error, socket: socket)
-        log.warning("\(socket): \(error)")
+    /// Nobody may send more than the answer that it owes: an answer that comes too late is not even received.
+    private func limit(_ header: FrameHeader, _ peer: String) -> Int? {
+        if header.kind == .credit { return 0 }
+        guard let task = header.task, let worker = worker(peer) else { return nil }
+        return core.answerBytes(task, from: worker)
     }
 
-    /// The receiver knows what it must get; only a late answer is known no better than by its kind.
-    private func limit(_ header: FrameHeader) -> Int? {
-        switch header.kind {
-        case .credit: 0
-        case .conditioning, .velocity, .pixels: header.image.map { core.answerBytes($0) ?? Self.staleAnswerLimit }
-        default: nil
+    private func refused(_ error: FrameError, on socket: String) {
+        if case .unexpected = error.reason, socket == "data" {
+            // Nobody waited for it any more; such answers come with every new plan.
+            metrics.note(.staleAnswer, model: "")
+            return log.debug("\(socket): \(error)")
         }
+        metrics.note(error, socket: socket)
+        log.warning("\(socket): \(error)")
     }
 
     private func client(_ message: Message, from peer: String) {
@@ -357,8 +372,9 @@ extension CoordinatorService {
 extension CoordinatorService {
     private func perform(_ effect: Effect) {
         switch effect {
-        case .control(let message, let worker):
-            send("message to \(worker)") { try sockets.control.send(Message(message), to: worker) }
+        case .control(let message, let worker, let bootID):
+            let run = RoutingID(name: worker, bootID: bootID)
+            send("message to \(run)") { try sockets.control.send(Message(message), to: run.description) }
         case .task(let input, let key, let worker): task(input, key, to: worker)
         case .store(let write, let ticket): storeThread.write(write, ticket: ticket)
         case .read(let query, let ticket): storeThread.read(query, ticket: ticket)
@@ -376,7 +392,8 @@ extension CoordinatorService {
 
     private func task(_ input: TaskInput, _ key: TaskKey, to worker: String) {
         do throws(WireError) {
-            try sockets.data.send(input.message(key), to: worker)
+            guard let bootID = core.bootID(of: worker) else { throw WireError(.unroutable(worker)) }
+            try sockets.data.send(input.message(key), to: RoutingID(name: worker, bootID: bootID).description)
         } catch {
             log.warning("\(key.need) for \(worker): \(error)")
             // Not from within the core's own effects.

@@ -1,8 +1,8 @@
 internal import Foundation
 
-/// Carries events from other threads to the service, in the order in which they were put in.
+/// Carries events to the service, from its queues and from itself, in the order in which they were put in.
 ///
-/// Tasks of their own would arrive in any order.
+/// A task for each event would not do: tasks reach an actor in any order.
 final class Inbox: @unchecked Sendable {
     private let lock = NSLock()
     private var events: [Event] = []

@@ -2,7 +2,10 @@ internal import Foundation
 internal import JobStore
 internal import Plan
 
-/// Writes to the store on a thread of its own, everything that waits in one transaction.
+/// Writes and reads the store in order on a queue of its own.
+///
+/// Writes that wait together go into one transaction, which costs one fsync; a read among them ends it, so that it sees
+/// what was asked for before.
 final class StoreThread: @unchecked Sendable {
     private enum Order {
         case write(StoreWrite, ticket: UInt64)

@@ -22,14 +22,21 @@ extension Message {
         self.init(.clientReply, sequence: number, body: try JSONBody.encoded(reply, limit: Self.clientLimit))
     }
 
-    /// The control message in the body.
+    /// The control message in the body, its values within their bounds.
     package func control(from peer: String) throws(FrameError) -> ControlMessage {
-        try decoded(.control, limit: ControlMessage.limit, peer: peer)
+        try bounded(try decoded(.control, limit: ControlMessage.limit, peer: peer), peer: peer)
     }
 
-    /// The client's request in the body.
+    /// The client's request in the body, its values within their bounds.
     package func clientRequest(from peer: String) throws(FrameError) -> ClientRequest {
-        try decoded(.clientRequest, limit: Self.clientLimit, peer: peer)
+        try bounded(try decoded(.clientRequest, limit: Self.clientLimit, peer: peer), peer: peer)
+    }
+
+    private func bounded<Body: Bounded>(_ body: Body, peer: String) throws(FrameError) -> Body {
+        do throws(ImpossibleValue) { try body.checkBounds() } catch {
+            throw FrameError(.json(error.description), peer: peer)
+        }
+        return body
     }
 
     /// The coordinator's reply in the body.

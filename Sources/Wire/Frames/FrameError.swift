@@ -34,7 +34,7 @@ package struct FrameError: Error, Equatable, Sendable, CustomStringConvertible {
         case tensor(TensorName, String)
         /// The JSON body is too deep or too long, or does not decode.
         case json(String)
-        /// The peer's name is empty, too long or not text.
+        /// The peer's name is empty, too long or not text, or not that of the run which its messages are from.
         case peerName
     }
 
@@ -92,7 +92,7 @@ package struct FrameError: Error, Equatable, Sendable, CustomStringConvertible {
         case .stale(let sequence, let last): "sent message \(sequence) after \(last)"
         case .tensor(let name, let why): "tensor \(name) \(why)"
         case .json(let why): "sent JSON that was refused: \(why)"
-        case .peerName: "connected with a name that is empty, too long or not text"
+        case .peerName: "connected under a name that no run of a worker has"
         }
     }
 }

@@ -87,6 +87,12 @@ package struct FrameHeader: Equatable, Sendable {
         return Int(min(UInt64(Chunker.chunkBytes), totalBytes > start ? totalBytes - start : 0))
     }
 
+    /// The task that the message asks for or answers; nil for other kinds.
+    package var task: TaskID? {
+        guard let image, let kind = kind.task else { return nil }
+        return TaskID(kind, image, branch: branch, step: step, epoch: epoch)
+    }
+
     /// The 96 bytes.
     package func encoded() -> [UInt8] {
         [UInt8](unsafeUninitializedCapacity: Self.byteCount) { buffer, count in

@@ -72,6 +72,12 @@ package struct Message: Equatable, Sendable {
         return tensor
     }
 
+    /// The task that it asks for or answers; nil for other kinds.
+    package var task: TaskID? {
+        guard let image, let kind = kind.task else { return nil }
+        return TaskID(kind, image, branch: branch, step: step, epoch: epoch)
+    }
+
     /// Bytes of tensors or body, without headers and table.
     package var payloadBytes: Int { tensors.isEmpty ? body.count : tensors.reduce(0) { $0 + $1.bytes.count } }
 

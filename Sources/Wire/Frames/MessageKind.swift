@@ -1,3 +1,5 @@
+internal import Plan
+
 /// What a message is about; the byte at offset 6 of the header.
 package enum MessageKind: UInt8, Sendable, CaseIterable {
     /// A `ControlMessage` as JSON.
@@ -30,4 +32,14 @@ package enum MessageKind: UInt8, Sendable, CaseIterable {
 
     /// Whether the caller numbers it, so that numbers may come in any order; the rest is numbered by the socket.
     package var isNumberedByCaller: Bool { self == .clientRequest || self == .clientReply }
+
+    /// What task it belongs to, as a question or as an answer.
+    var task: TaskID.Kind? {
+        switch self {
+        case .encode, .conditioning: .encode
+        case .step, .activation, .velocity: .step
+        case .decode, .pixels: .decode
+        case .control, .clientRequest, .clientReply, .event, .credit: nil
+        }
+    }
 }

@@ -17,7 +17,7 @@ package final class DealerSocket: Socket {
         self.endpoint = endpoint
         try super.init(loop, options, type: ZMQ_DEALER)
         do throws(WireError) {
-            try set(ZMQ_ROUTING_ID, text: options.name)
+            try set(ZMQ_ROUTING_ID, text: options.routingID)
             try set(ZMQ_IMMEDIATE, 1)
             try set(ZMQ_RECONNECT_IVL, 100)
             try set(ZMQ_RECONNECT_IVL_MAX, 5_000)

@@ -1,12 +1,12 @@
 internal import CZeroMQ
 internal import Glibc
 
-/// Listens, knows its peers by name and sends to one of them.
+/// Listens, knows its peers by their routing ids and sends to one of them.
 ///
-/// A peer of the same name that connects again takes the place of the old connection.
+/// A peer of the same routing id that connects again takes the place of the old connection.
 package final class RouterSocket: Socket {
-    /// Longest name of a peer, bytes of UTF-8.
-    package static let maxName = 64
+    /// Longest routing id of a peer, bytes of UTF-8.
+    package static let maxName = RoutingID.limit
 
     private var peerOfConnection: [Int32: String] = [:]
     private var connectionOfPeer: [String: Int32] = [:]

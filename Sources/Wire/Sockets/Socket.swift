@@ -262,7 +262,7 @@ package class Socket {
             let limit = options.limit
             let message = try assemblers[peer, default: Assembler(peer: peer)].accept(Array(rest)) { limit($0, peer) }
             meter?.add(
-                source: peer, target: options.name, messages: message == nil ? 0 : 1,
+                source: RoutingID.counted(peer), target: options.name, messages: message == nil ? 0 : 1,
                 activationBytes: message?.activationBytes ?? 0, totalBytes: rest.reduce(0) { $0 + $1.count })
             if !hasLinks { assemblers[peer] = nil }
             if let message { onMessage?(message, peer) }
@@ -333,7 +333,7 @@ package class Socket {
             outgoing.next += 1
             let isLast = outgoing.next == outgoing.chunker.count
             meter?.add(
-                source: options.name, target: peer, messages: isLast ? 1 : 0,
+                source: options.name, target: RoutingID.counted(peer), messages: isLast ? 1 : 0,
                 activationBytes: isLast ? outgoing.chunker.message.activationBytes : 0,
                 totalBytes: sizes.reduce(0, +))
         }

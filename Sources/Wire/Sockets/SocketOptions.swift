@@ -19,8 +19,10 @@ package struct Security: Equatable, Sendable {
 
 /// Bounds and names of one socket.
 package struct SocketOptions: Sendable {
-    /// Name of this side: a dealer's routing id, and the source in link counters.
+    /// Name of this side in link counters.
     package var name: String
+    /// What routers know this side by; the name, unless it is set to a `RoutingID`.
+    package var routingID: String
     /// Random number of this process, in every header.
     package var bootID: UInt64
     /// Keys.
@@ -45,6 +47,7 @@ package struct SocketOptions: Sendable {
         meter: LinkMeter? = nil, peerName: String = "coordinator"
     ) {
         self.name = name
+        routingID = name
         self.bootID = bootID
         self.security = security
         self.maxFrameBytes = maxFrameBytes
