@@ -248,8 +248,7 @@ extension CoordinatorCore {
     // MARK: Files and ends
 
     private mutating func writeFile(_ image: ImageID) {
-        guard let flight = flights[image], let pin, let folder = jobs[image.job]?.status.folder else { return }
-        let path = folder + "/" + OutputNames.file(index: image.index, request: flight.request)
+        guard let flight = flights[image], let pin, let path = path(of: image) else { return }
         let ticket = ticket(.file(image, path: path))
         flights[image]?.phase = .writing(ticket: ticket)
         effects.append(
@@ -258,12 +257,23 @@ extension CoordinatorCore {
                 ticket: ticket))
     }
 
+    /// Where the file of a picture goes.
+    func path(of image: ImageID) -> String? {
+        guard let job = jobs[image.job] else { return nil }
+        let request = job.requests[Int(image.index)]
+        return job.status.folder + "/" + OutputNames.file(index: image.index, request: request)
+    }
+
     mutating func wrote(_ result: Result<UInt32, WriteFailure>, _ ticket: UInt64) {
         guard case .file(let image, let path) = awaited.removeValue(forKey: ticket) else { return }
         guard let flight = flights[image], flight.phase == .writing(ticket: ticket) else {
             // Cancelled meanwhile. A later life of the picture may be about to have a file of the same name.
             let isStillCancelled = jobs[image.job].map { $0.status.images[Int(image.index)] == .cancelled } ?? true
-            if flights[image] == nil && isStillCancelled { effects.append(.remove(path: path)) }
+            if flights[image] == nil && isStillCancelled {
+                effects.append(.remove(path: path))
+            } else {
+                jobs[image.job]?.leftovers.insert(image.index)
+            }
             return
         }
         switch result {

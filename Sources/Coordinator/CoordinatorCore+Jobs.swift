@@ -58,14 +58,7 @@ extension CoordinatorCore {
         guard (submission.key?.utf8.count ?? 0) <= 256, submission.key != "" else {
             return refuse(client, .invalid, "a key is 1 to 256 bytes of text")
         }
-        let pending = awaited.values.reduce(0) { sum, awaited in
-            if case .submission(let other, _) = awaited { sum + other.images.count } else { sum }
-        }
-        guard queued + pending + submission.images.count <= settings.maxQueued else {
-            return refuse(
-                client, .full,
-                "\(queued + pending) pictures are waiting and at most \(settings.maxQueued) may; submit again later")
-        }
+        guard hasRoom(for: submission, client) else { return }
         var folder = settings.outputFolder + "/" + id.description
         if let name = submission.folder {
             guard let simple = OutputNames.folder(name) else {
@@ -89,6 +82,34 @@ extension CoordinatorCore {
         effects.append(.store(.submit(id, submission, folder: folder, time: wall), ticket: ticket))
     }
 
+    /// Whether the queue takes a batch; its client hears the numbers if not.
+    private mutating func hasRoom(for submission: Submission, _ client: ClientTicket) -> Bool {
+        var (pictures, bytes, jobs) = (queued, queuedBytes, jobs.count)
+        for case .submission(let other, _) in awaited.values {
+            pictures += other.images.count
+            bytes += LiveJob.bytes(of: other.images)
+            jobs += 1
+        }
+        let more = LiveJob.bytes(of: submission.images)
+        let advice = "submit again when some are done, or cancel some (abbozzo jobs ls)"
+        if pictures + submission.images.count > settings.maxQueued {
+            refuse(
+                client, .full,
+                "\(pictures) pictures are waiting and at most \(settings.maxQueued) may, so there is no room for "
+                    + "\(submission.images.count) more; \(advice)")
+        } else if jobs >= settings.maxJobs {
+            refuse(client, .full, "\(jobs) jobs are unfinished and at most \(settings.maxJobs) may be; \(advice)")
+        } else if bytes + more > settings.maxQueuedBytes {
+            refuse(
+                client, .full,
+                "unfinished jobs take \(bytes) bytes and at most \(settings.maxQueuedBytes) may be taken, so there is no "
+                    + "room for \(more) more; \(advice)")
+        } else {
+            return true
+        }
+        return false
+    }
+
     /// Limits before a worker has told the model's: what no model of ours passes.
     private static let anyModel = ModelFacts(
         name: "any", family: "", fingerprint: "", blockCount: 1, width: 1, contextWidth: 1, pooledWidth: 1,
@@ -104,6 +125,7 @@ extension CoordinatorCore {
         job.waiting = stored.status.images.indices.reversed().filter { !stored.status.images[$0].isFinal }
             .map(UInt32.init)
         queued += job.waiting.count
+        queuedBytes += job.bytes - (jobs[id]?.bytes ?? 0)
         jobs[id] = job
         enqueue(id)
     }
@@ -127,12 +149,21 @@ extension CoordinatorCore {
         if let job = jobs[id] {
             queued -= job.waiting.count
             jobs[id]?.waiting = []
+            var forgotten: [ImageID] = []
             for index in job.status.images.indices {
                 let image = ImageID(job: id, index: UInt32(index))
                 // What is on its way into the store as done or failed stays that.
                 if case .recording = flights[image]?.phase { continue }
+                if flights[image]?.isSent == true { forgotten.append(image) }
+                if job.leftovers.contains(image.index), let path = path(of: image) {
+                    effects.append(.remove(path: path))
+                    jobs[id]?.leftovers.remove(image.index)
+                }
                 flights[image] = nil
                 if !job.status.images[index].isFinal { jobs[id]?.set(UInt32(index), .cancelled, wall: time) }
+            }
+            if !forgotten.isEmpty {
+                for share in plan?.placements ?? [] { send(.forget(forgotten), share.worker) }
             }
             log(.info, "job \(id) cancelled")
         }
@@ -182,6 +213,7 @@ extension CoordinatorCore {
             }
             reply(.accepted(id, duplicate: isDuplicate), client)
         case (.submission(_, let client), .failed(let error)):
+            if case .keyUsed = error.reason { return refuse(client, .invalid, "\(error)") }
             refuse(client, .unavailable, "the job could not be stored: \(error)")
         case (.cancellation(let client, let id), .written):
             reply(.done, client)
@@ -280,6 +312,7 @@ extension CoordinatorCore {
             if case .cancellation(_, id) = $0 { true } else { false }
         }
         guard status.isFinal && !isInFlight && !isBeingCancelled else { return }
+        queuedBytes -= job.bytes
         jobs[id] = nil
         line.removeAll { $0 == id }
         log(

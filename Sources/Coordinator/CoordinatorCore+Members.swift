@@ -39,7 +39,7 @@ extension CoordinatorCore {
             log(.info, "\(name) wants to leave")
             releaseLeavers()
             wantPlan(.drained, "\(name) leaves", isGraceful: true)
-        case .hello, .welcome, .refuse, .assign, .alive, .introduce: break
+        case .hello, .welcome, .refuse, .assign, .forget, .alive, .introduce: break
         }
     }
 
@@ -209,14 +209,26 @@ extension CoordinatorCore {
             } else if silence >= settings.suspectAfter && member.life != .suspect {
                 live(name, .suspect)
                 log(.warning, "\(name) has been silent for \(silence / 1_000_000) ms")
-            } else if let inHand = member.inHand, flights[inHand.image]?.isSent == true, placement(of: name) != nil {
-                let limit = settings.stuckAfter * (inHand.block == nil ? 10 : 1)
-                if now - member.inHandSince >= limit {
+            } else if let inHand = member.inHand, placement(of: name) != nil {
+                let limit = patience(with: member, inHand)
+                if now - min(now, member.inHandSince) >= limit {
                     let place = inHand.block.map { "block \($0) of " } ?? ""
                     lose(name, "stuck in \(place)\(inHand.image) for \(limit / 1_000_000_000) s", isDeath: true)
                 }
             }
         }
+    }
+
+    /// Time that a worker may take for the block in hand, or for a task without blocks.
+    private func patience(with member: Member, _ inHand: Member.InHand) -> UInt64 {
+        guard inHand.block != nil else { return 10 * settings.stuckAfter }
+        let blocks = placement(of: member.hello.name)?.span.count ?? 1
+        guard let nanoseconds = member.nanosecondsPerToken, nanoseconds.isFinite else { return 5 * settings.stuckAfter }
+        let tokens = flights[inHand.image].map(\.tokens) ?? 0
+        // A picture that is not in flight any more may be as large as pictures get.
+        let most = pin.map { ($0.model.maxSide / 16) * ($0.model.maxSide / 16) } ?? 0
+        let predicted = nanoseconds * Double(tokens > 0 ? tokens : most) / Double(max(1, blocks))
+        return max(settings.stuckAfter, UInt64(min(5 * predicted, 1e15)))
     }
 
     /// Sends work again that every worker of the plan denies having: a message was lost without its connection.
@@ -240,21 +252,26 @@ extension CoordinatorCore {
         members[name]?.idleSince = nil
         log(isDeath ? .warning : .info, "\(name) is gone: \(why)")
         guard let share = placement(of: name) else { return }
-        if isDeath { blame(share, "\(name) was lost (\(why))") }
+        if isDeath { blame(share, why) }
         wantPlan(isDeath ? .lost : .drained, "\(name) is gone", isGraceful: false)
     }
 
     /// Every picture that may have been in the worker's hands is a suspect: it runs alone until it passes the task.
-    mutating func blame(_ share: Placement, _ line: String) {
+    ///
+    /// A run of a worker dies once, however often it is told.
+    mutating func blame(_ share: Placement, _ why: String) {
         for (image, flight) in flights {
+            guard let need = flight.sentNeed else { continue }
             let wasThere =
-                switch flight.sentNeed {
+                switch need {
                 case .encode: share.encodes
                 case .step: !share.span.isEmpty
                 case .edge, .picture: share.decodes
-                case nil: false
                 }
-            if wasThere { flights[image]?.deaths.append(line) }
+            guard wasThere, !flight.deaths.contains(where: { $0.run == share.bootID }) else { continue }
+            let task = need == .step ? "step \((flight.progress?.step ?? 0) + 1)" : "task \(need)"
+            flights[image]?.deaths.append(
+                Flight.Death(run: share.bootID, line: "\(share.worker) was lost at \(task) (\(why))"))
         }
     }
 

@@ -39,7 +39,7 @@ extension CoordinatorCore {
         // Planned around before it counts as lost: its pictures are suspects all the same.
         for share in plan?.placements ?? [] {
             guard let member = members[share.worker], member.isPresent, member.disconnected != nil else { continue }
-            blame(share, "\(share.worker) was lost (its connection broke)")
+            blame(share, "its connection broke")
         }
         let eligible = members.values.filter(\.isEligible).map(\.hello)
         let isTooFew = !hasPlanned && eligible.count < settings.minimumWorkers
@@ -123,7 +123,8 @@ extension CoordinatorCore {
         for (image, flight) in flights.sorted(by: { $0.key < $1.key }) {
             guard case .sent(let need, _) = flight.phase else { continue }
             if flight.deaths.count >= settings.deathsToSetAside {
-                fail(image, "set aside: \(flight.deaths.joined(separator: "; ")) while it was in hand")
+                let evidence = flight.deaths.map(\.line).joined(separator: "; ")
+                fail(image, "set aside, because workers die with it in hand: \(evidence)")
             } else {
                 ready(image, need)
                 effects.append(.measure(.recovered(cause)))

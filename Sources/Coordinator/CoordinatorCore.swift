@@ -86,6 +86,8 @@ package struct CoordinatorCore: Sendable {
     var line: [JobID] = []
     var flights: [ImageID: Flight] = [:]
     var queued = 0
+    /// Bytes of the requests of unfinished jobs.
+    var queuedBytes = 0
     var imagesDone: UInt64 = 0
     /// Time from sending a step to its answer, for each token; rises and falls slowly.
     var nanosecondsPerToken = 0.0

@@ -26,7 +26,10 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var disconnectGrace: UInt64 = 2_000_000_000
     /// Time to wait for more workers after one joined, so that a cluster that starts up is planned once.
     package var settle: UInt64 = 400_000_000
-    /// Time without progress in one block after which a worker is given up as stuck; ten times that without a block.
+    /// Time without progress in one block after which a worker is given up as stuck, if five times the block's predicted
+    /// time is not longer.
+    ///
+    /// Five times that for a worker that has shown no speed yet, ten times for tasks that have no blocks.
     package var stuckAfter: UInt64 = 30_000_000_000
     /// Time after which work that every worker denies having is sent again.
     package var resendAfter: UInt64 = 60_000_000_000
@@ -38,6 +41,10 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var maxImagesPerJob = 100_000
     /// Most pictures waiting.
     package var maxQueued = 200_000
+    /// Most unfinished jobs; each costs a few hundred bytes here besides its pictures.
+    package var maxJobs = 50_000
+    /// Most bytes of the requests of unfinished jobs, which are kept in memory.
+    package var maxQueuedBytes = 256 << 20
     /// Longest wait of `watch`.
     package var watchWait: UInt64 = 1_000_000_000
     /// Endpoint of the data socket, told to workers.
@@ -52,9 +59,16 @@ package struct CoordinatorSettings: Equatable, Sendable {
         self.wallAtZero = wallAtZero
     }
 
+    /// Expects the regularity of a wired local network: three missed heartbeats within a second make a worker suspect,
+    /// three seconds of silence lost.
+    package mutating func expectLocalNetwork() {
+        heartbeat = 300_000_000
+        suspectAfter = 1_000_000_000
+        lostAfter = 3_000_000_000
+        disconnectGrace = 1_000_000_000
+    }
+
     /// Gives a silent worker up after so many seconds, at least two, and suspects it before.
-    ///
-    /// Three seconds suit a wired network where a second of silence means something.
     package mutating func giveUp(afterSeconds seconds: Double) {
         lostAfter = UInt64(max(2, seconds) * 1e9)
         suspectAfter = min(suspectAfter, lostAfter * 2 / 3)

@@ -18,6 +18,12 @@ struct Flight {
         case recording(ImageState, ticket: UInt64)
     }
 
+    /// The loss of one run of a worker, for the evidence against a picture.
+    struct Death: Equatable {
+        var run: UInt64
+        var line: String
+    }
+
     let image: ImageID
     let request: ImageRequest
     let priority: Int
@@ -31,8 +37,8 @@ struct Flight {
     var shownEpoch: Epoch?
     /// Tries of the present task that came to a fault.
     var faults = 0
-    /// Workers that were lost with the present task in hand: one line each.
-    var deaths: [String] = []
+    /// Runs of workers that were lost with the present task in hand.
+    var deaths: [Death] = []
     /// Tries to write its file.
     var writes = 0
     /// The finished picture, kept until its file is durable.

@@ -13,6 +13,18 @@ struct LiveJob {
     /// Pictures waiting for admission, last one first.
     var waiting: [UInt32]
 
+    /// Pictures that are not done and have a file all the same: it was being written when they were cancelled and tried
+    /// again.
+    var leftovers: Set<UInt32> = []
+
+    /// Bytes of memory that its requests take, about.
+    var bytes: Int { Self.bytes(of: requests) }
+
+    /// Bytes of memory that requests take, about.
+    static func bytes(of requests: [ImageRequest]) -> Int {
+        requests.reduce(0) { $0 + 256 + $1.prompt.utf8.count + $1.negativePrompt.utf8.count }
+    }
+
     /// Goes before another in admission.
     func precedes(_ other: LiveJob) -> Bool { (-priority, serial) < (-other.priority, other.serial) }
 

@@ -65,6 +65,12 @@ struct Member {
         idleSince.map { heard >= $0 + duration && now - heard < duration } ?? false
     }
 
+    /// Time that it has taken for a token through its span, so far; nil before its first step.
+    var nanosecondsPerToken: Double? {
+        let busy = counters.stages.reduce(0.0) { $0 + Double($1.busyNanoseconds) }
+        return counters.tokens > 0 && busy > 0 ? busy / Double(counters.tokens) : nil
+    }
+
     /// Speed over the last heartbeats; the worker's figures are only believed as far as they rise.
     func rates() -> WorkerRates {
         var rates = WorkerRates()

@@ -55,9 +55,13 @@ extension JobStore {
         _ submission: Submission, id: JobID, folder: String, time: Double, in database: Database
     ) throws -> StoreAnswer {
         if let key = submission.key,
-            let row = try Row.fetchOne(database, sql: "SELECT id, folder FROM job WHERE key = ?", arguments: [key])
+            let row = try Row.fetchOne(
+                database, sql: "SELECT number, id, folder FROM job WHERE key = ?", arguments: [key])
         {
             guard let known = JobID(row["id"] as String) else { throw StoreError(.damaged("a job without identity")) }
+            if let difference = try difference(submission.images, from: row["number"], in: database) {
+                throw StoreError(.keyUsed(key: key, job: known.description, difference: difference))
+            }
             return .submitted(known, folder: row["folder"], duplicate: true)
         }
         let folder = try freeFolder(folder, in: database)
@@ -74,6 +78,25 @@ extension JobStore {
             try insert.execute(arguments: [job, index, String(decoding: encoder.encode(image), as: UTF8.self)])
         }
         return .submitted(id, folder: folder, duplicate: false)
+    }
+
+    /// What tells pictures from those of a stored job, in a few words; nil when they are the same.
+    private static func difference(
+        _ images: [ImageRequest], from job: Int64, in database: Database
+    ) throws -> String? {
+        let rows = try Row.fetchCursor(
+            database, sql: "SELECT request FROM image WHERE job = ? ORDER BY \"index\"", arguments: [job])
+        let decoder = JSONDecoder()
+        var count = 0
+        while let row = try rows.next() {
+            // As values: the order of keys in the text is not fixed.
+            let stored = try? decoder.decode(ImageRequest.self, from: Data((row["request"] as String).utf8))
+            if count < images.count, stored != images[count] {
+                return "picture \(count + 1) is another one"
+            }
+            count += 1
+        }
+        return count == images.count ? nil : "it has \(count) pictures, not \(images.count)"
     }
 
     /// Two jobs in one folder would overwrite each other's pictures: the later one gets a number.

@@ -13,6 +13,8 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case newerVersion(path: String)
         /// No such job.
         case unknownJob(JobIdentity)
+        /// The key of a submission belongs to a job of other pictures; how they differ.
+        case keyUsed(key: String, job: JobIdentity, difference: String)
         /// SQLite refused; its code and text.
         case database(code: Int32, text: String)
         /// A stored row cannot be read back.
@@ -32,7 +34,7 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
     package var isRetriable: Bool {
         switch reason {
         case .database(let code, _): [5, 6, 10, 13].contains(code & 0xff)
-        case .locked, .unwritable, .newerVersion, .unknownJob, .damaged: false
+        case .locked, .unwritable, .newerVersion, .unknownJob, .keyUsed, .damaged: false
         }
     }
 
@@ -46,6 +48,9 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case .newerVersion(let path):
             "\(path) was written by a newer abbozzo; run that version or choose another state folder"
         case .unknownJob(let job): "there is no job \(job); `abbozzo jobs ls` lists them"
+        case .keyUsed(let key, let job, let difference):
+            "key \"\(key.prefix(80))\" belongs to job \(job) with other pictures: \(difference); submit those, or choose "
+                + "another key"
         case .database(let code, let text): "the queue's database failed: \(text) (SQLite code \(code))"
         case .damaged(let text): "the queue holds a damaged row: \(text)"
         }

@@ -86,6 +86,7 @@ extension ControlMessage: Bounded {
         case .fault(let fault):
             try Bounds.check("fault.text", bytesOf: fault.text, upTo: Bounds.lineBytes)
             try Bounds.check("fault.task.branch", fault.task.branch, 0...1)
+        case .forget(let images): try Bounds.check("the number of pictures in forget", images.count, 0...100_000)
         case .assign, .alive, .introduce, .drain, .leave: break
         }
     }
@@ -136,7 +137,8 @@ extension ModelSizes: Bounded {
     package func checkBounds() throws(ImpossibleValue) {
         try Bounds.check("model.sizes.doubleCount", doubleCount, 0...Bounds.blocks.upperBound)
         for weights in [
-            doubleWeights, singleWeights, embedWeights, headWeights, encoderWeights, encoderMatrixWeights, decoderWeights,
+            doubleWeights, singleWeights, embedWeights, headWeights, encoderWeights, encoderMatrixWeights,
+            decoderWeights,
         ] {
             try Bounds.check("a count of weights in model.sizes", weights, 0...1 << 44)
         }

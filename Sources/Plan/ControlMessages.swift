@@ -27,6 +27,8 @@ package enum ControlMessage: Codable, Equatable, Sendable {
     /// Coordinator to worker: finish what is in hand and leave. Worker to coordinator: it would like to leave; the
     /// coordinator plans without it and answers with the same message when nothing of the worker's is in flight.
     case drain
+    /// Coordinator to worker: nobody wants these pictures any more; what waits is dropped, what is in hand not sent on.
+    case forget([ImageID])
     /// Worker to coordinator: it leaves now; nothing of its is in flight. Coordinator to worker: heard, so go.
     case leave
 }

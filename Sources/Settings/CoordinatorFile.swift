@@ -12,6 +12,14 @@ package enum LogLevel: String, CaseIterable, Sendable {
     case error
 }
 
+/// How regular the network between coordinator and workers is.
+package enum Liveness: String, CaseIterable, Sendable {
+    /// A heartbeat each second; lost after ten seconds of silence.
+    case standard
+    /// For wired local networks: a heartbeat each 0.3 s; lost after three seconds of silence.
+    case lan
+}
+
 /// Everything a coordinator can be told in its file; flags of the command line override single fields.
 package struct CoordinatorFile: Equatable, Sendable {
     /// Socket for the workers' control messages, `tcp://ADDRESS:PORT`; port 0 takes a free one.
@@ -59,10 +67,20 @@ package struct CoordinatorFile: Equatable, Sendable {
     ///
     /// A larger value costs about 1 kB of disk for each picture.
     package var queueLimit = 200_000
-    /// Seconds without a sign of life after which a worker counts as lost; default 10.
+    /// Unfinished jobs that the queue takes; default 50,000.
+    ///
+    /// A larger value costs a few hundred bytes of memory for each job.
+    package var jobLimit = 50_000
+    /// MiB of memory that the requests of unfinished jobs may take; default 256.
+    package var queueMiB = 256
+    /// Times of heartbeats, and of giving a silent worker up; default standard.
+    ///
+    /// With lan a lost worker is noticed in three seconds, but a pause of that length looks like a loss.
+    package var liveness = Liveness.standard
+    /// Seconds without a sign of life after which a worker counts as lost; default what `liveness` says: 10, or 3 for lan.
     ///
     /// A larger value forgives longer pauses, but delays recovery by as much.
-    package var lostAfterSeconds = 10.0
+    package var lostAfterSeconds: Double?
     /// Tries of one task after faults that another try may mend; default 3.
     ///
     /// More costs time on a picture that cannot work.
@@ -85,8 +103,8 @@ package struct CoordinatorFile: Equatable, Sendable {
     /// Every key of the file.
     package static let keys = [
         "control", "data", "client", "events", "http_port", "output", "state", "workers", "cut", "network_mbit",
-        "wire", "flights_per_worker", "queue_limit", "lost_after_seconds", "attempts", "advertise", "insecure_network",
-        "log_level",
+        "wire", "flights_per_worker", "queue_limit", "job_limit", "queue_mib", "liveness", "lost_after_seconds", "attempts",
+        "advertise", "insecure_network", "log_level",
     ]
 
     /// Reads a file; keys that are missing keep their defaults.
@@ -115,10 +133,12 @@ package struct CoordinatorFile: Equatable, Sendable {
         wire = try yaml.word("wire", as: WireFormat.self) ?? wire
         flightsPerWorker = try yaml.int("flights_per_worker", in: 1...64) ?? flightsPerWorker
         queueLimit = try yaml.int("queue_limit", in: 1...100_000_000) ?? queueLimit
+        jobLimit = try yaml.int("job_limit", in: 1...10_000_000) ?? jobLimit
+        queueMiB = try yaml.int("queue_mib", in: 1...1_000_000) ?? queueMiB
+        liveness = try yaml.word("liveness", as: Liveness.self) ?? liveness
         let seconds = "a number of seconds from 2 to 3600"
         lostAfterSeconds =
             try yaml.double("lost_after_seconds", wanted: seconds, where: { (2...3600).contains($0) })
-            ?? lostAfterSeconds
         attempts = try yaml.int("attempts", in: 1...100) ?? attempts
         advertise = try yaml.text("advertise")
         insecureNetwork = try yaml.bool("insecure_network") ?? insecureNetwork

@@ -12,6 +12,8 @@ internal import Plan
 struct WorkQueue: Sendable {
     /// The task on the compute thread; it may be of an epoch that is over.
     private(set) var inHand: Ticket?
+    /// Nobody wants the answer of the task in hand any more.
+    private var handIsForgotten = false
     private var steps: [WorkItem] = []
     private var sides: [WorkItem] = []
     private var sideIsNext = false
@@ -69,7 +71,7 @@ struct WorkQueue: Sendable {
 
     /// Whether a task waits, is in hand, or has an answer that still waits to be sent.
     func contains(_ key: TaskKey) -> Bool {
-        inHand?.key == key || (key.isStep ? steps : sides).contains { $0.key == key }
+        inHand?.key == key && !handIsForgotten || (key.isStep ? steps : sides).contains { $0.key == key }
             || (lastStepWaits && lastStep?.ticket.key == key)
     }
 
@@ -102,11 +104,32 @@ struct WorkQueue: Sendable {
         return item
     }
 
-    /// Ends the task in hand; nil if it is another one.
+    /// Ends the task in hand; nil if it is another one, or nobody wants its answer.
     mutating func finish(_ key: TaskKey) -> Ticket? {
         guard let ticket = inHand, ticket.key == key else { return nil }
         inHand = nil
-        return ticket
+        defer { handIsForgotten = false }
+        return handIsForgotten ? nil : ticket
+    }
+
+    /// Drops what is here of pictures that nobody wants any more; how many tasks that is.
+    ///
+    /// It counts for what is here now: should a picture be wanted again, its tasks come again.
+    mutating func forget(_ images: Set<ImageID>) -> Int {
+        let before = waiting
+        steps.removeAll { images.contains($0.key.image) }
+        sides.removeAll { images.contains($0.key.image) }
+        var dropped = before - waiting
+        if let hand = inHand?.key, images.contains(hand.image), !handIsForgotten {
+            handIsForgotten = true
+            dropped += 1
+        }
+        if lastStepWaits, let last = lastStep?.ticket.key, images.contains(last.image) {
+            lastStep = nil
+            lastStepWaits = false
+            dropped += 1
+        }
+        return dropped
     }
 
     // MARK: Answers
@@ -134,9 +157,9 @@ struct WorkQueue: Sendable {
     /// Forgets everything but the task in hand, for a new epoch; how many tasks that drops.
     mutating func clear() -> Int {
         let dropped = waiting + (lastStepWaits ? 1 : 0)
-        let hand = inHand
+        let (hand, isForgotten) = (inHand, handIsForgotten)
         self = WorkQueue(sideLimit: sideLimit)
-        inHand = hand
+        (inHand, handIsForgotten) = (hand, isForgotten)
         return dropped
     }
 }

@@ -97,6 +97,8 @@ package struct WorkerCore: Sendable {
         package var refused = 0
         /// Tasks beyond the sender's credit.
         package var overrun = 0
+        /// Tasks of pictures that nobody wants any more.
+        package var forgotten = 0
         /// Tasks given up when the coordinator was lost.
         package var abandoned = 0
 
@@ -309,6 +311,7 @@ extension WorkerCore {
             if case .connecting = life { return }
             introduceAgain(now, &effects)
         case .assign(let plan): assign(plan, &effects)
+        case .forget(let images): drops.forgotten += queue.forget(Set(images))
         case .alive:
             counters.roundTripNanoseconds = now - (heartbeatSent ?? now)
             heartbeatSent = nil
@@ -531,8 +534,8 @@ extension WorkerCore {
     private mutating func computed(
         _ key: TaskKey, _ result: Result<Outcome, WorkFailure>, _ elapsed: Nanoseconds, _ effects: inout [Effect]
     ) {
-        guard let ticket = queue.finish(key) else { return drops.stale += 1 }
         counters.busyNanoseconds += elapsed
+        guard let ticket = queue.finish(key) else { return drops.stale += 1 }
         guard let assignment, key.epoch == assignment.epoch else { return drops.stale += 1 }
         switch result {
         case .failure(let failure):

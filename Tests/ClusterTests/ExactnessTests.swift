@@ -40,12 +40,14 @@ struct ExactnessTests {
     /// What happens to a cluster of three in the middle of a batch.
     enum Mishap: Sendable, CustomTestStringConvertible {
         case killed(String)
+        case stopped(String)
         case drained(String)
         case coordinatorKilled
 
         var testDescription: String {
             switch self {
             case .killed(let name): "\(name) is killed"
+            case .stopped(let name): "\(name) stops like a process that hangs, and goes on later"
             case .drained(let name): "\(name) is told to leave"
             case .coordinatorKilled: "the coordinator is killed and started again"
             }
@@ -55,7 +57,8 @@ struct ExactnessTests {
     @Test(
         "what happens in the middle of a batch changes no byte",
         arguments: [
-            Mishap.killed("node1"), .killed("node2"), .killed("node3"), .drained("node2"), .coordinatorKilled,
+            Mishap.killed("node1"), .killed("node2"), .killed("node3"), .stopped("node1"), .stopped("node2"),
+            .stopped("node3"), .drained("node2"), .coordinatorKilled,
         ])
     func mishap(_ mishap: Mishap) async throws {
         let folder = TemporaryFolder()
@@ -63,7 +66,10 @@ struct ExactnessTests {
         let alone = try await TestPicture.rendered(pictures, in: folder, threads: 2)
         let batch = try folder.write(Array(pictures.map(\.line).joined(separator: "\n").utf8), name: "batch.jsonl")
         try await withProcesses { processes in
-            let cluster = try await TestCluster.start(processes, in: folder.path, workers: 3)
+            let lan = try folder.write(Array("liveness: lan\n".utf8), name: "lan.yaml")
+            let isStopped = if case .stopped = mishap { true } else { false }
+            let cluster = try await TestCluster.start(
+                processes, in: folder.path, workers: 3, isStopped ? ["--config", lan] : [])
             var workers: [String: ChildProcess] = [:]
             for name in ["node1", "node2", "node3"] {
                 workers[name] = try await cluster.worker(name, model: TestPicture.model)
@@ -79,6 +85,7 @@ struct ExactnessTests {
 
             switch mishap {
             case .killed(let name): await workers[name]?.send(SIGKILL)
+            case .stopped(let name): await workers[name]?.send(SIGSTOP)
             case .drained(let name):
                 await workers[name]?.send(SIGTERM)
                 let outcome = try await #require(workers[name]).outcome(within: .seconds(30))
@@ -97,9 +104,18 @@ struct ExactnessTests {
             if case .nodes(let nodes) = try await client.request(.nodes) {
                 #expect(nodes.plan?.epoch ?? 0 > 1)
                 switch mishap {
-                case .killed(let name), .drained(let name):
+                case .killed(let name), .stopped(let name), .drained(let name):
                     #expect(nodes.plan?.placements.contains { $0.worker == name } == false)
                 case .coordinatorKilled: #expect(nodes.plan?.placements.count == 3)
+                }
+            }
+            if case .stopped(let name) = mishap {
+                // It still believes in the old plan: it is told, and comes back as a new member.
+                await workers[name]?.send(SIGCONT)
+                var isBack = false
+                while !isBack, case .nodes(let nodes) = try await client.request(.nodes) {
+                    isBack = nodes.workers.contains { $0.hello.name == name && $0.life == .ready }
+                    try await Task.sleep(for: .milliseconds(50))
                 }
             }
             await client.close()

@@ -21,6 +21,81 @@ struct CoreClientTests {
         #expect(bench.ask(.submit(Submission(key: "k", images: [.euler("p")]))) == .accepted(id, duplicate: true))
         guard case .jobs(let jobs) = bench.ask(.jobs(limit: 10)) else { throw BenchError() }
         #expect(jobs.map(\.id) == [id])
+        let other = bench.failure(.submit(Submission(key: "k", images: [.euler("q")])))
+        #expect(other?.code == .invalid)
+        #expect(other?.text.contains("key \"k\"") == true && other?.text.contains(id.description) == true)
+    }
+
+    @Test("a queue that is full of pictures, jobs or bytes says how full, and takes more when a job is over")
+    func boundsQueue() throws {
+        let bench = Bench { $0.maxJobs = 2 }
+        let id = try bench.submit([.euler("p")])
+        _ = try bench.submit([.euler("q")])
+        let third = Submission(images: [.euler("r")])
+        let refusal = bench.failure(.submit(third))
+        #expect(refusal?.code == .full)
+        #expect(refusal?.text.contains("2 jobs are unfinished and at most 2 may be") == true)
+        #expect(bench.ask(.cancel(id)) == .done)
+        #expect(bench.failure(.submit(third)) == nil)
+
+        let small = Bench { $0.maxQueuedBytes = 2000 }
+        let first = try small.submit([.euler(String(repeating: "x", count: 1000))])
+        let bytes = small.failure(.submit(Submission(images: [.euler(String(repeating: "y", count: 1000))])))
+        #expect(bytes?.code == .full)
+        #expect(bytes?.text.contains("1256 bytes and at most 2000") == true)
+        small.join("a")
+        small.work()
+        #expect(try small.status(first).done == 1)
+        _ = try small.submit([.euler(String(repeating: "y", count: 1000))])
+
+        let held = Bench { $0.maxQueued = 3 }
+        held.holdsStore = true
+        _ = held.ask(.submit(Submission(images: [.euler("p"), .euler("q")])))
+        let pending = held.failure(.submit(Submission(images: [.euler("p"), .euler("q")])))
+        #expect(pending?.text.contains("2 pictures are waiting and at most 3 may") == true, "on its way counts")
+    }
+
+    @Test("cancelling tells the workers to forget what they have of the job, at once")
+    func forgets() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        let id = try bench.submit([.euler("p"), .euler("q")])
+        let other = try bench.submit([.euler("r")])
+        bench.work(until: { _ in bench.tasks.count == 3 && bench.tasks.allSatisfy { $0.key.need == .step } })
+        bench.control = []
+        #expect(bench.ask(.cancel(id)) == .done)
+        let images = (0..<2).map { ImageID(job: id, index: $0) }
+        #expect(bench.control.filter { $0.message == .forget(images) }.map(\.worker) == ["a", "b"])
+        bench.work()
+        #expect(try bench.status(other).done == 1)
+    }
+
+    @Test("a job that is cancelled while its file is written, and tried again, has its file in the end")
+    func retriesWhileWriting() throws {
+        let bench = Bench()
+        bench.join("a")
+        bench.holdsFiles = true
+        let id = try bench.submit([.euler("p")])
+        bench.work()
+        #expect(bench.ask(.cancel(id)) == .done)
+        #expect(bench.ask(.retry(id)) == .done)
+        bench.release()
+        #expect(bench.files.count == 1, "the file of before may stay: the new one takes its place")
+        bench.work()
+        bench.release()
+        #expect(try bench.status(id).done == 1)
+        #expect(bench.files.count == 1)
+
+        // Cancelled for good after that, nothing stays.
+        let second = try bench.submit([.euler("q")])
+        bench.work()
+        #expect(bench.ask(.cancel(second)) == .done)
+        #expect(bench.ask(.retry(second)) == .done)
+        bench.release()
+        #expect(bench.files.count == 2)
+        #expect(bench.ask(.cancel(second)) == .done)
+        #expect(bench.files.count == 1)
+        #expect(try bench.status(second).cancelled == 1)
     }
 
     @Test("what cannot be drawn is refused with one line before anything is stored")

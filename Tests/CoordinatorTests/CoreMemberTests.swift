@@ -51,19 +51,60 @@ struct CoreMemberTests {
         #expect(bench.life("a") == .ready)
     }
 
-    @Test("a worker that is stuck in one block is given up although it beats")
-    func noticesStuckWorker() throws {
+    @Test(
+        "a worker that is stuck in one block is given up although it beats: after 30 s or five times the predicted time",
+        arguments: [(1.0, 29.0, 31.0), (8.0, 39.0, 41.0), (0.0, 148.0, 152.0)])
+    func noticesStuckWorker(secondsPerBlock: Double, keeps: Double, loses: Double) throws {
         let bench = Bench()
         bench.join("a", "b")
         let id = try bench.submit([.euler("p")])
         bench.work(until: { $0.key.need == .step })
         let image = ImageID(job: id, index: 0)
-        for _ in 0..<70 {
-            bench.beat("a", image: image, block: 1)
+        // Four tokens through three blocks of a span, as often as not.
+        var counters = WorkerCounters()
+        if secondsPerBlock > 0 {
+            for _ in 0..<10 { counters.countStep(stage: 0, tokens: 4, nanoseconds: UInt64(3e9 * secondsPerBlock)) }
+        }
+        let began = bench.now
+        func seconds() -> Double { Double(bench.now - began) * 1e-9 }
+        while bench.life("a") != .lost, seconds() < 200 {
+            bench.say(.heartbeat(Heartbeat(epoch: 1, image: image, block: 1, counters: counters)), "a")
+            bench.beat("b")
+            bench.wait(0.2)
+        }
+        #expect(keeps...loses ~= seconds())
+        #expect(bench.core.plan?.placements.map(\.worker) == ["b"])
+        #expect(bench.core.plan?.epoch == 2, "what it still sends counts for nothing")
+    }
+
+    @Test("a worker that is stuck in a picture which nobody wants any more is given up too")
+    func noticesStuckAfterCancel() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        let id = try bench.submit([.euler("p")])
+        bench.work(until: { $0.key.need == .step })
+        #expect(bench.ask(.cancel(id)) == .done)
+        var counters = WorkerCounters()
+        counters.countStep(stage: 0, tokens: 4, nanoseconds: 1_000_000)
+        for _ in 0..<80 {
+            let image = ImageID(job: id, index: 0)
+            bench.say(.heartbeat(Heartbeat(epoch: 1, image: image, block: 1, counters: counters)), "a")
             bench.beat("b")
             bench.wait(0.5)
         }
         #expect(bench.life("a") == .lost)
+    }
+
+    @Test("on a local network three missed heartbeats make a worker suspect, three seconds lost")
+    func hurriesOnLocalNetwork() throws {
+        let bench = Bench { $0.expectLocalNetwork() }
+        bench.join("a", "b")
+        let welcome = bench.control.compactMap { if case .welcome(let welcome) = $0.message { welcome } else { nil } }
+        #expect(welcome.first?.heartbeatMilliseconds == 300)
+        bench.wait(1.4, beating: ["a"])
+        #expect(bench.life("b") == .suspect)
+        bench.wait(2, beating: ["a"])
+        #expect(bench.life("b") == .lost)
     }
 
     @Test(
@@ -90,7 +131,9 @@ struct CoreMemberTests {
         bench.work()
         let status = try bench.status(id)
         #expect(status.done == 1 && status.failed == 1)
-        #expect("\(status.images[0])".contains("a was lost") && "\(status.images[0])".contains("b was lost"))
+        let evidence = "\(status.images[0])"
+        #expect(evidence.contains("a was lost at step 1 (its connection broke)"))
+        #expect(evidence.contains("b was lost at step 1 (its connection broke)"))
     }
 
     @Test("without workers a job waits and says why; it goes on when one comes")

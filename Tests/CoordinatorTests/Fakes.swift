@@ -114,6 +114,10 @@ struct FakeStore {
         switch write {
         case .submit(let id, let submission, let folder, let time):
             if let key = submission.key, let known = jobs.values.first(where: { $0.submission.key == key }) {
+                guard known.submission.images == submission.images else {
+                    return .failed(
+                        StoreError(.keyUsed(key: key, job: known.status.id.description, difference: "other pictures")))
+                }
                 return .submitted(known.status.id, folder: known.status.folder, duplicate: true)
             }
             let count = submission.images.count

@@ -21,10 +21,13 @@ struct HostileTests {
         measured.profile = NodeProfile(
             cores: 2, instructions: "avx2", machine: "m", sharesMemory: true, costs: MeasuredCosts())
         for curve in [\MeasuredCosts.double, \.single, \.embed, \.head, \.encode, \.decode] {
-            measured.profile?.costs?[keyPath: curve] = CostCurve([.init(size: 4, seconds: 1), .init(size: 9, seconds: 2)])
+            measured.profile?.costs?[keyPath: curve] = CostCurve([
+                .init(size: 4, seconds: 1), .init(size: 9, seconds: 2),
+            ])
         }
         return [
-            .hello(measured), .hello(FakeModel.hello("a")), .hello(FakeModel.hello("a", boot: 2)), .hello(FakeModel.hello("c")),
+            .hello(measured), .hello(FakeModel.hello("a")), .hello(FakeModel.hello("a", boot: 2)),
+            .hello(FakeModel.hello("c")),
             .loaded(Loaded(epoch: 1, residentBytes: 5, failure: "no")), .loaded(Loaded(epoch: 1, residentBytes: 5)),
             .heartbeat(Heartbeat(epoch: 1, image: image, block: 3, counters: counters)),
             .fault(Fault(TaskID(.step, image, step: 1, epoch: 1), text: "no", isRetriable: true)),

@@ -48,7 +48,11 @@ final class Simulation {
         var mustStayCancelled: Set<UInt32> = []
     }
 
+    /// Begins the prompt of a picture that kills every worker which computes its second step.
+    static let poison = "poison"
+
     private let seed: UInt64
+    private let hasPoison: Bool
     private var random: SplitMix
     private var now: UInt64 = 0
     private var order: UInt64 = 0
@@ -76,17 +80,21 @@ final class Simulation {
 
     private(set) var crashes = 0
     private(set) var losses = 0
+    /// Pictures that were set aside for killing workers.
+    private(set) var setAside = 0
 
-    init(seed: UInt64) {
+    /// With `hasPoison` there is a picture that kills workers, and no other trouble.
+    init(seed: UInt64, hasPoison: Bool = false) {
         self.seed = seed
+        self.hasPoison = hasPoison
         random = SplitMix(seed)
         trouble = 6_000_000_000
-        core = Simulation.freshCore()
+        core = Simulation.freshCore(hasPoison)
     }
 
-    private static func freshCore() -> CoordinatorCore {
+    private static func freshCore(_ hasPoison: Bool) -> CoordinatorCore {
         var settings = CoordinatorSettings(outputFolder: "/out")
-        settings.deathsToSetAside = 1000
+        if !hasPoison { settings.deathsToSetAside = 1000 }
         settings.tries = 1000
         settings.resendAfter = 8_000_000_000
         return CoordinatorCore(settings: settings)
@@ -100,7 +108,7 @@ final class Simulation {
         for name in ["a", "b", "c"].prefix(1 + Int(random.next() % 3)) { start(name, after: delay(200)) }
         for _ in 0..<(1 + random.next() % 3) { submitSoon() }
         tickSoon(life)
-        for _ in 0..<(random.next() % 6) { troubleSoon() }
+        if !hasPoison { for _ in 0..<(random.next() % 6) { troubleSoon() } }
         while let next = pop() {
             now = next.time
             try next.action()
@@ -133,6 +141,10 @@ final class Simulation {
                         throw Broken(description: "\(image) is done after its cancellation: \(summary)")
                     }
                 case .cancelled where record.isCancelAsked: break
+                case .failed(let text) where record.requests[index].prompt.hasPrefix(Self.poison):
+                    guard text.contains("set aside"), text.ranges(of: "was lost at step 2").count == 2
+                    else { throw Broken(description: "no evidence of two losses: \(text)") }
+                    setAside += 1
                 default: throw Broken(description: "\(image) ended as \(state): \(summary)")
                 }
             }
@@ -239,7 +251,7 @@ final class Simulation {
         asked = [:]
         (storeFree, filesFree, samplersFree) = (now, now, now)
         for worker in workers.values { worker.isWelcome = false }
-        core = Simulation.freshCore()
+        core = Simulation.freshCore(hasPoison)
         let pin = store.facts["epoch"].flatMap { Epoch($0) } ?? 0
         try handle(.recovered(store.unfinished, pin: nil, epoch: pin))
         tickSoon(life)
@@ -368,6 +380,8 @@ final class Simulation {
         worker.busyUntil = max(worker.busyUntil, now) + delay(60)
         after(worker.busyUntil - now) { [self] in
             guard worker.isAlive, !worker.isFrozen, worker.plan?.epoch == key.epoch else { return }
+            let prompt = records[key.image.job]?.requests[Int(key.image.index)].prompt ?? ""
+            if key.need == .step, key.step == 1, prompt.hasPrefix(Self.poison) { return kill(worker) }
             if key.need == .step, worker.plan?.pipeline.first?.worker == worker.name {
                 worker.occupied -= 1
                 announceCredit(worker)
@@ -430,10 +444,13 @@ final class Simulation {
                 ? ImageRequest.ralu("job \(lastJob) \(index)", seed: index)
                 : .euler("job \(lastJob) \(index)", seed: index, steps: 1 + Int(random.next() % 5))
         }
-        let cancels = random.next() % 3 == 0
+        var all = requests
+        if hasPoison { all.append(.euler("\(Self.poison) \(lastJob)", steps: 3)) }
+        let cancels = !hasPoison && random.next() % 3 == 0
         let priority = Int(random.next() % 2)
+        let pictures = all
         after(delay(3000)) { [self] in
-            let submission = Submission(key: "key \(id)", images: requests, priority: priority)
+            let submission = Submission(key: "key \(id)", images: pictures, priority: priority)
             try submit(submission, id, cancels: cancels)
         }
     }

@@ -28,4 +28,14 @@ struct SimulationTests {
             #expect(crashes > 50 && losses > 50, "\(crashes) crashes, \(losses) losses: the simulation must bite")
         }
     }
+
+    @Test("a picture that kills two runs of workers is set aside with the evidence; all others are drawn")
+    func poison() throws {
+        for seed in 0..<40 as Range<UInt64> {
+            let simulation = Simulation(seed: seed, hasPoison: true)
+            try simulation.run()
+            #expect(simulation.setAside >= 1)
+            #expect(simulation.losses == 2 * simulation.setAside, "seed \(seed)")
+        }
+    }
 }

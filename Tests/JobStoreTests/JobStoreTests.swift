@@ -48,6 +48,29 @@ struct JobStoreTests {
         #expect(try reopened.jobs(limit: 10).count == 3)
     }
 
+    @Test("a key that was used for other pictures is refused with the job and the difference")
+    func keyOfOtherPictures() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let id = try store.submit(.three(key: "a")).id
+        var other = Submission.three(key: "a")
+        other.images[1].seed += 1
+        var error = #expect(throws: StoreError.self) { try store.submit(other) }
+        #expect(
+            error?.reason
+                == .keyUsed(key: "a", job: id.description, difference: "picture 2 is another one"))
+        other = .three(key: "a")
+        other.images.removeLast()
+        error = #expect(throws: StoreError.self) { try store.submit(other) }
+        #expect(error?.description.contains("it has 3 pictures, not 2") == true)
+        #expect(error?.isRetriable == false)
+        other = .three(key: "a")
+        other.images += other.images
+        #expect(throws: StoreError.self) { try store.submit(other) }
+        #expect(try store.submit(.three(key: "a", priority: 5)) == (id, true))
+        #expect(try store.jobs(limit: 10).count == 1)
+    }
+
     @Test("a picture that is final stays what it is, whatever comes late")
     func finalIsFinal() throws {
         let folder = try Scratch()

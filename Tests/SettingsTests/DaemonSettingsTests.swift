@@ -46,6 +46,9 @@ struct DaemonSettingsTests {
         #expect(coordinator.workers == 3 && coordinator.cut == .counts([1, 5]))
         #expect(try CoordinatorFile(text: "cut: even", file: "c.yaml").cut == .even)
         #expect(coordinator.flightsPerWorker == 4 && coordinator.output == "o")
+        let limits = try CoordinatorFile(
+            text: "job_limit: 7\nqueue_mib: 3\nliveness: lan\nlost_after_seconds: 5\n", file: "c.yaml")
+        #expect(limits.jobLimit == 7 && limits.queueMiB == 3 && limits.liveness == .lan && limits.lostAfterSeconds == 5)
     }
 
     @Test(
@@ -64,7 +67,8 @@ struct DaemonSettingsTests {
     @Test(
         "refuses impossible values of a coordinator with the line",
         arguments: [
-            "http_port: 70000", "workers: 0", "queue_limit: 0", "lost_after_seconds: 0.1", "attempts: none",
+            "http_port: 70000", "workers: 0", "queue_limit: 0", "lost_after_seconds: 0.1", "job_limit: 0",
+            "queue_mib: -1", "liveness: wan", "attempts: none",
             "data: udp://a:1", "flights_per_worker: 0", "cut: []", "cut: [0, 6]", "cut: fair",
             "network_mbit: 0",
             "insecure_network: perhaps", "output: []", "port: 1",

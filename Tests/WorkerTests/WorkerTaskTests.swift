@@ -170,6 +170,31 @@ struct WorkerTaskTests {
         #expect(worker.core.drops.refused == 3)
     }
 
+    @Test("what nobody wants any more is dropped wherever it is, its slots are free, and it may be wanted again")
+    func forgets() {
+        var worker = middle(credit: 1)
+        worker.send(.task(activation(0), from: .upstream("node1")))
+        worker.send(.computed(activation(0).key, done, elapsed: 1))
+        worker.send(.task(activation(1), from: .upstream("node1")))
+        worker.send(.computed(activation(1).key, done, elapsed: 1))
+        worker.send(.task(activation(2), from: .upstream("node1")))
+        worker.send(.task(activation(3), from: .upstream("node1")))
+        #expect(worker.core.activationsInMemory == 3, "one answer waits for credit, two tasks behind it")
+        worker.send(.control(.forget([image(1), image(2)])))
+        #expect(worker.core.drops.forgotten == 2)
+        #expect(worker.effects.computed == [activation(3).key])
+        worker.send(.control(.forget([image(3), image(9)])))
+        #expect(worker.core.drops.forgotten == 3)
+        worker.send(.task(activation(3), from: .upstream("node1")))
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: 5))
+        #expect(worker.effects.answers.isEmpty)
+        worker.send(.computed(activation(3).key, done, elapsed: 1))
+        #expect(worker.effects.answers.isEmpty, "nobody wanted that one")
+        #expect(worker.effects.computed == [activation(3).key], "it was wanted again meanwhile")
+        worker.send(.computed(activation(3).key, done, elapsed: 1))
+        #expect(worker.effects.answers.count == 1)
+    }
+
     @Test("tasks from a peer that has no business sending them are refused")
     func wrongPeer() {
         var worker = middle()

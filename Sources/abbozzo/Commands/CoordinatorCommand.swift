@@ -87,7 +87,10 @@ struct CoordinatorCommand: AsyncParsableCommand {
         settings.core.wire = file.wire
         settings.core.flightsPerWorker = file.flightsPerWorker
         settings.core.maxQueued = file.queueLimit
-        settings.core.giveUp(afterSeconds: file.lostAfterSeconds)
+        settings.core.maxJobs = file.jobLimit
+        settings.core.maxQueuedBytes = file.queueMiB << 20
+        if file.liveness == .lan { settings.core.expectLocalNetwork() }
+        if let seconds = file.lostAfterSeconds { settings.core.giveUp(afterSeconds: seconds) }
         settings.core.tries = file.attempts
 
         let signals = StopSignals()
