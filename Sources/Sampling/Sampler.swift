@@ -60,7 +60,7 @@ package struct Sampler: Equatable, Sendable {
     package var demand: Demand {
         switch phase {
         case .denoising(let stage, let step):
-            .velocity(latents, sigma: Float(recipe.sigmas[stage][step]), stage: stage + 1, step: step)
+            .velocity(latents, sigma: Schedule.told(recipe.sigmas[stage][step]), stage: stage + 1, step: step)
         case .lookingForEdges(let estimate): .decode(recipe.decoderInput(estimate, coarse: true))
         case .finished: .finished(recipe.decoderInput(latents.tokens))
         }

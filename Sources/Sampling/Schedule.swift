@@ -6,6 +6,13 @@ package import Plan
 /// All in Double; the network is given a Float. Source: spec of the FLUX and Stable Diffusion 3 schedulers; RALU
 /// (arXiv 2507.08422) section 3 for the stages.
 package enum Schedule {
+    /// A noise level as the network is told it: a timestep of 0...1000 in float32, divided by 1000 again.
+    ///
+    /// The reference pipelines hand times over in this form. It may differ from the nearest float32 by one unit in the last
+    /// place, which the network's fastest sinusoid, of 1000 times the level, turns into 6e-5 rad: a velocity of FLUX's
+    /// test model moves by 2e-5, ten times its own rounding.
+    package static func told(_ sigma: Double) -> Float { Float(1000 * sigma) / 1000 }
+
     /// Pushes a noise level of 0...1 towards high noise for `h` > 1: `h u / (1 + (h - 1) u)`.
     package static func shift(_ u: Double, by h: Double) -> Double { h * u / (1 + (h - 1) * u) }
 

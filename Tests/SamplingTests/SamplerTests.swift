@@ -24,8 +24,8 @@ struct SamplerTests {
         for step in 0..<3 {
             #expect(sampler.step == step && sampler.tokenSteps == 15 * step && !sampler.isFinished)
             let latents = Latents(tokens: x, positions: Latents.grid(rows: 5, columns: 3))
-            #expect(sampler.demand == .velocity(latents, sigma: Float(sigmas[step]), stage: 1, step: step))
-            let v = fakeVelocity(latents, sigma: Float(sigmas[step]))
+            #expect(sampler.demand == .velocity(latents, sigma: Schedule.told(sigmas[step]), stage: 1, step: step))
+            let v = fakeVelocity(latents, sigma: Schedule.told(sigmas[step]))
             try sampler.supply(velocity: v)
             let distance = Float(sigmas[step + 1] - sigmas[step])
             x = Tensor(zip(x.values, v.values).map { $0 + distance * $1 }, shape: [15, 64])
