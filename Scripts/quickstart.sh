@@ -17,60 +17,75 @@ folder=${1:-out/quickstart-$(date +%Y%m%d-%H%M%S)}
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 
+# Process numbers of what was started, the coordinator's first.
 pids=()
 stop() {
-    local pid
-    # Workers first: they tell the coordinator that they leave. pids holds the coordinator first.
+    local pid guard
+    # The last first: workers tell the coordinator that they leave.
     for ((i = ${#pids[@]} - 1; i >= 0; i--)); do
         pid=${pids[i]}
         kill "$pid" 2>/dev/null || continue
-        for _ in $(seq 50); do
-            kill -0 "$pid" 2>/dev/null || break
-            sleep 0.1
-        done
-        kill -9 "$pid" 2>/dev/null || true
+        # Ends a process that does not end by itself; the wait below returns as soon as the process is gone.
+        (
+            trap 'kill "$sleeper" 2>/dev/null' TERM
+            sleep 10 &
+            sleeper=$!
+            wait "$sleeper" && kill -9 "$pid" 2>/dev/null
+        ) &
+        guard=$!
+        wait "$pid" 2>/dev/null || true
+        kill "$guard" 2>/dev/null || true
+        wait "$guard" 2>/dev/null || true
     done
-    wait 2>/dev/null || true
     pids=()
 }
 trap stop EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
-# Port 0 everywhere: the system chooses free ports, and the coordinator says which.
-"$abbozzo" coordinator --control tcp://127.0.0.1:0 --data tcp://127.0.0.1:0 --client tcp://127.0.0.1:0 \
-    --events tcp://127.0.0.1:0 --http-port 0 --workers 2 --output "$folder" --state "$folder/state" \
-    >"$folder/coordinator.out" 2>"$folder/coordinator.log" &
-pids+=($!)
-ready=""
-for _ in $(seq 200); do
-    ready=$(grep '^ready ' "$folder/coordinator.out" || true)
-    [ -n "$ready" ] && break
-    if ! kill -0 "${pids[0]}" 2>/dev/null; then
-        cat "$folder/coordinator.log" >&2
+# Starts `abbozzo $2 ...` as a daemon called $1, which logs to $1.log, and waits for the line that it prints when it is
+# ready, or for its end. The line is left in $line.
+launch() {
+    local name=$1 pipe="$folder/.$1.pipe" said
+    shift
+    rm -f "$pipe"
+    mkfifo "$pipe"
+    "$abbozzo" "$@" >"$pipe" 2>"$folder/$name.log" &
+    pids+=($!)
+    # The pipe stays open on our side, so that the daemon may print more.
+    exec {said}<"$pipe"
+    rm "$pipe"
+    if ! read -r line <&"$said"; then
+        echo "error: abbozzo $1 did not start; its log says:" >&2
+        cat "$folder/$name.log" >&2
         exit 1
     fi
-    sleep 0.05
-done
-[ -n "$ready" ] || {
-    echo "error: the coordinator did not get ready; see $folder/coordinator.log" >&2
-    exit 1
 }
-control=$(sed 's/.* control=\([^ ]*\).*/\1/' <<<"$ready")
-client=$(sed 's/.* client=\([^ ]*\).*/\1/' <<<"$ready")
-echo "$ready"
+
+# The value of a word NAME=VALUE in $line.
+value() { sed "s/.* $1=\([^ ]*\).*/\1/" <<<"$line"; }
+
+# Port 0 everywhere: the system chooses free ports, and the coordinator says which.
+any=tcp://127.0.0.1:0
+launch coordinator coordinator --control $any --data $any --client $any --events $any --http-port 0 --workers 2 \
+    --output "$folder" --state "$folder/state"
+echo "$line"
+control=$(value control)
+client=$(value client)
 
 cores=$(nproc)
 threads=$((cores > 1 ? cores / 2 : 1))
 for name in left right; do
-    "$abbozzo" worker --coordinator "$control" --name "$name" --threads "$threads" \
-        >"$folder/$name.out" 2>"$folder/$name.log" &
-    pids+=($!)
+    launch "$name" worker --coordinator "$control" --name "$name" --threads "$threads"
 done
 
-status=0
+# Beside this shell, which would hear no signal while it runs something itself.
 "$abbozzo" submit --coordinator "$client" configs/prompts/quickstart.txt --preset flux-4x --folder pictures \
-    --summary --contact-sheet "$folder/contact-sheet.png" || status=$?
+    --summary --contact-sheet "$folder/contact-sheet.png" &
+pids+=($!)
+status=0
+wait $! || status=$?
+unset 'pids[-1]'
 if [ "$status" != 0 ]; then
     echo "the logs are in $folder" >&2
     exit "$status"

@@ -34,6 +34,7 @@ extension CoordinatorCore {
         case .cancel(let id): cancel(id, client)
         case .retry(let id): effects.append(.store(.retry(id), ticket: ticket(.retry(client))))
         case .nodes: reply(.nodes(clusterStatus()), client)
+        case .countedNodes: count(client)
         case .drain(let name): drain(name, true, client)
         case .undrain(let name): drain(name, false, client)
         case .model: reply(.model(pin?.model), client)
@@ -347,7 +348,7 @@ extension CoordinatorCore {
         return status
     }
 
-    private func clusterStatus() -> ClusterStatus {
+    func clusterStatus() -> ClusterStatus {
         let order = plan?.placements.map(\.worker) ?? []
         let rest = members.keys.filter { !order.contains($0) }.sorted()
         let workers = (order + rest).compactMap { name in
@@ -382,7 +383,7 @@ extension CoordinatorCore {
         reply(.done, client)
     }
 
-    private mutating func reply(_ reply: ClientReply, _ client: ClientTicket) {
+    mutating func reply(_ reply: ClientReply, _ client: ClientTicket) {
         effects.append(.reply(reply, client))
     }
 

@@ -39,7 +39,7 @@ extension CoordinatorCore {
             log(.info, "\(name) wants to leave")
             releaseLeavers()
             wantPlan(.drained, "\(name) leaves", isGraceful: true)
-        case .hello, .welcome, .refuse, .assign, .forget, .alive, .introduce: break
+        case .hello, .welcome, .refuse, .assign, .forget, .alive, .report, .introduce: break
         }
     }
 
@@ -99,8 +99,9 @@ extension CoordinatorCore {
             guard pin.model.fingerprint == hello.model.fingerprint else {
                 return refuse(
                     name, hello.bootID, .model,
-                    "\(name) has model \(hello.model.name) (\(hello.model.fingerprint.prefix(16))), the cluster draws "
-                        + "with \(pin.model.name) (\(pin.model.fingerprint.prefix(16))); give all workers the same files"
+                    "the model files of \(name) (\(hello.model.name), fingerprint \(hello.model.fingerprint.prefix(12))) are "
+                        + "not those that the cluster draws with (\(pin.model.name), fingerprint "
+                        + "\(pin.model.fingerprint.prefix(12))); give all workers the same files"
                 )
             }
             guard pin.kernelClass == hello.kernelClass else {
@@ -138,6 +139,7 @@ extension CoordinatorCore {
 
     private mutating func beat(_ heartbeat: Heartbeat, _ name: String) {
         members[name]?.note(heartbeat, now: now)
+        if let number = heartbeat.answering { counted(name, number) }
         send(.alive, name)
         if heartbeat.epoch > Self.highestEpochHeard && heartbeat.epoch > epoch {
             // No plan of ours: it forgets the number when it introduces itself.
@@ -250,6 +252,7 @@ extension CoordinatorCore {
         live(name, .lost)
         members[name]?.inHand = nil
         members[name]?.idleSince = nil
+        counted(name)
         log(isDeath ? .warning : .info, "\(name) is gone: \(why)")
         guard let share = placement(of: name) else { return }
         if isDeath { blame(share, why) }

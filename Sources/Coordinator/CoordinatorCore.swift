@@ -98,6 +98,7 @@ package struct CoordinatorCore: Sendable {
     var lastSerial: UInt64 = 0
     var awaited: [UInt64: Awaited] = [:]
     var watchers: [Watcher] = []
+    var censuses: [Census] = []
     /// Writes that the disk refused, with their tickets; tried again once a second.
     var refusedWrites: [(write: StoreWrite, ticket: UInt64)] = []
     var nextWriteTry: UInt64 = 0
@@ -166,6 +167,7 @@ package struct CoordinatorCore: Sendable {
         tryStoreAgain()
         tryFilesAgain()
         expireWatchers()
+        endCensuses()
     }
 
     private mutating func stopIfIdle() {

@@ -22,11 +22,14 @@ package struct PictureMetadata: Codable, Equatable, Sendable {
     package var wireFormat: WireFormat
     /// Version of the program.
     package var version: String
+    /// Names of the tensors that were taken from a file in place of the seed's numbers and the prompt's encoding; nil for
+    /// none, and then the request alone repeats the picture.
+    package var injected: [String]?
 
     /// Joins the fields.
     package init(
         request: ImageRequest, model: String, fingerprint: String, kernelClass: String, wireFormat: WireFormat = .f32,
-        version: String
+        version: String, injected: [String]? = nil
     ) {
         self.request = request
         self.model = model
@@ -34,6 +37,7 @@ package struct PictureMetadata: Codable, Equatable, Sendable {
         self.kernelClass = kernelClass
         self.wireFormat = wireFormat
         self.version = version
+        self.injected = injected
     }
 
     /// Reads the JSON block of a decoded file.
@@ -64,6 +68,7 @@ package struct PictureMetadata: Codable, Equatable, Sendable {
         ]
         if let preset = request.preset { settings.append(("Preset", preset)) }
         settings.append(("Text length", "\(request.textLength)"))
+        if let injected { settings.append(("Injected", injected.joined(separator: " "))) }
         settings.append(("Version", "Abbozzo \(version)"))
         lines.append(settings.map { "\($0.0): \(Self.quoted($0.1))" }.joined(separator: ", "))
         // Text chunks end at a NUL; the JSON block keeps it.

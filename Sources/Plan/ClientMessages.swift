@@ -14,6 +14,8 @@ package enum ClientRequest: Codable, Equatable, Sendable {
     case retry(JobID)
     /// Lists nodes.
     case nodes
+    /// Lists nodes with counters that include everything done before the request: each worker is asked for them.
+    case countedNodes
     /// Takes a worker out of the plan once its work in hand is done.
     case drain(worker: String)
     /// Lets a drained worker back in.
@@ -30,7 +32,7 @@ package enum ClientReply: Codable, Equatable, Sendable {
     case jobs([JobStatus])
     /// Answer to `job` and `watch`.
     case job(JobStatus)
-    /// Answer to `nodes`.
+    /// Answer to `nodes` and `countedNodes`.
     case nodes(ClusterStatus)
     /// Answer to `model`; nil until a worker has joined.
     case model(ModelFacts?)

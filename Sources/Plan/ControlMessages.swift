@@ -19,6 +19,8 @@ package enum ControlMessage: Codable, Equatable, Sendable {
     case heartbeat(Heartbeat)
     /// Coordinator to worker: the answer to a heartbeat, so that a worker notices a lost coordinator.
     case alive
+    /// Coordinator to worker: send a heartbeat now, with this number in it.
+    case report(UInt64)
     /// Worker to coordinator: one task could not be done.
     case fault(Fault)
     /// Coordinator to worker: a heartbeat came from a worker it does not know (it restarted, or gave the worker up);
@@ -150,13 +152,18 @@ package struct Heartbeat: Codable, Equatable, Sendable {
     package var block: Int?
     /// Counters.
     package var counters: WorkerCounters
+    /// Number of the `report` that it answers, if it answers one.
+    package var answering: UInt64?
 
     /// Joins the fields.
-    package init(epoch: Epoch, image: ImageID?, block: Int?, counters: WorkerCounters) {
+    package init(
+        epoch: Epoch, image: ImageID?, block: Int?, counters: WorkerCounters, answering: UInt64? = nil
+    ) {
         self.epoch = epoch
         self.image = image
         self.block = block
         self.counters = counters
+        self.answering = answering
     }
 }
 

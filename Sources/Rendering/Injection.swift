@@ -1,4 +1,5 @@
 internal import Checkpoint
+package import Plan
 package import Sampling
 package import Tensors
 
@@ -23,6 +24,20 @@ package struct Injection: Sendable {
         self.noise = noise.isEmpty ? nil : noise
         promptEmbeds = tensors["prompt_embeds"].map { Self.withoutBatch($0, axes: 2) }
         pooled = tensors["pooled"].map { Self.withoutBatch($0, axes: 1) }
+    }
+
+    /// Names of the tensors that a picture of this sampler takes from here, in the order of `names`.
+    package func used(by sampler: SamplerSettings) -> [String] {
+        let isEuler = if case .euler = sampler { true } else { false }
+        let isUsed: [String: Bool] = [
+            "latents_unpacked": noise?.latentsUnpacked != nil,
+            "latents": noise?.latents != nil && noise?.latentsUnpacked == nil,
+            "noise_stage2": noise?.noiseStage2 != nil && !isEuler,
+            "noise_stage3": noise?.noiseStage3 != nil && !isEuler,
+            "tie_noise": noise?.tieNoise != nil && !isEuler, "prompt_embeds": promptEmbeds != nil,
+            "pooled": pooled != nil,
+        ]
+        return Self.names.filter { isUsed[$0] == true }
     }
 
     /// Reads a safetensors file.

@@ -67,16 +67,17 @@ package struct Renderer: Sendable {
                 let pixels = try model.decode(latent)
                 trace?.recordBatch("image", pixels.planes)
                 return Picture(
-                    pixels: pixels, metadata: metadata(of: request), steps: sampler.totalSteps,
+                    pixels: pixels, metadata: metadata(of: request, injection), steps: sampler.totalSteps,
                     tokenSteps: sampler.tokenSteps)
             }
         }
     }
 
-    private func metadata(of request: ImageRequest) -> PictureMetadata {
-        PictureMetadata(
+    private func metadata(of request: ImageRequest, _ injection: Injection) -> PictureMetadata {
+        let injected = injection.used(by: request.sampler)
+        return PictureMetadata(
             request: request, model: facts.name, fingerprint: facts.fingerprint, kernelClass: kernelClass,
-            version: programVersion)
+            version: programVersion, injected: injected.isEmpty ? nil : injected)
     }
 
     /// Encodes the prompt unless both outputs are injected.

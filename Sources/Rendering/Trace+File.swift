@@ -1,4 +1,5 @@
 internal import Checkpoint
+internal import Imaging
 package import Sampling
 
 extension Trace {
@@ -13,6 +14,6 @@ extension Trace {
             case nil: break
             }
         }
-        try writer.write(to: path)
+        try writeAtomically(writer.bytes(), to: path)
     }
 }

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Sampling
 
 /// One picture of a batch as its author wrote it; what is nil comes from flags or from the model.
 package struct PromptLine: Equatable, Sendable {
@@ -104,7 +105,7 @@ package enum PromptFile {
         func whole(_ key: String) throws(SettingsError) -> Int? {
             guard let value = values[key] else { return nil }
             guard case .whole(let number) = value, number >= 1, number <= 1_000_000 else {
-                throw bad(key, value, "a whole number of at least 1")
+                throw bad(key, value, "a whole number from 1 to 1000000" + value.unquoted)
             }
             return Int(number)
         }
@@ -112,18 +113,19 @@ package enum PromptFile {
         var result = PromptLine(prompt: prompt, place: place)
         result.negativePrompt = try text("negative_prompt")
         if let value = values["seed"] {
-            guard case .whole(let seed) = value else { throw bad("seed", value, "a whole number of at least 0") }
+            guard case .whole(let seed) = value else {
+                throw bad("seed", value, "a whole number from 0 to \(UInt64.max)" + value.unquoted)
+            }
             result.seed = seed
         }
         result.width = try whole("width")
         result.height = try whole("height")
         result.steps = try whole("steps")
         if let value = values["guidance"] {
-            switch value {
-            case .whole(let number): result.guidance = Float(number)
-            case .number(let number) where number >= 0: result.guidance = Float(number)
-            default: throw bad("guidance", value, "a number of at least 0")
+            guard let number = value.number, number >= 0, number <= Double(Sampler.guidanceLimit) else {
+                throw bad("guidance", value, "a number from 0 to \(Int(Sampler.guidanceLimit))" + value.unquoted)
             }
+            result.guidance = Float(number)
         }
         result.sampler = try text("sampler")
         result.preset = try text("preset")
@@ -134,33 +136,53 @@ package enum PromptFile {
     private enum Value: Decodable {
         case text(String)
         case whole(UInt64)
-        case number(Double)
-        case other
+        case fraction(Double)
+        case flag(Bool)
+        case nothing
+        case nested
 
         init(from decoder: any Decoder) throws {
             guard let container = try? decoder.singleValueContainer() else {
-                self = .other
+                self = .nested
                 return
             }
-            if let text = try? container.decode(String.self) {
+            if container.decodeNil() {
+                self = .nothing
+            } else if let text = try? container.decode(String.self) {
                 self = .text(text)
-            } else if (try? container.decode(Bool.self)) != nil {
-                self = .other
+            } else if let flag = try? container.decode(Bool.self) {
+                self = .flag(flag)
             } else if let whole = try? container.decode(UInt64.self) {
                 self = .whole(whole)
             } else if let number = try? container.decode(Double.self), number.isFinite {
-                self = .number(number)
+                self = .fraction(number)
             } else {
-                self = .other
+                self = .nested
             }
+        }
+
+        /// The value of a number.
+        var number: Double? {
+            switch self {
+            case .whole(let number): Double(number)
+            case .fraction(let number): number
+            case .text, .flag, .nothing, .nested: nil
+            }
+        }
+
+        /// What is wrong with a number that is written as a text.
+        var unquoted: String {
+            if case .text(let text) = self, Double(text) != nil { ", without quotes" } else { "" }
         }
 
         var shown: String {
             switch self {
             case .text(let text): "\"\(text)\""
             case .whole(let number): "\(number)"
-            case .number(let number): "\(number)"
-            case .other: "something else"
+            case .fraction(let number): Int(exactly: number).map(String.init) ?? "\(number)"
+            case .flag(let flag): "\(flag)"
+            case .nothing: "null"
+            case .nested: "a list or an object"
             }
         }
     }

@@ -6,6 +6,8 @@ package struct SettingsError: Error, Equatable, Sendable, CustomStringConvertibl
         case notFound(tried: [String])
         /// The file cannot be read: the system's words.
         case unreadable(String)
+        /// There is a folder in its place.
+        case isFolder
         /// The text breaks YAML or JSON.
         case syntax(String)
         /// A key that nobody reads, with the keys that exist.
@@ -42,6 +44,7 @@ package struct SettingsError: Error, Equatable, Sendable, CustomStringConvertibl
             let places = tried.isEmpty ? "" : "; looked for \(tried.joined(separator: ", "))"
             return "\(place) does not exist\(places)"
         case .unreadable(let text): return "\(place) cannot be read: \(text)"
+        case .isFolder: return "\(place) is a folder; give the name of a file"
         case .syntax(let text): return "\(place): \(text)"
         case .unknownKey(let key, let known):
             let near = Self.nearest(to: key, among: known).map { "did you mean \($0)? " } ?? ""

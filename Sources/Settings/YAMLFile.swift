@@ -193,7 +193,7 @@ func readText(_ path: String) throws(SettingsError) -> String {
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
         throw SettingsError(.notFound(tried: []), file: path)
     }
-    guard !isFolder.boolValue else { throw SettingsError(.unreadable("it is a folder"), file: path) }
+    guard !isFolder.boolValue else { throw SettingsError(.isFolder, file: path) }
     do {
         let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int ?? 0
         guard size <= limit else {

@@ -149,6 +149,8 @@ package struct WorkerCore: Sendable {
     private var counters = WorkerCounters()
     private var heartbeatEvery: Nanoseconds = 1_000_000_000
     private var heartbeatAt: Nanoseconds = 0
+    /// Number of the report that the coordinator waits for.
+    private var asked: UInt64?
     private var heartbeatSent: Nanoseconds?
     private var answerHeldSince: Nanoseconds?
     private var started: Nanoseconds?
@@ -236,6 +238,7 @@ extension WorkerCore {
             heartbeatAt = now + heartbeatEvery
             heartbeatSent = heartbeatSent ?? now
             effects.append(.control(.heartbeat(heartbeat(vitals, now))))
+            asked = nil
             repeatCredits(&effects)
         }
     }
@@ -261,7 +264,7 @@ extension WorkerCore {
         counters.queued = queue.waiting
         return Heartbeat(
             epoch: life.epoch ?? 0, image: queue.inHand?.key.image, block: queue.inHand == nil ? nil : vitals.block,
-            counters: counters)
+            counters: counters, answering: asked)
     }
 
     /// Stops working for a coordinator that is silent, keeps the weights, and says hello again.
@@ -315,6 +318,9 @@ extension WorkerCore {
         case .alive:
             counters.roundTripNanoseconds = now - (heartbeatSent ?? now)
             heartbeatSent = nil
+        case .report(let number):
+            asked = number
+            heartbeatAt = now
         case .drain: release(now)
         case .leave: if case .leaving = life { life = .left(.drained) }
         case .hello, .loaded, .heartbeat, .fault:

@@ -170,7 +170,11 @@ extension WorkerService {
     private func receive(_ message: Message, from peer: Peer) {
         switch message.kind {
         case .control:
-            do throws(FrameError) { handle(.control(try message.control(from: peer.description))) } catch {
+            do throws(FrameError) {
+                let control = try message.control(from: peer.description)
+                handle(.control(control))
+                if case .report = control { tick() }
+            } catch {
                 refused(error)
             }
         case .credit: handle(.credit(from: peer, epoch: message.epoch, limit: message.argument))

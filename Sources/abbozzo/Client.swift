@@ -41,6 +41,14 @@ struct Client: Sendable {
         return cluster
     }
 
+    /// The cluster, with counters that include everything that was done before the question.
+    func countedNodes() async throws -> ClusterStatus {
+        guard case .nodes(let cluster) = try await ask(.countedNodes, within: patience + .seconds(3)) else {
+            throw oddAnswer("countedNodes")
+        }
+        return cluster
+    }
+
     /// Facts of the served model; nil until a worker has joined.
     func model() async throws -> ModelFacts? {
         guard case .model(let facts) = try await ask(.model) else { throw oddAnswer("model") }

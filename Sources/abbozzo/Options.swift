@@ -15,34 +15,60 @@ struct OutputOptions: ParsableArguments {
 
 /// What a picture should be, with the field's usual names.
 struct PictureOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("What to steer away from; only models with true guidance use it.", valueName: "text"))
+    // Values may begin with a dash: a prompt does, and a number that is too small deserves a better word than "missing".
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "What to steer away from. Kept with the picture, but FLUX models have no use for it.", valueName: "text"))
     var negativePrompt = ""
 
-    @Option(help: "Seed of the first picture; each further one of a batch adds 1.")
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Seed of the first picture; each further one of a batch adds 1.", valueName: "n"),
+        transform: parsedSeed)
     var seed: UInt64 = 0
 
-    @Option(help: "Pixels across: a multiple of 16, for ralu of 32. Default: the size the model was made for.")
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Pixels across: a multiple of 16, for ralu of 32. Default: the size the model was made for.",
+            valueName: "pixels"))
     var width: Int?
 
-    @Option(help: "Pixels down, likewise.")
+    @Option(parsing: .unconditional, help: ArgumentHelp("Pixels down, likewise.", valueName: "pixels"))
     var height: Int?
 
-    @Option(help: "Steps of the euler sampler. Default: 28 for guided models such as FLUX.1-dev, 4 for distilled ones.")
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Steps of the euler sampler. Default: 28 for guided models such as FLUX.1-dev, 4 for distilled ones.",
+            valueName: "n"))
     var steps: Int?
 
-    @Option(help: "Strength of the prompt. Default: 3.5 for guided models; distilled ones ignore it.")
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Strength of the prompt, 0 to 1000. Default: 3.5 for guided models; distilled ones ignore it.",
+            valueName: "number"))
     var guidance: Float?
 
-    @Option(help: ArgumentHelp("Tokens of the prompt, padding included. Default: the model's.", valueName: "tokens"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Tokens of the prompt, padding included. Default: 512 for guided models and 256 for distilled ones, or the "
+                + "model's limit.", valueName: "tokens"))
     var textLength: Int?
 
-    @Option(help: "euler (default) or ralu, which spends most steps on few tokens.")
+    @Option(
+        help: ArgumentHelp(
+            "euler (default), or ralu, which spends most steps on few tokens and takes its constants from a preset.",
+            valueName: "name"))
     var sampler: String?
 
     @Option(
         help: ArgumentHelp(
-            "Sampler constants: a name such as flux-4x, flux-5x, flux-7x, schnell-4, or a file.",
-            valueName: "name|file.yaml"))
+            "Sampler and its constants: a name such as flux-4x, flux-5x, flux-7x, schnell-4, or a YAML file. Default for "
+                + "ralu: flux-4x for guided models, schnell-4 for distilled ones.", valueName: "name|file.yaml"))
     var preset: String?
 
     /// The flags as defaults for the pictures of a batch.
@@ -61,6 +87,14 @@ struct PictureOptions: ParsableArguments {
     }
 }
 
+/// Reads a seed.
+private func parsedSeed(_ text: String) throws -> UInt64 {
+    guard let seed = UInt64(text) else {
+        throw ValidationError("a seed is a whole number from 0 to \(UInt64.max)")
+    }
+    return seed
+}
+
 /// Where the coordinator is.
 struct ClientOptions: ParsableArguments {
     @Option(
@@ -69,7 +103,7 @@ struct ClientOptions: ParsableArguments {
             valueName: "tcp://host:port"))
     var coordinator: String?
 
-    @Option(help: ArgumentHelp("Longest wait for an answer.", valueName: "seconds"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("Longest wait for an answer.", valueName: "seconds"))
     var timeout: Double = 5
 
     func validate() throws {
@@ -98,8 +132,34 @@ struct ClientOptions: ParsableArguments {
     }
 }
 
-/// Severity of a daemon's log.
-struct LogOptions: ParsableArguments {
+/// Threads that compute.
+struct ThreadOptions: ParsableArguments {
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Threads that compute; the picture does not depend on them. Default: one for each core.", valueName: "n"))
+    var threads: Int?
+
+    func validate() throws { try require(threads, in: 1...1024, "--threads") }
+
+    /// The number asked for, or that of the cores.
+    var count: Int { threads ?? availableCores }
+}
+
+/// What both daemons take.
+struct DaemonOptions: ParsableArguments {
+    @Option(help: ArgumentHelp("YAML file with these settings and more; flags override it.", valueName: "file"))
+    var config: String?
+
+    @Option(
+        help: ArgumentHelp(
+            "Host that others are told to reach the data socket under, when it listens on all interfaces.",
+            valueName: "host"))
+    var advertise: String?
+
+    @Flag(help: "Listen beyond loopback without keys; only where every host of the network is trusted.")
+    var insecureNetwork = false
+
     @Option(help: ArgumentHelp("Severity to log from: debug, info, warning or error.", valueName: "level"))
     var logLevel: LogLevel?
 
@@ -111,6 +171,12 @@ struct LogOptions: ParsableArguments {
         let level = Logger.Level(rawValue: (logLevel ?? fileLevel).rawValue) ?? .info
         return Logger(label: label) { LineLog(label: $0, level: level, format: logFormat) }
     }
+}
+
+/// Refuses a number outside its range.
+func require<Number: Comparable>(_ value: Number?, in range: ClosedRange<Number>, _ name: String) throws {
+    guard let value, !range.contains(value) else { return }
+    throw ValidationError("\(name) is \(value), but must be from \(range.lowerBound) to \(range.upperBound)")
 }
 
 extension LogLevel: ExpressibleByArgument {}

@@ -1,7 +1,9 @@
+internal import Checkpoint
 internal import Foundation
 internal import Imaging
 internal import Plan
 internal import TestKit
+internal import Tensors
 internal import Testing
 
 /// Bad input through the real executable: one line with the next step, the right exit code, nothing half-written.
@@ -75,6 +77,87 @@ struct CommandTests {
         try await refused(["worker", "--roles", "painter"], "encoder,blocks,decoder")
     }
 
+    @Test("values may begin with a dash: numbers below their range say so, texts are taken")
+    func dashes() async throws {
+        let render = ["render", "--model", tiny, "--width", "64", "--height", "64", "-o", folder.path + "/out.png"]
+        try await refused(render + ["-p", "a", "--guidance", "-1"], "guidance of -1.0", "from 0 to 1000")
+        try await refused(render + ["-p", "a", "--guidance", "3e38"], "guidance of 3e+38", "from 0 to 1000")
+        try await refused(render + ["-p", "a", "--seed", "-5"], "'-5'", "whole number from 0 to 18446744073709551615")
+        try await refused(render + ["-p", "a", "--seed", "1.5"], "'1.5'", "whole number from 0")
+        try await refused(render + ["-p", "a", "--steps", "-3"], "steps is -3", "at least 1")
+        try await refused(render + ["-p", "a", "--width", "-64"], "-64x64", "multiples of 16")
+        try await refused(render + ["-p", "a", "--text-length", "-1"], "-1 tokens")
+        try await refused(render + ["-p", "a", "--threads", "-1"], "--threads is -1", "1 to 1024")
+        try await refused(["coordinator", "--workers", "-1"], "--workers is -1", "1 to 1000")
+        try await refused(["jobs", "ls", "--limit", "-1"], "--limit is -1", "1 to 1000")
+        try await refused(["nodes", "ls", "--timeout", "-1"], "--timeout is -1.0")
+        #expect(try files().isEmpty)
+        let outcome = try await Abbozzo.run(
+            render + ["-p", "-5 degrees", "--negative-prompt", "-a", "--steps", "1", "--text-length", "8", "--json"])
+        #expect(outcome.status == .exited(0), "\(outcome.errors)")
+        #expect(outcome.output.contains("\"prompt\" : \"-5 degrees\""))
+        #expect(outcome.output.contains("\"negativePrompt\" : \"-a\""))
+    }
+
+    @Test("what is no regular file stays what it is, and outputs are looked at before the work")
+    func irregularOutputs() async throws {
+        let render = ["render", "-p", "a", "--model", tiny, "--width", "64", "--height", "64", "--steps", "1"]
+        #expect(mkfifo(folder.path + "/pipe", 0o600) == 0)
+        try FileManager.default.createSymbolicLink(
+            atPath: folder.path + "/link.png", withDestinationPath: folder.path + "/target.png")
+        // The model does not exist: whoever names it has looked at the outputs too late.
+        let late = render.map { $0 == tiny ? "/nowhere" : $0 }
+        try await refused(late + ["-o", "pipe"], "pipe: it is a named pipe")
+        try await refused(late + ["-o", "link.png"], "link.png: it is a link")
+        try await refused(late + ["-o", "a.png", "--trace", "pipe"], "pipe: it is a named pipe")
+        try await refused(late + ["-o", "a", "--trace", "a"], "--output and --trace both name a")
+        try await refused(late + ["-o", "a", "--trace", "./a"], "--output and --trace both name a")
+        try await refused(late + ["-o", "a", "--trace", folder.path + "/a"], "both name a")
+        try await refused(late + ["-o", "a.png", "--trace", "none/a"], "there is no folder none")
+        try await refused(["submit", "-p", "a", "--contact-sheet", "pipe"], "pipe: it is a named pipe")
+        #expect(try files() == ["link.png", "pipe"])
+    }
+
+    @Test("a picture of injected tensors says so, and is verified with their file only")
+    func injectedPicture() async throws {
+        let render = [
+            "render", "-p", "a", "--model", tiny, "--width", "64", "--height", "64", "--steps", "1", "--text-length",
+            "8",
+        ]
+        let plain = try await Abbozzo.run(render + ["-o", "a.png", "--trace", "t.safetensors"], in: folder.path)
+        #expect(plain.status == .exited(0), "\(plain.errors)")
+        let again = try await Abbozzo.run(
+            render + ["-o", "b.png", "--seed", "9", "--inject", "t.safetensors", "--json"], in: folder.path)
+        #expect(again.status == .exited(0), "\(again.errors)")
+        #expect(again.output.contains("\"injected\" : ["))
+        let info = try await Abbozzo.run(["image", "info", "b.png"], in: folder.path)
+        #expect(info.output.contains("Injected: latents_unpacked prompt_embeds pooled"), "\(info.output)")
+        let verify = ["image", "verify", "--model", tiny]
+        try await refused(verify + ["b.png"], "injected", "latents_unpacked, prompt_embeds, pooled", "--inject")
+        let repeated = try await Abbozzo.run(verify + ["b.png", "--inject", "t.safetensors"], in: folder.path)
+        #expect(repeated.status == .exited(0), "\(repeated.errors)")
+        #expect(try await Abbozzo.run(verify + ["a.png"], in: folder.path).status == .exited(0))
+    }
+
+    @Test("injected values that are not numbers, and those that overflow, fail the picture with the place")
+    func notNumbers() async throws {
+        let render = [
+            "render", "-p", "a", "--model", tiny, "--width", "64", "--height", "64", "--steps", "2", "--text-length",
+            "8", "-o", "out.png", "--inject", "n.safetensors",
+        ]
+        for (value, words) in [
+            (Float.nan, "cannot inject latents: its value 9 is nan"), (3e38, "after step 1 of 2"),
+        ] {
+            var latents = Tensor(repeating: value.isNaN ? 0 : value, shape: [16, 64])
+            latents[9] = value
+            var writer = SafetensorsWriter()
+            writer.add("latents", latents)
+            try Data(writer.bytes()).write(to: URL(filePath: folder.path + "/n.safetensors"))
+            try await refused(render, words)
+        }
+        #expect(try files() == ["n.safetensors"])
+    }
+
     @Test("an unknown model folder, a damaged file and weights of another shape name the file")
     func badModels() async throws {
         let render = ["render", "-p", "a", "--width", "64", "--height", "64", "--steps", "1", "-o", "out.png"]
@@ -119,6 +202,7 @@ struct CommandTests {
         let render = ["render", "-p", "a", "--model", tiny]
         try await refused(render + ["--preset", "p.yaml"], "p.yaml:3: ends", "the last one exactly 1")
         try await refused(render + ["--preset", "flux-9x"], "flux-9x", "flux-4x")
+        try await refused(render + ["--preset", folder.path], "is a folder")
         try await refused(render + ["--sampler", "dpm"], "euler or ralu")
         try await refused(render + ["-o", "no/such/folder/a.png"], "no/such/folder")
         try await refused(render + ["-o", "."], "is a folder")

@@ -14,6 +14,36 @@ struct CoreClientTests {
         #expect(!isDuplicate)
     }
 
+    @Test("counters on demand wait for each worker's report that was asked for, and for no lost one")
+    func counts() throws {
+        let bench = Bench()
+        #expect(bench.ask(.countedNodes) != nil, "nobody to wait for")
+        bench.join("a", "b", "c")
+        func report(_ worker: String, _ number: UInt64?, images: UInt64 = 0) {
+            var heartbeat = Heartbeat(epoch: 1, image: nil, block: nil, counters: .init(), answering: number)
+            heartbeat.counters.images = images
+            bench.say(.heartbeat(heartbeat), worker)
+        }
+        func asked() throws -> UInt64 {
+            let numbers = bench.control.compactMap { if case .report(let number) = $0.message { number } else { nil } }
+            return try #require(numbers.last)
+        }
+        #expect(bench.ask(.countedNodes) == nil)
+        let number = try asked()
+        for name in ["a", "b", "c"] { report(name, nil) }
+        report("a", number - 1)
+        report("a", number, images: 7)
+        bench.say(.leave, "c")
+        #expect(bench.reply == nil)
+        report("b", number)
+        guard case .nodes(let status) = bench.reply else { throw BenchError() }
+        #expect(status.workers.first { $0.hello.name == "a" }?.counters.images == 7)
+
+        #expect(bench.ask(.countedNodes) == nil)
+        bench.wait(2.1, beating: ["a", "b"])
+        #expect(bench.reply != nil, "a worker that does not report is not waited for longer")
+    }
+
     @Test("the same key answers with the first job")
     func keyIsIdempotent() throws {
         let bench = Bench()

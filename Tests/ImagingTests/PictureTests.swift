@@ -27,6 +27,10 @@ struct PictureMetadataTests {
                 Steps: 18, Sampler: RALU, CFG scale: 3.5, Seed: 18446744073709551615, Size: 128x96, \
                 Model hash: 0123456789, Model: demo, Preset: flux-4x, Text length: 64, Version: Abbozzo 0.1.0
                 """)
+        #expect(!metadata("a cat").text.contains { $0.value.contains("njected") })
+        var injected = metadata("a cat")
+        injected.injected = ["latents", "pooled"]
+        #expect(injected.parameters.contains("Text length: 64, Injected: latents pooled, Version"))
         var quoted = metadata("a cat")
         quoted.model = "a, b: \"c\""
         #expect(quoted.parameters.contains(#"Model: "a, b: \"c\"", "#))
@@ -106,6 +110,50 @@ struct AtomicWriteTests {
         try writeAtomically([UInt8](repeating: 7, count: 1 << 20), to: path)
         #expect(FileManager.default.contents(atPath: path) == Data(repeating: 7, count: 1 << 20))
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder).count == 1)
+    }
+
+    @Test("what is no regular file is refused and stays what it is")
+    func irregular() throws {
+        let folder = try folder()
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let manager = FileManager.default
+        #expect(mkfifo(folder + "/pipe", 0o600) == 0)
+        try Data([1]).write(to: URL(filePath: folder + "/file"))
+        try manager.createSymbolicLink(atPath: folder + "/link", withDestinationPath: folder + "/file")
+        try manager.createSymbolicLink(atPath: folder + "/broken", withDestinationPath: folder + "/nothing")
+        try manager.createDirectory(atPath: folder + "/folder", withIntermediateDirectories: false)
+        for (name, kind) in [
+            ("pipe", "a named pipe"), ("link", "a link"), ("broken", "a link"), ("folder", "a folder"),
+            ("folder/", "a folder"),
+        ] {
+            let error = FileError(action: "write", path: "\(folder)/\(name)", .notRegular(kind))
+            #expect(throws: error) { try writeAtomically([2], to: "\(folder)/\(name)") }
+            #expect(throws: error) { try checkWritable("\(folder)/\(name)") }
+        }
+        var status = stat()
+        #expect(lstat(folder + "/pipe", &status) == 0 && status.st_mode & S_IFMT == S_IFIFO)
+        #expect(try manager.destinationOfSymbolicLink(atPath: folder + "/link") == folder + "/file")
+        #expect(manager.contents(atPath: folder + "/file") == Data([1]))
+        #expect(try manager.contentsOfDirectory(atPath: folder).count == 5)
+    }
+
+    @Test("a look before the work finds what writing would")
+    func check() throws {
+        let folder = try folder()
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        try Data([1]).write(to: URL(filePath: folder + "/file"))
+        try checkWritable(folder + "/file")
+        try checkWritable(folder + "/new")
+        try checkWritable("new")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: folder) == ["file"])
+        let none = folder + "/none/a.png"
+        #expect(throws: FileError(action: "write", path: none, .noFolder(folder + "/none"))) { try checkWritable(none) }
+        #expect(throws: FileError(action: "write", path: folder + "/file/a.png", code: ENOTDIR)) {
+            try checkWritable(folder + "/file/a.png")
+        }
+        #expect(throws: FileError.self) { try checkWritable("") }
+        let long = folder + "/" + String(repeating: "n", count: 256)
+        #expect(throws: FileError(action: "write", path: long, code: ENAMETOOLONG)) { try checkWritable(long) }
     }
 
     @Test("a failure names the file and leaves nothing")

@@ -1,5 +1,6 @@
 internal import Checkpoint
 internal import Foundation
+internal import Imaging
 internal import Plan
 internal import Rendering
 internal import Sampling
@@ -65,6 +66,11 @@ struct RendererTests {
         (other.seed, other.prompt) = (99, "something else")
         let again = try renderer.render(other, injecting: Injection(named: named))
         #expect(again.pixels == picture.pixels)
+        #expect(picture.metadata.injected == nil)
+        let names = ["latents_unpacked", "noise_stage2", "noise_stage3", "tie_noise", "prompt_embeds", "pooled"]
+        #expect(again.metadata.injected == names)
+        let euler = Injection(named: named).used(by: .euler(steps: 1))
+        #expect(euler == ["latents_unpacked", "prompt_embeds", "pooled"])
     }
 
     @Test("refuses to inject what does not fit, or what it does not know")

@@ -42,6 +42,27 @@ struct PromptFileTests {
         #expect(!error.description.contains("\n"))
     }
 
+    @Test(
+        "names the value and what it must be",
+        arguments: [
+            ("\"seed\": \"7\"", "seed is \"7\", but must be a whole number"),
+            ("\"seed\": \"7\"", "from 0 to 18446744073709551615, without quotes"),
+            ("\"seed\": \"x\"", "seed is \"x\", but must be a whole number from 0 to 18446744073709551615"),
+            ("\"seed\": 7.5", "seed is 7.5, but"), ("\"seed\": -5", "seed is -5, but"),
+            ("\"seed\": 18446744073709551616", "seed is 1.8446744073709552e+19, but"),
+            ("\"seed\": true", "seed is true, but"), ("\"seed\": null", "seed is null, but"),
+            ("\"seed\": [7]", "seed is a list or an object, but"),
+            ("\"guidance\": -1", "guidance is -1, but must be a number from 0 to 1000"),
+            ("\"guidance\": 3e38", "but must be a number from 0 to 1000"),
+            ("\"guidance\": \"3\"", "must be a number from 0 to 1000, without quotes"),
+            ("\"width\": 1.5", "width is 1.5, but must be a whole number from 1 to 1000000"),
+        ])
+    func namesValue(field: String, words: String) throws {
+        let error = try #require(problem("{\"prompt\": \"a\", \(field)}"))
+        #expect(error.description.hasPrefix("p.jsonl:1: "), "\(error)")
+        #expect(error.description.contains(words), "\(error)")
+    }
+
     @Test("refuses files without a prompt and of another kind")
     func refusesFiles() throws {
         #expect(try #require(problem("", file: "p.txt")).description.contains("no prompt"))
@@ -50,7 +71,7 @@ struct PromptFileTests {
         let gone = #expect(throws: SettingsError.self) { try PromptFile.read(path: "/nowhere/p.txt") }
         #expect(gone?.description == "/nowhere/p.txt does not exist")
         let folder = #expect(throws: SettingsError.self) { try PromptFile.read(path: "/") }
-        #expect(folder?.description == "/ cannot be read: it is a folder")
+        #expect(folder?.description == "/ is a folder; give the name of a file")
     }
 
     @Test("the quickstart's prompts can be read")

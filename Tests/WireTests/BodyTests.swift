@@ -14,8 +14,9 @@ internal import Testing
             ], blockCount: 2)
         var heartbeat = Heartbeat(epoch: 2, image: Samples.image, block: 4, counters: WorkerCounters())
         heartbeat.counters.busyNanoseconds = .max
+        heartbeat.answering = 3
         let messages: [ControlMessage] = [
-            .assign(plan), .alive, .drain, .leave, .heartbeat(heartbeat),
+            .assign(plan), .alive, .report(.max), .drain, .leave, .heartbeat(heartbeat),
             .fault(
                 Fault(TaskID(.step, Samples.image, step: 3, epoch: 1), text: "no \u{0} \u{1F3E0}", isRetriable: true)),
         ]

@@ -139,6 +139,18 @@ struct WorkerLifeTests {
         #expect(beats.last?.counters.upNanoseconds == 3_000_000_000)
     }
 
+    @Test("a report that is asked for goes out at once with its number, and only once")
+    func reports() {
+        var worker = CoreHarness("node2")
+        worker.start(CoreHarness.plan(1))
+        worker.tick(after: 1)
+        worker.send(.control(.report(17)))
+        let beats = (worker.tick() + worker.tick() + worker.tick(after: 1)).controls.compactMap {
+            if case .heartbeat(let heartbeat) = $0 { heartbeat } else { nil }
+        }
+        #expect(beats.map(\.answering) == [17, nil])
+    }
+
     @Test("a silent coordinator is lost after 15 seconds: work stops, weights stay, and it is welcome back")
     func losesCoordinator() {
         var worker = CoreHarness("node2")

@@ -18,9 +18,6 @@ struct CoordinatorCommand: AsyncParsableCommand {
             on at the next start with the same --state.
             """)
 
-    @Option(help: ArgumentHelp("YAML file, see configs/coordinator.yaml; flags override it.", valueName: "file"))
-    var config: String?
-
     @Option(help: ArgumentHelp("Socket for workers' control messages.", valueName: "tcp://host:port"))
     var control: String?
 
@@ -33,7 +30,9 @@ struct CoordinatorCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Socket for published events.", valueName: "tcp://host:port"))
     var events: String?
 
-    @Option(help: ArgumentHelp("Port of the metrics page on 127.0.0.1; 0 takes a free one.", valueName: "port"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Port of the metrics page on 127.0.0.1; 0 takes a free one.", valueName: "port"))
     var httpPort: Int?
 
     @Option(name: .shortAndLong, help: ArgumentHelp("Folder of finished pictures.", valueName: "dir"))
@@ -42,7 +41,8 @@ struct CoordinatorCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Folder of the queue and of checkpoints.", valueName: "dir"))
     var state: String?
 
-    @Option(help: ArgumentHelp("Workers to wait for before the first plan.", valueName: "n"))
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("Workers to wait for before the first plan.", valueName: "n"))
     var workers: Int?
 
     @Option(
@@ -58,21 +58,16 @@ struct CoordinatorCommand: AsyncParsableCommand {
                 + "and pictures then depend on the cut.", valueName: "f32|bf16|int8"))
     var wire: WireFormat?
 
-    @Option(help: ArgumentHelp("Pictures in flight for each worker.", valueName: "n"))
+    @Option(
+        parsing: .unconditional, help: ArgumentHelp("Pictures in flight for each worker.", valueName: "n"))
     var flightsPerWorker: Int?
 
-    @Option(help: ArgumentHelp("Host under which workers reach the data socket.", valueName: "host"))
-    var advertise: String?
-
-    @Flag(help: "Listen beyond loopback without keys; only where every host of the network is trusted.")
-    var insecureNetwork = false
-
-    @OptionGroup var log: LogOptions
+    @OptionGroup var daemon: DaemonOptions
     @OptionGroup var options: OutputOptions
 
     func run() async throws {
         let file = try settings()
-        let logger = log.logger("coordinator", fileLevel: file.logLevel)
+        let logger = daemon.logger("coordinator", fileLevel: file.logLevel)
         var settings = ServiceSettings(
             outputFolder: absolute(file.output), stateFolder: absolute(file.state), version: programVersion)
         settings.control = try Endpoint(file.control)
@@ -107,15 +102,11 @@ struct CoordinatorCommand: AsyncParsableCommand {
             throw error
         }
         let listener = Task {
-            var count = 0
-            for await _ in signals.stream {
-                count += 1
-                if count == 1 {
-                    logger.notice("stopping: each picture ends its step; once more stops at once")
-                    await service.drain()
-                } else {
-                    await service.stop()
-                }
+            await signals.attend {
+                logger.notice("stopping: each picture ends its step; once more stops at once")
+                await service.drain()
+            } stop: {
+                await service.stop()
             }
         }
         await service.run()
@@ -140,7 +131,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
 
     /// The file with the flags over it.
     private func settings() throws -> CoordinatorFile {
-        var file = try config.map { try CoordinatorFile(path: $0) } ?? CoordinatorFile()
+        var file = try daemon.config.map { try CoordinatorFile(path: $0) } ?? CoordinatorFile()
         file.control = control ?? file.control
         file.data = data ?? file.data
         file.client = client ?? file.client
@@ -152,21 +143,15 @@ struct CoordinatorCommand: AsyncParsableCommand {
         file.cut = cut ?? file.cut
         file.wire = wire ?? file.wire
         file.flightsPerWorker = flightsPerWorker ?? file.flightsPerWorker
-        file.advertise = advertise ?? file.advertise
-        file.insecureNetwork = insecureNetwork || file.insecureNetwork
+        file.advertise = daemon.advertise ?? file.advertise
+        file.insecureNetwork = daemon.insecureNetwork || file.insecureNetwork
         return file
     }
 
     func validate() throws {
-        for (name, value, range) in [
-            ("--workers", workers, 1...1000), ("--flights-per-worker", flightsPerWorker, 1...64),
-            ("--http-port", httpPort, 0...65535),
-        ] {
-            if let value, !range.contains(value) {
-                throw ValidationError(
-                    "\(name) is \(value), but must be from \(range.lowerBound) to \(range.upperBound)")
-            }
-        }
+        try require(workers, in: 1...1000, "--workers")
+        try require(flightsPerWorker, in: 1...64, "--flights-per-worker")
+        try require(httpPort, in: 0...65535, "--http-port")
     }
 }
 

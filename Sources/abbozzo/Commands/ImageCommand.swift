@@ -33,18 +33,20 @@ struct ImageCommand: ParsableCommand {
     struct Verify: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "verify", abstract: "Render a picture again from its own parameters and compare the bytes.",
-            discussion: "Ends with 0 when every byte agrees, with 2 when not.")
+            discussion: """
+                Ends with 0 when every byte agrees, with 2 when not, and with 1 when it cannot be rendered again: another \
+                model, or tensors that were injected and are not given. The text chunks are compared too, so a picture of \
+                another version differs even where its pixels agree.
+                """)
         @Argument(help: "PNG file that Abbozzo wrote.") var file: String
         @Option(help: ArgumentHelp("Model folder in diffusers layout. Default: the demo model.", valueName: "dir"))
         var model: String?
-        @Option(help: ArgumentHelp("Threads. Default: all cores.", valueName: "n")) var threads: Int?
+        @Option(
+            help: ArgumentHelp(
+                "The file that was injected, for a picture that says so.", valueName: "file.safetensors"))
+        var inject: String?
+        @OptionGroup var threads: ThreadOptions
         @OptionGroup var options: OutputOptions
-
-        func validate() throws {
-            if let threads, !(1...1024).contains(threads) {
-                throw ValidationError("--threads is \(threads), but must be from 1 to 1024")
-            }
-        }
 
         private struct Report: Encodable {
             let file: String
@@ -61,16 +63,24 @@ struct ImageCommand: ParsableCommand {
                     "\(file) was made with hidden states in \(metadata.wireFormat.rawValue) between workers and depends on "
                         + "how the layers were cut: it cannot be made again here")
             }
+            if let injected = metadata.injected, inject == nil {
+                throw CommandFailure(
+                    .usage,
+                    "\(file) cannot be repeated from its parameters: it was made with injected tensors "
+                        + "(\(injected.joined(separator: ", "))); give their file with --inject")
+            }
+            let injection = try inject.map { try Injection(path: $0) } ?? Injection()
             let folder = try modelFolder(model)
             let facts = try ModelFacts(folder: folder)
             guard facts.fingerprint == metadata.fingerprint else {
                 throw CommandFailure(
                     .usage,
-                    "\(file) was made with the model \(metadata.model) (\(metadata.fingerprint.prefix(12))), "
-                        + "\(folder.path) is another (\(facts.fingerprint.prefix(12))); give its folder with --model")
+                    "\(file) was made with another model (\(metadata.model), fingerprint "
+                        + "\(metadata.fingerprint.prefix(12))) than that in \(folder.path) (fingerprint "
+                        + "\(facts.fingerprint.prefix(12))); give its folder with --model")
             }
-            let renderer = try Renderer(folder: folder, facts: facts, threads: threads ?? availableCores)
-            let again = try renderer.render(metadata.request)
+            let renderer = try Renderer(folder: folder, facts: facts, threads: threads.count)
+            let again = try renderer.render(metadata.request, injecting: injection)
             let isSame = try again.png() == bytes
             let pixels = again.pixels.rgb8()
             let differences = zip(pixels, image.rgb8).map { abs(Int($0) - Int($1)) }

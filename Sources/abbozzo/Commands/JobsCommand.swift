@@ -10,14 +10,13 @@ struct JobsCommand: ParsableCommand {
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(commandName: "ls", abstract: "List jobs, newest first.")
-        @Option(help: ArgumentHelp("At most so many.", valueName: "n")) var limit = 50
+        @Option(parsing: .unconditional, help: ArgumentHelp("At most so many, up to 1000.", valueName: "n"))
+        var limit = 50
         @OptionGroup var client: ClientOptions
         @OptionGroup var options: OutputOptions
 
         func validate() throws {
-            guard (1...10_000).contains(limit) else {
-                throw ValidationError("--limit is \(limit), but must be from 1 to 10000")
-            }
+            try require(limit, in: 1...1000, "--limit")
         }
 
         func run() async throws {
@@ -34,16 +33,33 @@ struct JobsCommand: ParsableCommand {
         }
     }
 
-    struct Show: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(commandName: "show", abstract: "Show a job and its pictures.")
+    /// The job that a verb is about, and how to get at it.
+    struct ChosenJob: ParsableArguments {
         @Argument(help: "Job, or the beginning of its id.") var job: String
         @OptionGroup var client: ClientOptions
         @OptionGroup var options: OutputOptions
 
+        /// Opens a connection and finds the job.
+        func connected<Result>(_ body: (Client, JobID) async throws -> Result) async throws -> Result {
+            try await client.connected { client in try await body(client, client.resolve(job)) }
+        }
+
+        /// Has something done to the job and says how it stands then.
+        func order(_ request: (JobID) -> ClientRequest) async throws -> JobStatus {
+            try await connected { client, id in
+                try await client.order(request(id))
+                return try await client.job(id)
+            }
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(commandName: "show", abstract: "Show a job and its pictures.")
+        @OptionGroup var chosen: ChosenJob
+
         func run() async throws {
-            let name = job
-            let job = try await client.connected { client in try await client.job(client.resolve(name)) }
-            if options.json { return try sayJSON(job) }
+            let job = try await chosen.connected { client, id in try await client.job(id) }
+            if chosen.options.json { return try sayJSON(job) }
             say("job        \(job.id)")
             say("state      \(job.stateText)")
             say("submitted  \(dateText(job.submitted))")
@@ -51,7 +67,7 @@ struct JobsCommand: ParsableCommand {
             say("folder     \(job.folder)")
             var table = Table(["PICTURE", "STATE", "DETAIL"])
             for (index, image) in job.images.enumerated() {
-                table.add(["\(index)", image.stateText, image.detailText])
+                table.add(["\(index + 1)", image.stateText, image.detailText])
             }
             say(table.lines.joined(separator: "\n"))
         }
@@ -60,15 +76,13 @@ struct JobsCommand: ParsableCommand {
     struct Watch: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "watch", abstract: "Follow a job until all its pictures are done, failed or cancelled.")
-        @Argument(help: "Job, or the beginning of its id.") var job: String
-        @OptionGroup var client: ClientOptions
-        @OptionGroup var options: OutputOptions
+        @OptionGroup var chosen: ChosenJob
 
         func run() async throws {
-            let status = try await client.connected { client in
-                try await follow(client.resolve(job), client, quietly: options.json)
+            let status = try await chosen.connected { client, id in
+                try await follow(id, client, quietly: chosen.options.json)
             }
-            try options.json ? sayJSON(status) : say(status.closingText)
+            try chosen.options.json ? sayJSON(status) : say(status.closingText)
             try status.throwUnlessDone()
         }
     }
@@ -76,35 +90,25 @@ struct JobsCommand: ParsableCommand {
     struct Cancel: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "cancel", abstract: "Stop a job; finished pictures stay.")
-        @Argument(help: "Job, or the beginning of its id.") var job: String
-        @OptionGroup var client: ClientOptions
-        @OptionGroup var options: OutputOptions
+        @OptionGroup var chosen: ChosenJob
 
         func run() async throws {
-            let status = try await client.connected { client in
-                let id = try await client.resolve(job)
-                try await client.order(.cancel(id))
-                return try await client.job(id)
-            }
-            try options.json ? sayJSON(status) : say("cancelled job \(status.id): \(status.done) pictures were done")
+            let status = try await chosen.order { .cancel($0) }
+            let done = "\(status.done) of \(countText(status.total, "picture")) done"
+            try chosen.options.json ? sayJSON(status) : say("cancelled job \(status.id): \(done)")
         }
     }
 
     struct Retry: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "retry", abstract: "Queue a job's failed and cancelled pictures again.")
-        @Argument(help: "Job, or the beginning of its id.") var job: String
-        @OptionGroup var client: ClientOptions
-        @OptionGroup var options: OutputOptions
+        @OptionGroup var chosen: ChosenJob
 
         func run() async throws {
-            let status = try await client.connected { client in
-                let id = try await client.resolve(job)
-                try await client.order(.retry(id))
-                return try await client.job(id)
-            }
+            let status = try await chosen.order { .retry($0) }
             let left = status.total - status.done
-            try options.json ? sayJSON(status) : say("queued again: job \(status.id), \(left) pictures to go")
+            try chosen.options.json
+                ? sayJSON(status) : say("queued again: job \(status.id), \(countText(left, "picture")) to go")
         }
     }
 }
@@ -133,7 +137,7 @@ extension JobStatus {
     func throwUnlessDone() throws {
         guard done < total else { return }
         let first = images.enumerated().lazy.compactMap { index, state -> String? in
-            if case .failed(let text) = state { "picture \(index): \(text)" } else { nil }
+            if case .failed(let text) = state { "picture \(index + 1): \(text)" } else { nil }
         }.first
         let reason = first ?? "cancelled by a client"
         throw CommandFailure(

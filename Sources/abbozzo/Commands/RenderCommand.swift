@@ -22,7 +22,7 @@ struct RenderCommand: AsyncParsableCommand {
     var model: String?
 
     @Option(
-        name: .shortAndLong,
+        name: .shortAndLong, parsing: .unconditional,
         help: ArgumentHelp(
             "The text to draw. The words that the demo model knows are listed in configs/models/demo/README.md.",
             valueName: "text"))
@@ -32,9 +32,6 @@ struct RenderCommand: AsyncParsableCommand {
 
     @Option(help: ArgumentHelp("Number format of matrix products.", valueName: "f32"))
     var compute: ComputeFormat = .f32
-
-    @Option(help: ArgumentHelp("Threads; the picture does not depend on them. Default: all cores.", valueName: "n"))
-    var threads: Int?
 
     @Option(name: .shortAndLong, help: ArgumentHelp("PNG file to write.", valueName: "file.png"))
     var output = "out.png"
@@ -48,13 +45,8 @@ struct RenderCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Write all intermediate tensors here.", valueName: "file.safetensors"))
     var trace: String?
 
+    @OptionGroup var threads: ThreadOptions
     @OptionGroup var options: OutputOptions
-
-    func validate() throws {
-        if let threads, !(1...1024).contains(threads) {
-            throw ValidationError("--threads is \(threads), but must be from 1 to 1024")
-        }
-    }
 
     /// What `--json` prints.
     private struct Report: Encodable {
@@ -67,7 +59,7 @@ struct RenderCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        for path in [output, trace].compactMap(\.self) { try requireWritable(path) }
+        try checkOutputs()
         let clock = ContinuousClock()
         let begin = clock.now
         let folder = try modelFolder(model)
@@ -79,7 +71,7 @@ struct RenderCommand: AsyncParsableCommand {
         // Refuses what cannot work before any weights are read.
         _ = try Sampler(request: request, facts: facts, injected: injection.noise)
 
-        let renderer = try Renderer(folder: folder, facts: facts, threads: threads ?? availableCores)
+        let renderer = try Renderer(folder: folder, facts: facts, threads: threads.count)
         let loaded = clock.now
         let record = trace.map { _ in Trace() }
         var bar = ProgressBar()
@@ -104,6 +96,24 @@ struct RenderCommand: AsyncParsableCommand {
     }
 }
 
+extension RenderCommand {
+    /// Refuses output paths that cannot work, before any work is done for them.
+    private func checkOutputs() throws {
+        try checkWritable(output)
+        guard let trace else { return }
+        try checkWritable(trace)
+        guard place(of: trace) != place(of: output) else {
+            throw CommandFailure(.usage, "--output and --trace both name \(output); give two names")
+        }
+    }
+
+    /// Where a file lies, with all links of its folder followed.
+    private func place(of path: String) -> String {
+        let file = URL(filePath: path)
+        return file.deletingLastPathComponent().resolvingSymlinksInPath().path + "/" + file.lastPathComponent
+    }
+}
+
 extension Renderer {
     /// Loads all of a model.
     init(folder: ModelFolder, facts: ModelFacts, threads: Int) throws {
@@ -116,19 +126,4 @@ extension Renderer {
 extension Duration {
     /// As a number.
     var inSeconds: Double { Double(components.seconds) + Double(components.attoseconds) * 1e-18 }
-}
-
-/// Refuses an output path that cannot work, before any work is done for it.
-func requireWritable(_ path: String) throws {
-    let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-    var isFolder: ObjCBool = false
-    if FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), isFolder.boolValue {
-        throw CommandFailure(.usage, "\(path) is a folder; give the name of a file")
-    }
-    guard FileManager.default.fileExists(atPath: folder, isDirectory: &isFolder), isFolder.boolValue else {
-        throw CommandFailure(.usage, "there is no folder \(folder) for \(path); make it first")
-    }
-    guard FileManager.default.isWritableFile(atPath: folder) else {
-        throw CommandFailure(.usage, "the folder \(folder) cannot be written to; choose another place for \(path)")
-    }
 }

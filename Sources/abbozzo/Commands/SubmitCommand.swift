@@ -19,7 +19,9 @@ struct SubmitCommand: AsyncParsableCommand {
     @Argument(help: ArgumentHelp("Prompts, .txt or .jsonl.", valueName: "file"))
     var file: String?
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("A prompt; may be repeated.", valueName: "text"))
+    @Option(
+        name: .shortAndLong, parsing: .unconditionalSingleValue,
+        help: ArgumentHelp("A prompt; may be repeated.", valueName: "text"))
     var prompt: [String] = []
 
     @OptionGroup var picture: PictureOptions
@@ -31,7 +33,9 @@ struct SubmitCommand: AsyncParsableCommand {
         help: ArgumentHelp("Folder below the coordinator's output folder. Default: the job's id.", valueName: "name"))
     var folder: String?
 
-    @Option(help: ArgumentHelp("Higher goes first.", valueName: "n"))
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp("Jobs of a higher number go first; may be negative.", valueName: "n"))
     var priority = 0
 
     @Flag(inversion: .prefixedNo, help: "Wait for the pictures.")
@@ -62,7 +66,7 @@ struct SubmitCommand: AsyncParsableCommand {
 
     func run() async throws {
         let lines = try promptLines()
-        if let contactSheet { try requireWritable(contactSheet) }
+        if let contactSheet { try checkWritable(contactSheet) }
         let neighbourhood = Neighbourhood.ofThisProcess()
         let (status, duplicate, report) = try await client.connected { client in
             let facts = try await servedModel(client)
@@ -75,7 +79,7 @@ struct SubmitCommand: AsyncParsableCommand {
                 }
                 return request
             }
-            let before = summary ? try await client.nodes() : nil
+            let before = summary ? try await client.countedNodes() : nil
             let submission = Submission(key: key, folder: folder, images: requests, priority: priority)
             guard
                 case .accepted(let id, let duplicate) = try await client.ask(
@@ -86,7 +90,7 @@ struct SubmitCommand: AsyncParsableCommand {
             let status = try await follow(id, client, quietly: options.json)
             var report: BatchSummary?
             if let before {
-                let after = try await settled(client)
+                let after = try await client.countedNodes()
                 report = BatchSummary(
                     requests: requests, facts: facts, status: status, before: before, after: after)
             }
@@ -128,22 +132,6 @@ struct SubmitCommand: AsyncParsableCommand {
             isNoted = true
             try await Task.sleep(for: .milliseconds(200))
         }
-    }
-
-    /// The cluster once its counters, which come with heartbeats, have come to rest.
-    private func settled(_ client: Client) async throws -> ClusterStatus {
-        var last = try await client.nodes()
-        for _ in 0..<5 {
-            try await Task.sleep(for: .milliseconds(1100))
-            let next = try await client.nodes()
-            if next.workers.map(\.counters.steps) == last.workers.map(\.counters.steps)
-                && next.workers.map(\.counters.links) == last.workers.map(\.counters.links)
-            {
-                return next
-            }
-            last = next
-        }
-        return last
     }
 
     private func writeSheet(of status: JobStatus, to path: String) throws {

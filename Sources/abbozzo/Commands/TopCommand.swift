@@ -11,7 +11,7 @@ struct TopCommand: AsyncParsableCommand {
     @Flag(help: "Print one table and end.")
     var once = false
 
-    @Option(help: ArgumentHelp("Time between tables.", valueName: "seconds"))
+    @Option(parsing: .unconditional, help: ArgumentHelp("Time between tables.", valueName: "seconds"))
     var interval = 1.0
 
     @OptionGroup var client: ClientOptions

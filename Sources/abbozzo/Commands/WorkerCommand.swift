@@ -16,9 +16,6 @@ struct WorkerCommand: AsyncParsableCommand {
             connection breaks. SIGTERM or SIGINT lets it finish what it has and leave; a second one stops at once.
             """)
 
-    @Option(help: ArgumentHelp("YAML file, see configs/worker.yaml; flags override it.", valueName: "file"))
-    var config: String?
-
     @Option(help: ArgumentHelp("The coordinator's control socket.", valueName: "tcp://host:port"))
     var coordinator: String?
 
@@ -31,16 +28,11 @@ struct WorkerCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Socket for the neighbour in the pipeline.", valueName: "tcp://host:port"))
     var bind: String?
 
-    @Option(help: ArgumentHelp("Host told to the neighbour when it differs.", valueName: "host"))
-    var advertise: String?
-
     @Option(help: ArgumentHelp("Number format of matrix products.", valueName: "f32"))
     var compute: ComputeFormat = .f32
 
-    @Option(help: ArgumentHelp("Threads that compute. Default: one for each core.", valueName: "n"))
-    var threads: Int?
-
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp("Most memory to plan with. Default: its part of the machine's.", valueName: "GiB"))
     var memoryGib: Double?
 
@@ -56,28 +48,27 @@ struct WorkerCommand: AsyncParsableCommand {
     var roles: [Role]?
 
     @Option(
+        parsing: .unconditional,
         help: ArgumentHelp("Give up when no coordinator answers for so long. Default: never.", valueName: "seconds"))
     var giveUpAfter: Double?
 
-    @Flag(help: "Listen beyond loopback without keys; only where every host of the network is trusted.")
-    var insecureNetwork = false
-
-    @OptionGroup var log: LogOptions
+    @OptionGroup var threads: ThreadOptions
+    @OptionGroup var daemon: DaemonOptions
     @OptionGroup var options: OutputOptions
 
     func run() async throws {
-        let file = try config.map { try WorkerFile(path: $0) } ?? WorkerFile()
-        let logger = log.logger("worker", fileLevel: file.logLevel)
+        let file = try daemon.config.map { try WorkerFile(path: $0) } ?? WorkerFile()
+        let logger = daemon.logger("worker", fileLevel: file.logLevel)
         var settings = WorkerSettings(
             name: name ?? file.name ?? hostName, coordinator: try Endpoint(coordinator ?? file.coordinator),
             modelFolder: try modelFolder(model ?? file.model).path)
         settings.listen = try Endpoint(bind ?? file.bind)
-        settings.advertisedHost = advertise ?? file.advertise
-        settings.threads = threads ?? file.threads ?? availableCores
+        settings.advertisedHost = daemon.advertise ?? file.advertise
+        settings.threads = threads.threads ?? file.threads ?? availableCores
         settings.memoryCap = UInt64((memoryGib ?? file.memoryGiB ?? 0) * 1_073_741_824)
         settings.benchmark = Benchmark(mode: benchmark ?? file.benchmark)
         settings.roles = Set(roles ?? file.roles)
-        settings.security = Security(allowInsecure: insecureNetwork || file.insecureNetwork)
+        settings.security = Security(allowInsecure: daemon.insecureNetwork || file.insecureNetwork)
         settings.limits.unreachableAfter = giveUpAfter.map { UInt64($0 * 1e9) }
         settings.build = programVersion
 
@@ -89,15 +80,11 @@ struct WorkerCommand: AsyncParsableCommand {
                 ? "{\"name\": \"\(settings.name)\", \"data\": \"\(endpoint)\"}"
                 : "started name=\(settings.name) data=\(endpoint)")
         let listener = Task {
-            var count = 0
-            for await _ in signals.stream {
-                count += 1
-                if count == 1 {
-                    logger.notice("leaving: the work in hand is finished first; once more stops at once")
-                    await service.drain()
-                } else {
-                    await service.stop()
-                }
+            await signals.attend {
+                logger.notice("leaving: the work in hand is finished first; once more stops at once")
+                await service.drain()
+            } stop: {
+                await service.stop()
             }
         }
         let ending = await service.run()
@@ -110,9 +97,6 @@ struct WorkerCommand: AsyncParsableCommand {
     }
 
     func validate() throws {
-        if let threads, !(1...1024).contains(threads) {
-            throw ValidationError("--threads is \(threads), but must be from 1 to 1024")
-        }
         if let memoryGib, !(memoryGib > 0 && memoryGib < 1e6) {
             throw ValidationError("--memory-gib is \(memoryGib), but must be above 0")
         }

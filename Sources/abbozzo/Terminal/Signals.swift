@@ -20,4 +20,13 @@ struct StopSignals {
             return source
         }
     }
+
+    /// Calls `drain` at the first signal and `stop` at each further one, until the task is cancelled.
+    func attend(drain: () async -> Void, stop: () async -> Void) async {
+        var isFirst = true
+        for await _ in stream {
+            if isFirst { await drain() } else { await stop() }
+            isFirst = false
+        }
+    }
 }

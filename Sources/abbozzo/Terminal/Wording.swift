@@ -37,3 +37,6 @@ func shortened(_ text: String, to limit: Int) -> String {
     let line = String(text.map { $0.isNewline ? " " : $0 })
     return line.count > limit ? line.prefix(max(limit - 1, 0)) + "…" : line
 }
+
+/// A number with its noun: 1 picture, 2 pictures.
+func countText(_ count: Int, _ noun: String) -> String { "\(grouped(count)) \(noun)\(count == 1 ? "" : "s")" }
