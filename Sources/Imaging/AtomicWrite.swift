@@ -46,7 +46,8 @@ package func checkWritable(_ path: String) throws(FileError) {
 
 /// Refuses what is no regular file, and names that cannot be one.
 private func checkFile(_ path: String) throws(FileError) {
-    guard !path.isEmpty, !path.hasSuffix("/") else {
+    guard !path.isEmpty else { throw FileError(action: "write", path: "\"\"", code: ENOENT) }
+    guard !path.hasSuffix("/") else {
         throw FileError(action: "write", path: path, .notRegular("a folder"))
     }
     var status = stat()

@@ -1,4 +1,5 @@
 internal import Checkpoint
+internal import Foundation
 package import Plan
 package import Sampling
 package import Tensors
@@ -44,6 +45,12 @@ package struct Injection: Sendable {
     ///
     /// - Throws: `CheckpointError` for a damaged file, `RenderingError` for one without anything to inject.
     package init(path: String) throws {
+        var isFolder: ObjCBool = false
+        guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder), !isFolder.boolValue else {
+            throw RenderingError(
+                "cannot inject \(path): " + (isFolder.boolValue ? "it is a folder" : "it does not exist")
+                    + "; give a safetensors file")
+        }
         let file = try SafetensorsFile(path: path)
         var tensors: [String: Tensor] = [:]
         for name in Self.names where file.contains(name) { tensors[name] = try file[name].tensor() }

@@ -15,8 +15,15 @@ package struct Preset: Equatable, Sendable {
 
     /// Finds a preset: a path when it ends in `.yaml` or `.yml` or has a slash, otherwise a name to look up.
     ///
-    /// - Throws: `SettingsError` with the places that were tried, or with the line of a fault.
-    package static func named(_ name: String, in neighbourhood: Neighbourhood) throws(SettingsError) -> Preset {
+    /// `place` is where the name was written.
+    ///
+    /// - Throws: `SettingsError` with the names that would work, or with the line of a fault.
+    package static func named(
+        _ name: String, in neighbourhood: Neighbourhood, place: PromptLine.Place = .init(file: "--preset")
+    ) throws(SettingsError) -> Preset {
+        guard !name.isEmpty else {
+            throw SettingsError(.empty("the name of a preset is empty"), file: place.file, line: place.line)
+        }
         if name.contains("/") || name.hasSuffix(".yaml") || name.hasSuffix(".yml") {
             return try Preset(path: name)
         }
@@ -25,9 +32,7 @@ package struct Preset: Equatable, Sendable {
         if let path = paths.first(where: Neighbourhood.isFile) { return try Preset(path: path) }
         let known = Set(folders.flatMap(Neighbourhood.presetNames)).sorted()
         if !known.isEmpty {
-            throw SettingsError(
-                .badValue(key: "preset", value: name, wanted: "a file or one of " + known.joined(separator: ", ")),
-                file: "--preset")
+            throw SettingsError(.unknownPreset(name, known: known), file: place.file, line: place.line)
         }
         throw SettingsError(.notFound(tried: paths), file: "preset \(name)")
     }

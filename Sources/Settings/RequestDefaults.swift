@@ -32,6 +32,7 @@ package struct RequestDefaults: Equatable, Sendable {
     package func request(
         _ line: PromptLine, index: Int, facts: ModelFacts, neighbourhood: Neighbourhood
     ) throws(SettingsError) -> ImageRequest {
+        let presetPlace = line.preset == nil ? PromptLine.Place(file: "--preset") : line.place
         var line = line
         // A line that names its own sampler or steps does not mean the preset of the flags, and the reverse.
         if line.sampler == nil && line.preset == nil && line.steps == nil {
@@ -39,7 +40,7 @@ package struct RequestDefaults: Equatable, Sendable {
         } else if line.sampler == nil && line.preset == nil {
             line.sampler = "euler"
         }
-        let chosen = try Self.sampler(of: line, facts: facts, neighbourhood: neighbourhood)
+        let chosen = try Self.sampler(of: line, presetPlace, facts: facts, neighbourhood: neighbourhood)
         let (seed, _) = self.seed.addingReportingOverflow(UInt64(index))
         return ImageRequest(
             prompt: line.prompt, negativePrompt: line.negativePrompt ?? negativePrompt, seed: line.seed ?? seed,
@@ -49,7 +50,7 @@ package struct RequestDefaults: Equatable, Sendable {
     }
 
     private static func sampler(
-        of line: PromptLine, facts: ModelFacts, neighbourhood: Neighbourhood
+        of line: PromptLine, _ presetPlace: PromptLine.Place, facts: ModelFacts, neighbourhood: Neighbourhood
     ) throws(SettingsError) -> (sampler: SamplerSettings, preset: String?) {
         func fault(_ reason: SettingsError.Reason) -> SettingsError {
             SettingsError(reason, file: line.place.file, line: line.place.line)
@@ -62,7 +63,7 @@ package struct RequestDefaults: Equatable, Sendable {
             guard steps >= 1 else { throw fault(.badValue(key: "steps", value: "\(steps)", wanted: "at least 1")) }
             return (.euler(steps: steps), nil)
         }
-        let preset = try Preset.named(line.preset ?? facts.usualPreset, in: neighbourhood)
+        let preset = try Preset.named(line.preset ?? facts.usualPreset, in: neighbourhood, place: presetPlace)
         if let wanted = line.sampler, wanted != preset.sampler.name {
             throw fault(
                 .conflict("preset \(preset.name) is for \(preset.sampler.name), not \(wanted); leave one of them out"))

@@ -12,6 +12,8 @@ package struct SettingsError: Error, Equatable, Sendable, CustomStringConvertibl
         case syntax(String)
         /// A key that nobody reads, with the keys that exist.
         case unknownKey(String, known: [String])
+        /// A preset that is not there, with those that are.
+        case unknownPreset(String, known: [String])
         /// A key that must be there.
         case missingKey(String)
         /// A value of the wrong kind or outside its range: the key, the value, what would be right.
@@ -49,6 +51,10 @@ package struct SettingsError: Error, Equatable, Sendable, CustomStringConvertibl
         case .unknownKey(let key, let known):
             let near = Self.nearest(to: key, among: known).map { "did you mean \($0)? " } ?? ""
             return "\(place): unknown key \(Self.shown(key)); \(near)known keys: \(known.joined(separator: ", "))"
+        case .unknownPreset(let name, let known):
+            let near = Self.nearest(to: name, among: known).map { "did you mean \($0)? " } ?? ""
+            return "\(place): there is no preset \(Self.shown(name)); \(near)known: "
+                + known.joined(separator: ", ") + "; or give a file, FILE.yaml"
         case .missingKey(let key): return "\(place): the key \(key) is missing; add it"
         case .badValue(let key, let value, let wanted):
             return "\(place): \(key) is \(Self.shown(value)), but must be \(wanted)"

@@ -61,7 +61,8 @@ package struct WorkerError: Error, Equatable, Sendable, CustomStringConvertible 
     package var description: String {
         switch reason {
         case .name(let name):
-            "\(name.prefix(80).debugDescription) is no name for a worker: use 1 to 64 letters, digits, '.', '_' or '-'"
+            "\(name.prefix(80).debugDescription) is no name for a worker: use 1 to 64 letters, digits, '.', '_' or '-', "
+                + "but not \"coordinator\""
         case .threads(let count): "\(count) threads cannot compute: give 1 to 1024"
         case .noRoles: "a worker without roles has nothing to do: give some of encoder, blocks, decoder"
         }

@@ -8,12 +8,21 @@ enum Main {
     static func main() async {
         do {
             let arguments = Array(CommandLine.arguments.dropFirst())
+            try requireVerb(arguments.first)
             var verb = try AbbozzoCommand.parseAsRoot(arguments)
             if var verb = verb as? any AsyncParsableCommand { try await verb.run() } else { try verb.run() }
         } catch {
             exit(report(error))
         }
     }
+}
+
+/// Refuses a word that is no verb, with better words than the parser has.
+private func requireVerb(_ word: String?) throws {
+    let verbs = AbbozzoCommand.configuration.subcommands.compactMap { $0.configuration.commandName }
+    guard let word, !word.hasPrefix("-"), word != "help", !verbs.contains(word) else { return }
+    let known = verbs.joined(separator: ", ")
+    throw CommandFailure(.usage, "there is no verb \(shortened(word, to: 40)); known: \(known); see abbozzo --help")
 }
 
 /// The tree of verbs.

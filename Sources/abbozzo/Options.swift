@@ -160,10 +160,10 @@ struct DaemonOptions: ParsableArguments {
     @Flag(help: "Listen beyond loopback without keys; only where every host of the network is trusted.")
     var insecureNetwork = false
 
-    @Option(help: ArgumentHelp("Severity to log from: debug, info, warning or error.", valueName: "level"))
+    @Option(help: ArgumentHelp("Severity to log from. Default: info.", valueName: "level"))
     var logLevel: LogLevel?
 
-    @Option(help: ArgumentHelp("How log lines look: text or json.", valueName: "format"))
+    @Option(help: ArgumentHelp("How log lines look.", valueName: "format"))
     var logFormat: LineLog.Format = .text
 
     /// A logger to standard error.

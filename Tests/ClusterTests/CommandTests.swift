@@ -69,7 +69,7 @@ struct CommandTests {
 
     @Test("a command line that makes no sense is a usage error")
     func usage() async throws {
-        try await refused(["paint"], "paint", "--help")
+        try await refused(["paint"], "there is no verb paint", "render", "--help")
         try await refused(["render"], "--prompt", "--help")
         try await refused(["render", "-p", "a", "--compute", "bf16"], "f32")
         try await refused(["render", "-p", "a", "--threads", "0"], "--threads", "1 to 1024")
@@ -201,14 +201,18 @@ struct CommandTests {
             .write(to: URL(filePath: folder.path + "/p.yaml"))
         let render = ["render", "-p", "a", "--model", tiny]
         try await refused(render + ["--preset", "p.yaml"], "p.yaml:3: ends", "the last one exactly 1")
-        try await refused(render + ["--preset", "flux-9x"], "flux-9x", "flux-4x")
+        try await refused(render + ["--preset", "flux4x"], "no preset flux4x; did you mean flux-4x?", "schnell-4")
+        try await refused(render + ["--inject", "none"], "cannot inject none: it does not exist")
+        try await refused(render + ["--inject", "."], "it is a folder")
+        try await refused(["image", "info", "."], "is a folder")
         try await refused(render + ["--preset", folder.path], "is a folder")
         try await refused(render + ["--sampler", "dpm"], "euler or ralu")
         try await refused(render + ["-o", "no/such/folder/a.png"], "no/such/folder")
         try await refused(render + ["-o", "."], "is a folder")
         try await refused(render + ["--inject", "p.yaml"], "p.yaml")
         try await refused(["image", "info", "p.yaml"], "p.yaml", "PNG")
-        try await refused(["image", "info", "none.png"], "none.png")
+        try await refused(["image", "info", "none.png"], "none.png does not exist")
+        try await refused(["worker", "--name", "coordinator", "--model", tiny], "but not \"coordinator\"")
         try await refused(["worker", "--config", "p.yaml"], "p.yaml:1: unknown key sampler")
         #expect(try files() == ["p.yaml"])
     }

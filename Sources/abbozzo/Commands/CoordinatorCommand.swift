@@ -8,6 +8,9 @@ internal import Settings
 internal import Telemetry
 internal import Wire
 
+/// What holds where neither file nor flag says otherwise.
+private let defaults = CoordinatorFile()
+
 /// The daemon that queues, plans and samples.
 struct CoordinatorCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -18,31 +21,48 @@ struct CoordinatorCommand: AsyncParsableCommand {
             on at the next start with the same --state.
             """)
 
-    @Option(help: ArgumentHelp("Socket for workers' control messages.", valueName: "tcp://host:port"))
+    @Option(
+        help: ArgumentHelp(
+            "Socket for workers' control messages. Default: \(defaults.control).", valueName: "tcp://host:port"))
     var control: String?
 
-    @Option(help: ArgumentHelp("Socket for latents and velocities.", valueName: "tcp://host:port"))
+    @Option(
+        help: ArgumentHelp(
+            "Socket for latents and velocities. Default: \(defaults.data).", valueName: "tcp://host:port"))
     var data: String?
 
-    @Option(help: ArgumentHelp("Socket for clients.", valueName: "tcp://host:port"))
+    @Option(
+        help: ArgumentHelp(
+            "Socket for clients. Default: \(defaults.client).", valueName: "tcp://host:port"))
     var client: String?
 
-    @Option(help: ArgumentHelp("Socket for published events.", valueName: "tcp://host:port"))
+    @Option(
+        help: ArgumentHelp(
+            "Socket for published events. Default: \(defaults.events).", valueName: "tcp://host:port"))
     var events: String?
 
     @Option(
         parsing: .unconditional,
-        help: ArgumentHelp("Port of the metrics page on 127.0.0.1; 0 takes a free one.", valueName: "port"))
+        help: ArgumentHelp(
+            "Port of the metrics page on 127.0.0.1; 0 takes a free one. Default: \(defaults.httpPort).",
+            valueName: "port"))
     var httpPort: Int?
 
-    @Option(name: .shortAndLong, help: ArgumentHelp("Folder of finished pictures.", valueName: "dir"))
+    @Option(
+        name: .shortAndLong,
+        help: ArgumentHelp(
+            "Folder of finished pictures, a folder for each job below it. Default: \(defaults.output).",
+            valueName: "dir"))
     var output: String?
 
-    @Option(help: ArgumentHelp("Folder of the queue and of checkpoints.", valueName: "dir"))
+    @Option(
+        help: ArgumentHelp("Folder of the queue and of checkpoints. Default: \(defaults.state).", valueName: "dir"))
     var state: String?
 
     @Option(
-        parsing: .unconditional, help: ArgumentHelp("Workers to wait for before the first plan.", valueName: "n"))
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Workers to wait for before the first plan. Default: \(defaults.workers).", valueName: "n"))
     var workers: Int?
 
     @Option(
@@ -59,7 +79,9 @@ struct CoordinatorCommand: AsyncParsableCommand {
     var wire: WireFormat?
 
     @Option(
-        parsing: .unconditional, help: ArgumentHelp("Pictures in flight for each worker.", valueName: "n"))
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Pictures in flight for each worker. Default: \(defaults.flightsPerWorker).", valueName: "n"))
     var flightsPerWorker: Int?
 
     @OptionGroup var daemon: DaemonOptions

@@ -116,8 +116,13 @@ func readPicture(_ path: String) throws -> (bytes: [UInt8], image: PNG.Image, me
 
 /// A PNG file's bytes and pixels.
 func readPNG(_ path: String) throws -> (bytes: [UInt8], image: PNG.Image) {
+    var isFolder: ObjCBool = false
+    guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+        throw CommandFailure(.usage, "\(path) does not exist on this machine")
+    }
+    guard !isFolder.boolValue else { throw CommandFailure(.usage, "\(path) is a folder; give the name of a file") }
     guard let data = FileManager.default.contents(atPath: path) else {
-        throw CommandFailure(.usage, "\(path) cannot be read; does the file exist on this machine?")
+        throw CommandFailure(.usage, "\(path) cannot be read; check its owner and permissions")
     }
     do {
         let bytes = [UInt8](data)

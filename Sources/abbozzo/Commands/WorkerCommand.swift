@@ -7,6 +7,9 @@ internal import Settings
 internal import Wire
 internal import Worker
 
+/// What holds where neither file nor flag says otherwise.
+private let defaults = WorkerFile()
+
 /// The daemon that computes.
 struct WorkerCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -16,7 +19,9 @@ struct WorkerCommand: AsyncParsableCommand {
             connection breaks. SIGTERM or SIGINT lets it finish what it has and leave; a second one stops at once.
             """)
 
-    @Option(help: ArgumentHelp("The coordinator's control socket.", valueName: "tcp://host:port"))
+    @Option(
+        help: ArgumentHelp(
+            "The coordinator's control socket. Default: \(defaults.coordinator).", valueName: "tcp://host:port"))
     var coordinator: String?
 
     @Option(help: ArgumentHelp("Name, unique in the cluster. Default: the host's name.", valueName: "name"))
@@ -25,7 +30,10 @@ struct WorkerCommand: AsyncParsableCommand {
     @Option(help: ArgumentHelp("Model folder in diffusers layout. Default: the demo model.", valueName: "dir"))
     var model: String?
 
-    @Option(help: ArgumentHelp("Socket for the neighbour in the pipeline.", valueName: "tcp://host:port"))
+    @Option(
+        help: ArgumentHelp(
+            "Socket for the neighbour in the pipeline; port 0 takes a free one. Default: \(defaults.bind).",
+            valueName: "tcp://host:port"))
     var bind: String?
 
     @Option(help: ArgumentHelp("Number format of matrix products.", valueName: "f32"))
