@@ -47,8 +47,8 @@ let package = Package(
 
         // Prompt to picture.
         room("Plan"),
-        room("Tensors", ["CKernels", "COpenBLAS", "CShims"], hot),
-        room("Checkpoint", ["Tensors"], hot),
+        room("Tensors", ["Plan", "CKernels", "COpenBLAS", "CShims"], hot),
+        room("Checkpoint", ["Tensors", "Plan"], hot),
         room("Text", ["Checkpoint", "Tensors"], hot),
         room("DiT", ["Checkpoint", "Tensors"], hot),
         room("VAE", ["Checkpoint", "Tensors"], hot),
@@ -84,10 +84,10 @@ let package = Package(
             name: "TestKit",
             dependencies: ["Tensors", "Checkpoint", .product(name: "Subprocess", package: "swift-subprocess")],
             path: "Tests/TestKit", swiftSettings: hot),
-        tests("Tensors", ["Tensors", "CKernels", "COpenBLAS"]),
+        tests("Tensors", ["Tensors", "Plan", "CKernels", "COpenBLAS"]),
         tests("Checkpoint", ["Checkpoint", "Tensors"]),
         tests("Text", ["Text", "Checkpoint", "Tensors"]),
-        tests("DiT", ["DiT", "Checkpoint", "Tensors"]),
+        tests("DiT", ["DiT", "Checkpoint", "Tensors", "Plan"]),
         tests("VAE", ["VAE", "Checkpoint", "Tensors"]),
         tests("Sampling", ["Sampling", "Checkpoint", "Tensors", "Plan"]),
         tests("Stages", ["Stages", "DiT", "VAE", "Sampling", "Checkpoint", "Tensors", "Plan"]),

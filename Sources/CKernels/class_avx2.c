@@ -5,14 +5,19 @@
 #include <string.h>
 
 #if defined(__x86_64__)
+#include <immintrin.h>
+
 // 6 x 16: twelve of the sixteen registers hold sums, two a row of the panel, one a value of a.
 #define CLASS_TABLE abz_avx2
 #define CLASS_NAME "avx2"
 #define TILE_ROWS 6
 #define TILE_VECTORS 1
-#define PREFETCH_DEPTH 8
 #define TILE_CASES TILE_CASES_6_1
+#define PREFETCH_DEPTH 8
+#define ROW_STEP 1536
+#define INT8_GROUP 2
+#define INT8_AVX2
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
-#include "f32/kernels.h"
+#include "kernels.h"
 #pragma clang attribute pop
 #endif

@@ -11,6 +11,8 @@
 #define CLASS_NAME "portable"
 #define TILE_ROWS 8
 #define TILE_VECTORS 3
-#define PREFETCH_DEPTH 8
 #define TILE_CASES TILE_CASES_8_3
-#include "f32/kernels.h"
+#define PREFETCH_DEPTH 8
+#define ROW_STEP 1536
+#define INT8_GROUP 2
+#include "kernels.h"

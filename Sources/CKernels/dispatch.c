@@ -11,10 +11,16 @@ static int has_avx512(void) {
     return has_avx2() && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw")
         && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
 }
+
+static int has_avx512vnni(void) { return has_avx512() && __builtin_cpu_supports("avx512vnni"); }
+
+static int has_avx512bf16(void) { return has_avx512vnni() && __builtin_cpu_supports("avx512bf16"); }
 #endif
 
 const abz_kernels *abz_kernels_named(const char *name) {
 #if defined(__x86_64__)
+    if (strcmp(name, "avx512bf16") == 0) return has_avx512bf16() ? &abz_avx512bf16 : NULL;
+    if (strcmp(name, "avx512vnni") == 0) return has_avx512vnni() ? &abz_avx512vnni : NULL;
     if (strcmp(name, "avx512") == 0) return has_avx512() ? &abz_avx512 : NULL;
     if (strcmp(name, "avx2") == 0) return has_avx2() ? &abz_avx2 : NULL;
 #endif
@@ -22,8 +28,8 @@ const abz_kernels *abz_kernels_named(const char *name) {
 }
 
 const abz_kernels *abz_kernels_best(void) {
-    const char *const order[] = {"avx512", "avx2"};
-    for (int i = 0; i < 2; i++) {
+    const char *const order[] = {"avx512bf16", "avx512vnni", "avx512", "avx2"};
+    for (int i = 0; i < 4; i++) {
         const abz_kernels *kernels = abz_kernels_named(order[i]);
         if (kernels) return kernels;
     }

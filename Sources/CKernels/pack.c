@@ -1,29 +1,112 @@
 #include "CKernels.h"
+#include "tables.h"
 
+#include <math.h>
 #include <string.h>
 
 // Sixteen rows at a time, so that what is written fills whole cache lines.
-void abz_pack_panel(const float *rows, long stride, long count, long depth, long width, float *panel) {
+void abz_pack_f32(
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets)
+{
+    (void)scales, (void)offsets;
     for (long j0 = 0; j0 < width; j0 += 16) {
         long valid = count - j0 < 16 ? count - j0 : 16;
         for (long k = 0; k < depth; k++) {
-            float *out = panel + k * width + j0;
+            float *out = (float *)panel + k * width + j0;
             for (long j = 0; j < 16; j++) out[j] = j < valid ? rows[(j0 + j) * stride + k] : 0;
         }
     }
 }
 
-void abz_pack_values(
-    const float *rows, long stride, long keys, long padded_keys, long width, long panel_columns, float *panels)
+// The nearest bf16 number, ties to even; NaN stays NaN.
+static uint16_t bf16_of(float x) {
+    uint32_t u;
+    memcpy(&u, &x, sizeof u);
+    if (x != x) return 0x7fc0;
+    return (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
+}
+
+void abz_pack_bf16(
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets)
 {
-    long padded_width = (width + 15) / 16 * 16;
-    for (long c = 0; c < padded_width; c += panel_columns) {
-        long wide = padded_width - c < panel_columns ? padded_width - c : panel_columns;
-        long valid = width - c < wide ? width - c : wide;
-        for (long key = 0; key < padded_keys; key++, panels += wide) {
-            long copied = key < keys ? valid : 0;
-            if (copied) memcpy(panels, rows + key * stride + c, (size_t)copied * sizeof(float));
-            memset(panels + copied, 0, (size_t)(wide - copied) * sizeof(float));
+    (void)scales, (void)offsets;
+    for (long j0 = 0; j0 < width; j0 += 16) {
+        long valid = count - j0 < 16 ? count - j0 : 16;
+        for (long k = 0; k < depth; k += 2) {
+            uint16_t *out = (uint16_t *)panel + k * width + 2 * j0;
+            for (long j = 0; j < 16; j++) {
+                const float *row = rows + (j0 + j) * stride;
+                out[2 * j] = j < valid ? bf16_of(row[k]) : 0;
+                out[2 * j + 1] = j < valid && k + 1 < depth ? bf16_of(row[k + 1]) : 0;
+            }
+        }
+    }
+}
+
+// Each row gets the scale top / 127 and the offset 128 * (sum of its integers), or none for pairs.
+static void pack_int8(
+    const float *rows, long stride, long count, long depth, long width, int8_t *panel, float *scales, int32_t *offsets,
+    long group)
+{
+    memset(panel, 0, (size_t)(width * ((depth + group - 1) / group * group)));
+    for (long j = 0; j < width; j++) {
+        const float *row = rows + j * stride;
+        float top = 0;
+        for (long k = 0; k < depth && j < count; k++) top = fabsf(row[k]) > top ? fabsf(row[k]) : top;
+        int64_t sum = 0;
+        scales[j] = top < 0x1p-100f ? 0 : top / 127;
+        float factor = top < 0x1p-100f ? 0 : 127 / top;
+        for (long k = 0; k < depth && j < count; k++) {
+            int8_t q = (int8_t)lrintf(row[k] * factor);
+            panel[k / group * group * width + j * group + k % group] = q;
+            sum += q;
+        }
+        offsets[j] = group == 4 ? (int32_t)(128 * sum) : 0;
+    }
+}
+
+void abz_pack_int8_pairs(
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets)
+{
+    pack_int8(rows, stride, count, depth, width, panel, scales, offsets, 2);
+}
+
+void abz_pack_int8_fours(
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets)
+{
+    pack_int8(rows, stride, count, depth, width, panel, scales, offsets, 4);
+}
+
+void abz_pack_transposed_f32(
+    const float *rows, long stride, long depth, long padded_depth, long columns, long panel_columns, void *panels)
+{
+    float *out = panels;
+    long padded = (columns + 15) / 16 * 16;
+    for (long c = 0; c < padded; c += panel_columns) {
+        long wide = padded - c < panel_columns ? padded - c : panel_columns;
+        long valid = columns - c < wide ? columns - c : wide;
+        for (long k = 0; k < padded_depth; k++, out += wide) {
+            long copied = k < depth ? valid : 0;
+            if (copied) memcpy(out, rows + k * stride + c, (size_t)copied * sizeof(float));
+            memset(out + copied, 0, (size_t)(wide - copied) * sizeof(float));
+        }
+    }
+}
+
+void abz_pack_transposed_bf16(
+    const float *rows, long stride, long depth, long padded_depth, long columns, long panel_columns, void *panels)
+{
+    uint16_t *out = panels;
+    long padded = (columns + 15) / 16 * 16;
+    for (long c = 0; c < padded; c += panel_columns) {
+        long wide = padded - c < panel_columns ? padded - c : panel_columns;
+        long valid = columns - c < wide ? columns - c : wide;
+        for (long k = 0; k < padded_depth; k += 2, out += 2 * wide) {
+            const float *even = rows + k * stride + c, *odd = even + stride;
+            for (long j = 0; j < wide; j++) {
+                out[2 * j] = j < valid && k < depth ? bf16_of(even[j]) : 0;
+                out[2 * j + 1] = j < valid && k + 1 < depth ? bf16_of(odd[j]) : 0;
+            }
         }
     }
 }

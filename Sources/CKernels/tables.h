@@ -1,4 +1,4 @@
-// The tables of all classes, and the lists of tiles that a class may need.
+// The tables of all classes, the packing that they share, and the lists of tiles that a class may need.
 
 #pragma once
 #include "CKernels.h"
@@ -6,9 +6,26 @@
 extern const abz_kernels abz_portable;
 extern const abz_kernels abz_avx2;
 extern const abz_kernels abz_avx512;
+extern const abz_kernels abz_avx512vnni;
+extern const abz_kernels abz_avx512bf16;
 
-#define TILE_CASES_6(V)                                                                                         \
-    TILE_CASE(1, V) TILE_CASE(2, V) TILE_CASE(3, V) TILE_CASE(4, V) TILE_CASE(5, V) TILE_CASE(6, V)
-#define TILE_CASES_8(V) TILE_CASES_6(V) TILE_CASE(7, V) TILE_CASE(8, V)
-#define TILE_CASES_6_1 TILE_CASES_6(1)
-#define TILE_CASES_8_3 TILE_CASES_8(1) TILE_CASES_8(2) TILE_CASES_8(3)
+// Members of `abz_multiplier`, in pack.c; int8 in groups of 2 and of 4.
+void abz_pack_f32(
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets);
+void abz_pack_bf16(
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets);
+void abz_pack_int8_pairs(
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets);
+void abz_pack_int8_fours(
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets);
+void abz_pack_transposed_f32(
+    const float *rows, long stride, long depth, long padded_depth, long columns, long panel_columns, void *panels);
+void abz_pack_transposed_bf16(
+    const float *rows, long stride, long depth, long padded_depth, long columns, long panel_columns, void *panels);
+
+#define TILE_CASES_6(TILE, V)                                                                                   \
+    TILE_CASE(TILE, 1, V) TILE_CASE(TILE, 2, V) TILE_CASE(TILE, 3, V) TILE_CASE(TILE, 4, V)                     \
+    TILE_CASE(TILE, 5, V) TILE_CASE(TILE, 6, V)
+#define TILE_CASES_8(TILE, V) TILE_CASES_6(TILE, V) TILE_CASE(TILE, 7, V) TILE_CASE(TILE, 8, V)
+#define TILE_CASES_6_1(TILE) TILE_CASES_6(TILE, 1)
+#define TILE_CASES_8_3(TILE) TILE_CASES_8(TILE, 1) TILE_CASES_8(TILE, 2) TILE_CASES_8(TILE, 3)

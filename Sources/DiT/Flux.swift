@@ -7,6 +7,9 @@ package import Tensors
 /// A double block keeps separate weights for text and image and joins them in attention; a single block treats the
 /// joined rows alike. Blocks are numbered through: double ones first.
 ///
+/// The blocks' projections, MLPs and attention compute in the format of `Compute`; what is sensitive stays f32: embedders,
+/// modulation, norms, the residual stream and the head.
+///
 /// Source: the published FLUX.1 weights in diffusers' naming, `FluxTransformer2DModel`:
 ///
 /// | key | field |
@@ -28,7 +31,7 @@ package struct Flux: Sendable {
     package let parameters: Parameters
     /// Blocks whose weights are here.
     package let span: Range<Int>
-    /// Bytes of the weights here, as float32.
+    /// Bytes of the weights here in memory.
     package let weightBytes: Int
 
     private let embedders: Embedders?
@@ -315,9 +318,10 @@ private struct Heads {
 
     /// `names` are those of q, k, v and of the norms of q and k.
     init(_ reader: LayerReader, _ p: Flux.Parameters, _ names: [String]) throws(CheckpointError) {
-        q = try reader.linear(names[0], from: p.width, to: p.width)
-        k = try reader.linear(names[1], from: p.width, to: p.width)
-        v = try reader.linear(names[2], from: p.width, to: p.width)
+        let format = reader.compute.format
+        q = try reader.linear(names[0], from: p.width, to: p.width, format: format)
+        k = try reader.linear(names[1], from: p.width, to: p.width, format: format)
+        v = try reader.linear(names[2], from: p.width, to: p.width, format: format)
         qNorm = try reader.tensor(names[3] + ".weight", [p.headWidth])
         kNorm = try reader.tensor(names[4] + ".weight", [p.headWidth])
         heads = p.heads
@@ -338,7 +342,8 @@ extension Compute {
     fileprivate func attention(_ x: Attended, _ rotation: Rotation) -> Tensor {
         let (rows, heads, width) = (x.q.shape[0], x.q.shape[1], x.q.shape[2])
         return attention(
-            q: rotated(x.q, by: rotation), k: rotated(x.k, by: rotation), v: x.v, scale: 1 / Float(width).squareRoot()
+            q: rotated(x.q, by: rotation), k: rotated(x.k, by: rotation), v: x.v, scale: 1 / Float(width).squareRoot(),
+            format: format
         ).reshaped([rows, heads * width])
     }
 }
@@ -390,10 +395,11 @@ private struct DoubleBlock {
             let (width, hidden) = (p.width, p.width * Flux.Parameters.expansion)
             self.modulation = try reader.linear(modulation, from: width, to: 6 * width)
             self.heads = try Heads(reader["attn"], p, heads)
-            self.out = try reader.linear(out, from: width, to: width)
-            up = try reader.linear(mlp + ".0.proj", from: width, to: hidden)
-            down = try reader.linear(mlp + ".2", from: hidden, to: width)
             compute = reader.compute
+            let format = compute.format
+            self.out = try reader.linear(out, from: width, to: width, format: format)
+            up = try reader.linear(mlp + ".0.proj", from: width, to: hidden, format: format)
+            down = try reader.linear(mlp + ".2", from: hidden, to: width, format: format)
         }
 
         func modulated(_ x: Tensor, _ m: Modulation) -> Tensor {
@@ -423,12 +429,12 @@ private struct SingleBlock {
         compute = reader.compute
         modulation = try reader.linear("norm.linear", from: width, to: 3 * width)
         heads = try Heads(reader["attn"], p, ["to_q", "to_k", "to_v", "norm_q", "norm_k"])
-        up = try reader.linear("proj_mlp", from: width, to: hidden)
+        up = try reader.linear("proj_mlp", from: width, to: hidden, format: compute.format)
         // The checkpoint multiplies [attention, MLP] by one matrix; two matrices spare joining rows of 5 D channels.
-        let weight = try reader.tensor("proj_out.weight", [width, width + hidden])
-        let bias = try reader.tensor("proj_out.bias", [width])
-        outOfAttention = Linear(weight: columns(0..<width, of: weight), bias: bias, compute: compute)
-        outOfMLP = Linear(weight: columns(width..<width + hidden, of: weight), bias: nil, compute: compute)
+        let weight = try reader.raw("proj_out.weight", [width, width + hidden])
+        let bias = try reader.raw("proj_out.bias", [width])
+        outOfAttention = reader.linear(columns(0..<width, of: weight), bias: bias, format: compute.format)
+        outOfMLP = reader.linear(columns(width..<width + hidden, of: weight), bias: nil, format: compute.format)
     }
 
     func callAsFunction(_ x: Tensor, _ modulator: Tensor, _ rotation: Rotation) -> Tensor {

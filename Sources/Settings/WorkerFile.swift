@@ -21,6 +21,11 @@ package struct WorkerFile: Equatable, Sendable {
     ///
     /// More than there are cores slow everything down. The pictures do not depend on it.
     package var threads: Int?
+    /// Number format of the transformer's matrix products: f32, bf16 or int8; default f32.
+    ///
+    /// All workers of a cluster need the same; bf16 halves the memory of the weights, int8 halves it again, and both cost a
+    /// little accuracy.
+    package var compute = ComputeFormat.f32
     /// Most memory to plan with, in GiB; default what the machine and its control group have, shared evenly with other
     /// workers of the machine.
     package var memoryGiB: Double?
@@ -44,8 +49,8 @@ package struct WorkerFile: Equatable, Sendable {
 
     /// Every key of the file.
     package static let keys = [
-        "name", "model", "coordinator", "bind", "advertise", "threads", "memory_gib", "benchmark", "roles",
-        "insecure_network", "log_level",
+        "name", "model", "coordinator", "bind", "advertise", "threads", "compute", "memory_gib", "benchmark",
+        "roles", "insecure_network", "log_level",
     ]
 
     /// Reads a file; keys that are missing keep their defaults.
@@ -70,6 +75,7 @@ package struct WorkerFile: Equatable, Sendable {
         bind = try yaml.endpoint("bind") ?? bind
         advertise = try yaml.text("advertise")
         threads = try yaml.int("threads", in: 1...1024)
+        compute = try yaml.word("compute", as: ComputeFormat.self) ?? compute
         memoryGiB = try yaml.double("memory_gib", wanted: "a number of GiB above 0", where: { $0 > 0 && $0 < 1e6 })
         benchmark = try yaml.word("benchmark", as: BenchmarkMode.self) ?? benchmark
         roles = try yaml.words("roles", as: Role.self) ?? roles

@@ -1,3 +1,5 @@
+package import Plan
+
 /// Where and how arithmetic runs: the threads, and the kernels.
 ///
 /// Layers hold the one they were loaded for. Results do not depend on the number of threads.
@@ -6,6 +8,12 @@ package struct Compute: Sendable {
     package let pool: ThreadPool
     /// The arithmetic; all layers of a process use one class, or their bits would not be those of its name.
     package let kernels: KernelClass
+
+    /// The number format of the transformer's blocks.
+    package var format: ComputeFormat { kernels.format }
+
+    /// The number format of text encoders, which have no use for int8: see `ComputeFormat`.
+    package var encoderFormat: ComputeFormat { format == .int8 ? .bf16 : format }
 
     /// Uses the given threads.
     package init(pool: ThreadPool, kernels: KernelClass = .current) {

@@ -1,26 +1,34 @@
 internal import CKernels
 internal import COpenBLAS
 internal import Glibc
+package import Plan
 
 /// Which arithmetic this process computes with.
 ///
 /// Results of two processes are equal bit for bit when their classes have one name; the name is part of the workers'
-/// greeting and of every picture. AVX-512, AVX2 and portable kernels are one class: each sums in the same order with
-/// fused multiply-add. ARM tiles would join that class (a `class_*.c` and a line in dispatch.c of CKernels); AMX multiplies
-/// bf16 and int8 only and would be a class with a name of its own. OpenBLAS sums in the order of its own kernels, which differ between processors.
+/// greeting and of every picture. It is the number format, and how sums round:
+///
+/// - `fma`: ascending chains of fused multiply-adds, the same in all instruction sets; integer sums are exact anyway.
+/// - `dot`: with VDPBF16PS, whose rounding is the processor's. Only bf16 products use it: those of the formats bf16 and int8
+///   (whose attention is bf16) on processors that have it.
+/// - `openblas-` and OpenBLAS's name of the processor: the order of its kernels, which differ between processors. Only f32.
+///
+/// ARM tiles would join `fma` (a `class_*.c` and a line in dispatch.c of CKernels); AMX tiles would be a class with a name of its own.
 package struct KernelClass: Equatable, @unchecked Sendable {
-    /// Name of the bits: `f32-fma`, or `f32-openblas-` and OpenBLAS's name of the processor.
+    /// Name of the bits, such as `f32-fma`.
     package let name: String
-    /// The instruction set in use: `avx512`, `avx2` or `portable`.
+    /// The instruction set in use: `avx512bf16`, `avx512vnni`, `avx512`, `avx2` or `portable`.
     package let instructions: String
+    /// The number format of the transformer's blocks.
+    package let format: ComputeFormat
     /// Whether dense layers and convolutions go through OpenBLAS on fixed tiles.
     package let usesOpenBLAS: Bool
     /// The C functions; immutable for the life of the process, hence the unchecked conformance.
     let kernels: UnsafePointer<abz_kernels>
 
-    /// The class that this process uses.
+    /// The class that this process uses for f32.
     ///
-    /// The environment variable `ABBOZZO_KERNELS` picks one, for comparison: `avx512`, `avx2`, `portable` or `openblas`.
+    /// The environment variable `ABBOZZO_KERNELS` picks one, for comparison: a name of `instructions`, or `openblas`.
     /// Traps when it names none of these or one that this processor cannot run. Unset, the fastest is taken.
     package static let current: KernelClass = {
         guard let wish = getenv("ABBOZZO_KERNELS").map({ String(cString: $0) }), !wish.isEmpty else {
@@ -32,7 +40,7 @@ package struct KernelClass: Equatable, @unchecked Sendable {
         return found
     }()
 
-    /// The class called `name` in `ABBOZZO_KERNELS`; nil when there is none or this processor cannot run it.
+    /// The class called `name` in `ABBOZZO_KERNELS`, for f32; nil when there is none or this processor cannot run it.
     package static func named(_ name: String) -> KernelClass? {
         guard name == "openblas" else { return abz_kernels_named(name).map { KernelClass($0) } }
         // Its own threads would change the bits, and fight with the pool's.
@@ -42,12 +50,26 @@ package struct KernelClass: Equatable, @unchecked Sendable {
     }
 
     /// The names that `named` knows on this processor.
-    package static let supported = ["avx512", "avx2", "portable", "openblas"].filter { named($0) != nil }
+    package static let supported = ["avx512bf16", "avx512vnni", "avx512", "avx2", "portable", "openblas"]
+        .filter { named($0) != nil }
 
-    private init(_ kernels: UnsafePointer<abz_kernels>, openBLASCore: String? = nil) {
+    /// The same instructions for another number format; nil when they cannot: OpenBLAS has f32 only.
+    package func computing(in format: ComputeFormat) -> KernelClass? {
+        guard format != self.format else { return self }
+        return usesOpenBLAS ? nil : KernelClass(kernels, format: format)
+    }
+
+    /// The number format of the class with the given name; nil when it is no such name.
+    package static func format(ofName name: String) -> ComputeFormat? {
+        name.split(separator: "-").first.flatMap { ComputeFormat(rawValue: String($0)) }
+    }
+
+    private init(_ kernels: UnsafePointer<abz_kernels>, format: ComputeFormat = .f32, openBLASCore: String? = nil) {
         self.kernels = kernels
+        self.format = format
         instructions = String(cString: kernels.pointee.name)
         usesOpenBLAS = openBLASCore != nil
-        name = openBLASCore.map { "f32-openblas-\($0)" } ?? "f32-fma"
+        let rounding = format != .f32 && kernels.pointee.bf16_dot != 0 ? "dot" : "fma"
+        name = format.rawValue + "-" + (openBLASCore.map { "openblas-\($0)" } ?? rounding)
     }
 }

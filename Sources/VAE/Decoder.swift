@@ -19,7 +19,7 @@ package struct Decoder: Sendable {
     package let parameters: Parameters
     /// Which latents are decoded in tiles.
     package let tiling: Tiling
-    /// Bytes of the weights, as float32.
+    /// Bytes of the weights in memory.
     package let weightBytes: Int
 
     private let postQuantisation: Convolution?

@@ -49,7 +49,10 @@ package actor WorkerService {
         try settings.check()
         let folder = try ModelFolder(path: settings.modelFolder)
         let facts = try ModelFacts(folder: folder)
-        let compute = Compute(threads: settings.threads)
+        guard let kernels = KernelClass.current.computing(in: settings.compute) else {
+            throw WorkerError(.compute(settings.compute))
+        }
+        let compute = Compute(threads: settings.threads, kernels: kernels)
         let machine = settings.benchmark.machine
         let costs = await measured(folder: folder, facts: facts, compute: compute, settings: settings, log: log)
         let hello = Hello(

@@ -16,6 +16,8 @@ package struct WorkerSettings: Sendable {
     package var advertisedHost: String?
     /// Threads that compute; more than cores of the machine slow each other down.
     package var threads = 1
+    /// Number format of the transformer's matrix products; a cluster has one.
+    package var compute = ComputeFormat.f32
     /// Most memory it may use, bytes; 0 for all that the machine and its control group have.
     ///
     /// Told to the coordinator, which plans with it.
@@ -49,6 +51,8 @@ package struct WorkerError: Error, Equatable, Sendable, CustomStringConvertible 
         case threads(Int)
         /// It was given nothing to do.
         case noRoles
+        /// The kernels that the environment picks have no such number format.
+        case compute(ComputeFormat)
     }
 
     /// What is wrong.
@@ -64,6 +68,8 @@ package struct WorkerError: Error, Equatable, Sendable, CustomStringConvertible 
             "\(name.prefix(80).debugDescription) is no name for a worker: use 1 to 64 letters, digits, '.', '_' or '-', "
                 + "but not \"coordinator\""
         case .threads(let count): "\(count) threads cannot compute: give 1 to 1024"
+        case .compute(let format):
+            "OpenBLAS multiplies f32 only: compute in f32 instead of \(format.rawValue), or unset ABBOZZO_KERNELS"
         case .noRoles: "a worker without roles has nothing to do: give some of encoder, blocks, decoder"
         }
     }

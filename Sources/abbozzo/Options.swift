@@ -5,6 +5,7 @@ internal import Logging
 internal import Plan
 internal import Settings
 internal import Telemetry
+internal import Tensors
 internal import Wire
 
 /// Makes the output one JSON value instead of text.
@@ -183,9 +184,15 @@ extension LogLevel: ExpressibleByArgument {}
 extension WireFormat: ExpressibleByArgument {}
 extension LineLog.Format: ExpressibleByArgument {}
 
-/// The number format that matrix products compute in.
-enum ComputeFormat: String, CaseIterable, ExpressibleByArgument {
-    case f32
+extension ComputeFormat: ExpressibleByArgument {}
+
+/// The kernels for a number format.
+func kernelClass(_ format: ComputeFormat) throws -> KernelClass {
+    guard let kernels = KernelClass.current.computing(in: format) else {
+        throw CommandFailure(
+            .usage, "OpenBLAS multiplies f32 only; leave out --compute \(format.rawValue) or unset ABBOZZO_KERNELS")
+    }
+    return kernels
 }
 
 /// Opens the model to use: the one named, or the one that comes with the program.

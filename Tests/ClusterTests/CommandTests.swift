@@ -71,7 +71,7 @@ struct CommandTests {
     func usage() async throws {
         try await refused(["paint"], "there is no verb paint", "render", "--help")
         try await refused(["render"], "--prompt", "--help")
-        try await refused(["render", "-p", "a", "--compute", "bf16"], "f32")
+        try await refused(["render", "-p", "a", "--compute", "f16"], "f32")
         try await refused(["render", "-p", "a", "--threads", "0"], "--threads", "1 to 1024")
         try await refused(["submit", "a.txt", "-p", "a"], "not both")
         try await refused(["worker", "--roles", "painter"], "encoder,blocks,decoder")

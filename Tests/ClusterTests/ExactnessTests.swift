@@ -37,6 +37,36 @@ struct ExactnessTests {
         }
     }
 
+    @Test(
+        "in a shorter format clusters draw what one process draws in it, and no worker of another format joins",
+        arguments: [("bf16", 1), ("bf16", 2), ("bf16", 3), ("int8", 2)])
+    func formats(_ format: String, _ workers: Int) async throws {
+        let folder = TemporaryFolder()
+        let long = try await TestPicture.rendered(TestPicture.all, in: folder, threads: 2)
+        let alone = try await TestPicture.rendered(TestPicture.all, in: folder, threads: 2, ["--compute", format])
+        #expect(zip(alone, long).allSatisfy { $0 != $1 })
+        let verified = try await Abbozzo.run([
+            "image", "verify", folder.path("alone-0.png"), "--model", TestPicture.model,
+        ])
+        #expect(verified.status == .exited(0), "\(verified.errors)")
+
+        let batch = try folder.write(
+            Array(TestPicture.all.map(\.line).joined(separator: "\n").utf8), name: "batch.jsonl")
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path, workers: workers)
+            for index in 1...workers {
+                _ = try await cluster.worker("node\(index)", model: TestPicture.model, ["--compute", format])
+            }
+            let outcome = try await cluster.client(["submit", batch, "--folder", "batch"])
+            #expect(outcome.status == .exited(0), "\(outcome.errors)")
+            #expect(try cluster.pictures(in: "batch") == alone)
+
+            let other = try await cluster.worker("other", model: TestPicture.model)
+            let refusal = try await other.outcome(within: .seconds(30))
+            #expect(refusal.status == .exited(4) && refusal.errors.contains("--compute"), "\(refusal.errors)")
+        }
+    }
+
     /// What happens to a cluster of three in the middle of a batch.
     enum Mishap: Sendable, CustomTestStringConvertible {
         case killed(String)

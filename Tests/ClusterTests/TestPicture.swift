@@ -37,11 +37,13 @@ struct TestPicture {
     }
 
     /// Renders pictures in one process each and gives their bytes.
-    static func rendered(_ pictures: [TestPicture], in folder: TemporaryFolder, threads: Int) async throws -> [Data] {
+    static func rendered(
+        _ pictures: [TestPicture], in folder: TemporaryFolder, threads: Int, _ more: [String] = []
+    ) async throws -> [Data] {
         var bytes: [Data] = []
         for (index, picture) in pictures.enumerated() {
             let path = folder.path("alone-\(index).png")
-            let outcome = try await Abbozzo.run(picture.render(to: path) + ["--threads", "\(threads)"])
+            let outcome = try await Abbozzo.run(picture.render(to: path) + ["--threads", "\(threads)"] + more)
             guard outcome.status == .exited(0) else { throw RenderFailure(description: outcome.errors) }
             bytes.append(try Data(contentsOf: URL(filePath: path)))
         }

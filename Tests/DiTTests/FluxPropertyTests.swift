@@ -1,3 +1,4 @@
+import Plan
 import TestKit
 import Tensors
 import Testing
@@ -6,13 +7,13 @@ import Testing
 
 /// What must hold for any weights.
 @Suite struct FluxPropertyTests {
-    @Test(arguments: 1..<5)
-    func `a plan cut in two gives the bytes of the uncut one`(_ cut: Int) throws {
-        let whole = try Reference("flux-dev", "mixed")
+    @Test(arguments: 1..<5, ComputeFormat.allCases)
+    func `a plan cut in two gives the bytes of the uncut one`(_ cut: Int, _ format: ComputeFormat) throws {
+        let whole = try Reference("flux-dev", "mixed", format: format)
         let folder = try Golden("flux-dev").modelFolder
         let count = whole.flux.parameters.blockCount
-        let first = try Flux(folder: folder, span: 0..<cut, compute: Compute(threads: 1))
-        let second = try Flux(folder: folder, span: cut..<count, compute: Compute(threads: 3))
+        let first = try Flux(folder: folder, span: 0..<cut, compute: compute(format, threads: 1))
+        let second = try Flux(folder: folder, span: cut..<count, compute: compute(format, threads: 3))
 
         var stream = first.embed(whole.latents, whole.input, sigma: whole.sigma, guidance: whole.guidance)
         first.run(blocks: 0..<cut, &stream)
@@ -62,9 +63,42 @@ import Testing
         #expect(seen == [1, 2, 3, 4])
     }
 
-    @Test func `the number of threads does not change a bit`() throws {
-        let velocities = try [1, 2, 5].map { try Reference("flux-dev", "r1", threads: $0).velocity() }
+    @Test(arguments: ComputeFormat.allCases)
+    func `the number of threads does not change a bit`(_ format: ComputeFormat) throws {
+        let velocities = try [1, 2, 5].map { try Reference("flux-dev", "r1", threads: $0, format: format).velocity() }
         #expect(velocities[0] == velocities[1])
         #expect(velocities[0] == velocities[2])
+    }
+
+    @Test(arguments: [("flux-dev", "r0"), ("flux-dev", "mixed"), ("flux-schnell", "r0"), ("flux-schnell", "mixed")])
+    func `shorter formats stay near f32`(_ model: String, _ run: String) throws {
+        let exact = try Reference(model, run).velocity()
+        for (format, cosine, distance) in [(ComputeFormat.bf16, 0.99999, 0.004), (.int8, 0.9999, 0.015)] {
+            let short = try Reference(model, run, format: format).velocity()
+            let closeness = Closeness(short, to: exact)
+            #expect(short != exact && closeness.cosine > cosine && closeness.distance < distance, "\(format)")
+        }
+    }
+
+    @Test func `shorter formats take less memory`() throws {
+        let bytes = try ComputeFormat.allCases.map { try Reference("flux-dev", "r0", format: $0).flux.weightBytes }
+        #expect(bytes[1] < bytes[0] && bytes[2] < bytes[1])
+    }
+}
+
+/// How far a tensor is from another.
+private struct Closeness {
+    /// Of the angle between them.
+    let cosine: Double
+    /// Length of the difference over that of the other.
+    let distance: Double
+
+    init(_ x: Tensor, to y: Tensor) {
+        var (xx, yy, xy, dd) = (0.0, 0.0, 0.0, 0.0)
+        for (a, b) in zip(x.values, y.values) {
+            let (a, b) = (Double(a), Double(b))
+            (xx, yy, xy, dd) = (xx + a * a, yy + b * b, xy + a * b, dd + (a - b) * (a - b))
+        }
+        (cosine, distance) = (xy / (xx * yy).squareRoot(), (dd / yy).squareRoot())
     }
 }

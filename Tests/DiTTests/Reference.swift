@@ -1,8 +1,14 @@
+import Plan
 import TestKit
 import Tensors
 import Testing
 
 @testable import DiT
+
+/// The fastest kernels for a format.
+func compute(_ format: ComputeFormat, threads: Int) throws -> Compute {
+    Compute(threads: threads, kernels: try #require(KernelClass.current.computing(in: format)))
+}
 
 /// One recorded forward pass: the network and what it was given.
 struct Reference {
@@ -13,11 +19,11 @@ struct Reference {
     let sigma: Float
     let guidance: Float
 
-    init(_ model: String, _ run: String, item: Int = 0, threads: Int = 2) throws {
+    init(_ model: String, _ run: String, item: Int = 0, threads: Int = 2, format: ComputeFormat = .f32) throws {
         let folder = try Golden(model)
         let golden = try folder.file("transformer")
         self.golden = golden
-        flux = try Flux(folder: folder.modelFolder, compute: Compute(threads: threads))
+        flux = try Flux(folder: folder.modelFolder, compute: try compute(format, threads: threads))
         latents = Latents(
             tokens: try golden.tensor("\(run).in.hidden_states", item: item),
             positions: try golden.tensor("\(run).in.img_ids"))

@@ -80,7 +80,8 @@ import Testing
         // The C layout: a panel of 20 columns is stored 32 wide, the rest zero.
         let weight = noise([20, 3])
         var panel = [Float](repeating: .nan, count: 32 * 3)
-        weight.withUnsafeBuffer { abz_pack_panel($0.baseAddress, 3, 20, 3, 32, &panel) }
+        let pack = abz_kernels_named("portable").pointee.f32.pack
+        weight.withUnsafeBuffer { pack?($0.baseAddress, 3, 20, 3, 32, &panel, nil, nil) }
         for k in 0..<3 {
             for j in 0..<32 { #expect(panel[k * 32 + j] == (j < 20 ? weight[j * 3 + k] : 0)) }
         }

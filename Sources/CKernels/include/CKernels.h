@@ -9,15 +9,16 @@ uint32_t abz_crc32c(uint32_t crc, const void *bytes, size_t count);
 
 /// One block of a matrix product, c += a b.
 ///
-/// b lies in panels: columns j ..< j + w (w = the class's `panel_columns`, less in the last) are stored one after
-/// the other for each k, [k][w], and panel number n starts at n * panel_columns * panel_depth. The last panel's width is
-/// rounded up to 16 with zeros.
+/// b lies in panels: columns j ..< j + w (w = the class's `panel_columns`, less in the last) are stored one after the other
+/// for each group of k, [k / group][w][group], and panel number n starts at value n * panel_columns * panel_depth. The
+/// last panel's width is rounded up to 16 with zeros. What a value is depends on the product: see `abz_multiplier`.
 typedef struct abz_product {
-    /// (rows, depth), `a_stride` values from row to row.
-    const float *a;
+    /// Rows as the product's `prepare` leaves them, `a_stride` values from row to row.
+    const void *a;
     long a_stride;
-    /// The first panel, whole: `panel_depth` k are stored, and the block uses `depth` of them from `first_k` on.
-    const float *panels;
+    /// The first panel, whole: `panel_depth` k are stored, and the block uses `depth` of them from `first_k` on. All three
+    /// are multiples of the group.
+    const void *panels;
     long panel_depth, first_k;
     /// (rows, columns), `c_stride` values from row to row.
     float *c;
@@ -25,20 +26,36 @@ typedef struct abz_product {
     long rows, columns, depth;
     /// Not zero: sums go on from what c holds; else c is not read and they start at 0.
     int onto;
-    /// Added after the last k, one for each column or row; or NULL.
+    /// Added after the last k, one for each column or row; or NULL. Columns are padded to a multiple of 16.
     const float *column_bias;
     const float *row_bias;
+    /// Only of the int8 product. NULL: c keeps integer sums, and more k follow. Else the last k is in the block, and c
+    /// becomes floats: one scale a row, and one scale and offset a column, padded to a multiple of 16.
+    const float *row_scales;
+    const float *column_scales;
+    const int32_t *column_offsets;
 } abz_product;
 
-/// Packs `count` rows of `depth` values, `stride` apart, as one panel of `width` >= count columns (a multiple of 16), zeros
-/// in the rest.
-void abz_pack_panel(const float *rows, long stride, long count, long depth, long width, float *panel);
-
-/// Packs (keys, width) as panels over the width, each [padded_keys][columns], for a product that sums over keys.
-///
-/// Rows are `stride` values apart; zeros fill up to `padded_keys` keys and to a multiple of 16 in the width.
-void abz_pack_values(
-    const float *rows, long stride, long keys, long padded_keys, long width, long panel_columns, float *panels);
+/// Products of one kind: how its two sides are stored, and the arithmetic.
+typedef struct abz_multiplier {
+    /// Values of k that lie together in a panel, and their number in a step over k that suits the caches.
+    long group, depth_step;
+    /// Bytes of one value of a panel, and of a prepared row.
+    long panel_bytes, row_bytes;
+    /// Packs `count` rows of a weight, `depth` values each and `stride` apart, as one panel of `width` >= count columns (a
+    /// multiple of 16); zeros fill the rest, and the depth up to a whole group. `scales` and `offsets` take one value for
+    /// each column of the panel; only int8 writes them.
+    void (*pack)(
+        const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets);
+    /// The same for a product that sums over the rows: (depth, columns) rows become panels [depth padded][columns] over
+    /// all columns. NULL for int8.
+    void (*pack_transposed)(
+        const float *rows, long stride, long depth, long padded_depth, long columns, long panel_columns, void *panels);
+    /// Turns `count` rows of `depth` values into what `product` reads, rows of `depth` rounded up to a group, `prepared_stride`
+    /// values apart. Rows are floats, or for int8 the output of `quantise`. It may work in place.
+    void (*prepare)(const void *rows, long stride, long count, long depth, void *prepared, long prepared_stride);
+    void (*product)(const abz_product *);
+} abz_multiplier;
 
 /// Doubles one row of pixels, each value twice.
 void abz_double_row(const float *row, long width, float *out);
@@ -69,15 +86,15 @@ void abz_pack_pixels(const abz_strip *, float *panels);
 /// Most queries of one call: keys are read once for all of them.
 #define ABZ_QUERY_BLOCK 48
 
-/// Attention of one head for one block of queries.
+/// Attention of one head for one block of queries; panels are those of the multiplier it runs on.
 typedef struct abz_attention {
     /// (queries, width), rows `q_stride` values apart; the first one is query number `first_query` of the call.
     const float *q;
     long q_stride, first_query, queries;
-    /// All keys as panels (abz_pack_panel), padded to a multiple of 16 keys.
-    const float *k_panels;
-    /// All values as panels (abz_pack_values), one set for each block of ABZ_KEY_BLOCK keys.
-    const float *v_panels;
+    /// All keys as panels (`pack`), padded to a multiple of 16 keys.
+    const void *k_panels;
+    /// All values as panels (`pack_transposed`), one set for each block of ABZ_KEY_BLOCK keys.
+    const void *v_panels;
     long keys, padded_keys, width;
     float scale;
     /// (queries, keys) for this block of queries, or NULL.
@@ -90,14 +107,22 @@ typedef struct abz_attention {
     float *scratch;
 } abz_attention;
 
-/// Kernels for one instruction set. All sets give the same bits.
+/// Kernels for one instruction set.
+///
+/// All sets give the same bits, with one exception: the products `bf16` of a set with `bf16_dot`.
 typedef struct abz_kernels {
     const char *name;
     /// Columns of a full panel; a multiple of 16.
     long panel_columns;
     /// Rows of a full tile: blocks of a multiple of it waste nothing.
     long tile_rows;
-    void (*product)(const abz_product *);
+    /// f32: both sides f32. bf16: both sides rounded to bf16, sums f32. bf16_weight: b rounded to bf16, all else f32.
+    /// int8: both sides 8-bit integers with scales, integer sums.
+    abz_multiplier f32, bf16, bf16_weight, int8;
+    /// Not zero: bf16 sums pairs of k with the processor's own rounding (VDPBF16PS).
+    int bf16_dot;
+    /// One row of 8-bit integers: x[i] ~ q[i] * scale, |q| <= 127. Returns the scale; NaN in, NaN out.
+    float (*quantise)(const float *x, long count, int8_t *q);
     /// y[i] = f(x[i]); x and y may be the same. Formulas in f32/activations.h.
     void (*gelu_tanh)(const float *x, float *y, long count);
     void (*quick_gelu)(const float *x, float *y, long count);
@@ -111,7 +136,9 @@ typedef struct abz_kernels {
     /// Rotates neighbouring channel pairs of (tokens, heads, width) by (tokens, width / 2) cosines and sines.
     void (*rotate)(
         const float *x, const float *cosines, const float *sines, float *y, long tokens, long heads, long width);
+    /// On the products f32 and bf16.
     void (*attend)(const abz_attention *);
+    void (*attend_bf16)(const abz_attention *);
     /// Norms of each row; weight and bias (width) or NULL. Formulas in f32/norms.h.
     void (*layer_norm)(
         const float *x, float *y, const float *weight, const float *bias, long rows, long width, float epsilon);
@@ -122,7 +149,8 @@ typedef struct abz_kernels {
     void (*scaled)(const float *x, float *y, long count, float scale, float shift);
 } abz_kernels;
 
-/// The kernels called `name` ("avx512", "avx2", "portable"), or NULL when unknown or not supported by this processor.
+/// The kernels called `name` ("avx512bf16", "avx512vnni", "avx512", "avx2", "portable"), or NULL when unknown or not
+/// supported by this processor.
 const abz_kernels *abz_kernels_named(const char *name);
 
 /// The fastest kernels that this processor supports.

@@ -7,6 +7,9 @@ internal import COpenBLAS
 /// (input, row, column). That matrix is built strip by strip of 96 pixels and never exists as a whole. Each output is one
 /// ascending chain of fused multiply-adds over K, the bias last, whatever the strip and the thread.
 package struct Convolution: Sendable {
+    /// Bytes of the weight and the bias in memory.
+    package var residentBytes: Int { (weight.count + bias.count) * MemoryLayout<Float>.stride }
+
     private let inputs: Int
     private let outputs: Int
     private let kernel: Int
@@ -96,8 +99,9 @@ package struct Convolution: Sendable {
                         panel_depth: pixels.depth, first_k: 0, c: out + row * area, c_stride: area,
                         rows: min(rowStep, outputs - row), columns: pixels.count, depth: pixels.depth,
                         onto: k > 0 ? 1 : 0, column_bias: nil,
-                        row_bias: k + pixels.depth == depth ? bias + row : nil)
-                    compute.kernels.kernels.pointee.product(&product)
+                        row_bias: k + pixels.depth == depth ? bias + row : nil, row_scales: nil, column_scales: nil,
+                        column_offsets: nil)
+                    compute.kernels.kernels.pointee.f32.product(&product)
                 }
             }
         }

@@ -1,25 +1,34 @@
+package import Plan
+
 /// A dense layer, y = x Wᵀ + b.
 ///
-/// M rows in, K their width, N the output width. Each output element is summed over k in ascending order with fused
-/// multiply-add, whatever M, the thread count and the tile it falls in, so the bits of a row depend on that row alone.
+/// M rows in, K their width, N the output width. The bits of a row depend on that row alone, whatever M, the thread count
+/// and the tile it falls in:
+///
+/// - f32: each output is one chain of fused multiply-adds over ascending k, then the bias.
+/// - bf16: the same chain of values rounded to bf16 (or the processor's own bf16 sums of pairs; see `KernelClass`).
+/// - int8: an exact integer sum, one scale for each row of x and each row of W.
 package struct Linear: Sendable {
     /// Width of the input, K.
     package let inputs: Int
     /// Width of the output, N.
     package let outputs: Int
+    /// Bytes of the weight, the bias and their scales in memory.
+    package var residentBytes: Int { weight.residentBytes }
+
     private let weight: PackedMatrix
-    private let bias: Tensor?
 
     /// Packs a weight for fast products.
     ///
     /// `weight` is (N, K), as checkpoints store it, and is not kept: the packed copy replaces it. `bias` is (N) or nil.
-    package init(weight: Tensor, bias: Tensor?, compute: Compute) {
+    ///
+    /// - Precondition: a class with OpenBLAS computes in f32; int8 takes K below 2^17.
+    package init(weight: Tensor, bias: Tensor?, compute: Compute, format: ComputeFormat = .f32) {
         precondition(weight.shape.count == 2, "weight \(weight.shape)")
         precondition(bias.map { $0.shape == [weight.shape[0]] } ?? true, "bias \(bias?.shape ?? []) of \(weight.shape)")
         outputs = weight.shape[0]
         inputs = weight.shape[1]
-        self.weight = PackedMatrix(weight, compute: compute)
-        self.bias = bias
+        self.weight = PackedMatrix(weight, bias: bias, compute: compute, format: format)
     }
 
     /// Applies the layer to each row: (..., K) to (..., N).
@@ -29,8 +38,7 @@ package struct Linear: Sendable {
         y.withUnsafeMutableBuffer { out in
             x.withUnsafeBuffer { a in
                 guard let from = a.baseAddress, let to = out.baseAddress else { return }
-                guard let bias else { return weight.multiply(from, rows: x.rowCount, bias: nil, into: to) }
-                bias.withUnsafeBuffer { weight.multiply(from, rows: x.rowCount, bias: $0.baseAddress, into: to) }
+                weight.multiply(from, rows: x.rowCount, into: to)
             }
         }
         return y

@@ -1,5 +1,6 @@
 internal import CKernels
 internal import COpenBLAS
+internal import Plan
 
 /// A weight in the order that the kernels read it, and the products with it.
 ///
@@ -8,52 +9,67 @@ internal import COpenBLAS
 struct PackedMatrix: Sendable {
     let columns: Int
     let depth: Int
-    private let storage: Tensor
+    private let panels: AlignedMemory
+    /// Nil for OpenBLAS.
+    private let multiplier: Multiplier?
+    /// (N) and padding, or none.
+    private let bias: Tensor?
+    /// Of int8: for each column the scale, and what is taken off its sum.
+    private let scales: Tensor
+    private let offsets: [Int32]
     private let compute: Compute
 
-    /// Packs (N, K).
-    init(_ weight: Tensor, compute: Compute) {
+    /// Bytes in memory.
+    var residentBytes: Int {
+        panels.count + ((bias?.count ?? 0) + scales.count + offsets.count) * MemoryLayout<Float>.stride
+    }
+
+    /// Packs (N, K) with a bias of N values or none.
+    init(_ weight: Tensor, bias: Tensor?, compute: Compute, format: ComputeFormat) {
         (columns, depth) = (weight.shape[0], weight.shape[1])
         self.compute = compute
-        let (columns, depth) = (columns, depth)
-        let openBLAS = compute.kernels.usesOpenBLAS
-        let width = openBLAS ? 1 : compute.kernels.kernels.pointee.panel_columns
-        let stored = rounded(columns, up: openBLAS ? FixedTile.columns : 16)
-        var packed = Tensor(uninitialized: [stored, depth])
-        weight.withUnsafeBuffer { from in
-            packed.withUnsafeMutableBuffer { to in
-                guard let rows = from.baseAddress, let packed = to.baseAddress else { return }
-                if openBLAS {
-                    packed.update(from: rows, count: from.count)
-                    (packed + from.count).update(repeating: 0, count: to.count - from.count)
-                    return
-                }
-                nonisolated(unsafe) let (source, target) = (rows, packed)
-                compute.pool.run((stored + width - 1) / width) { panel in
-                    let first = panel * width
-                    abz_pack_panel(
-                        source + first * depth, depth, min(columns - first, width), depth, min(stored - first, width),
-                        target + first * depth)
-                }
+        let stored = rounded(columns, up: compute.kernels.usesOpenBLAS ? FixedTile.columns : 16)
+        self.bias = bias.map { bias in
+            concatenated(bias, Tensor(shape: [stored - bias.count]))
+        }
+        guard !compute.kernels.usesOpenBLAS else {
+            precondition(format == .f32, "OpenBLAS multiplies f32, not \(format)")
+            multiplier = nil
+            (scales, offsets) = (Tensor(shape: [0]), [])
+            panels = AlignedMemory(count: stored * depth * MemoryLayout<Float>.stride)
+            let to = panels.base.bindMemory(to: Float.self, capacity: stored * depth)
+            withPointer(weight) { if let from = $0 { to.update(from: from, count: weight.count) } }
+            (to + weight.count).update(repeating: 0, count: stored * depth - weight.count)
+            return
+        }
+        // Below 2^31 / 127^2 the sums of int8 products fit their 32 bits.
+        precondition(format != .int8 || depth < 1 << 17, "int8 sums over \(depth) values may not fit")
+        let multiplier = compute.kernels.multiplier(format, isExactInBF16: format == .f32 && weight.isExactInBF16)
+        self.multiplier = multiplier
+        let panels = AlignedMemory(count: multiplier.bytes(columns: stored, depth: depth))
+        var scales = Tensor(shape: [multiplier.takesIntegers ? stored : 0])
+        var offsets = [Int32](repeating: 0, count: scales.count)
+        scales.withUnsafeMutableBuffer { scales in
+            offsets.withUnsafeMutableBufferPointer { offsets in
+                let target = (panels: panels.base, scales: scales.baseAddress, offsets: offsets.baseAddress)
+                pack(weight, multiplier, stored: stored, compute, into: target)
             }
         }
-        storage = packed
+        (self.panels, self.scales, self.offsets) = (panels, scales, offsets)
     }
 
     /// y = x Wᵀ + bias for `rows` rows of x, (rows, K), and y, (rows, N).
-    func multiply(
-        _ x: UnsafePointer<Float>, rows: Int, bias: UnsafePointer<Float>?, into y: UnsafeMutablePointer<Float>
-    ) {
-        storage.withUnsafeBuffer { weight in
-            guard let base = weight.baseAddress, rows > 0 else { return }
-            let blocks = Blocks(rows: rows, columns: columns, depth: depth, compute: compute)
-            nonisolated(unsafe) let (x, bias, y, panels) = (x, bias, y, base)
+    func multiply(_ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>) {
+        guard rows > 0, columns > 0 else { return }
+        let blocks = Blocks(rows: rows, columns: columns, depth: depth, compute: compute)
+        withQuantised(x, rows: rows) { x in
+            nonisolated(unsafe) let (x, y) = (x, y)
             let work = { @Sendable (index: Int) in
                 let (part, columns) = blocks[index]
-                if compute.kernels.usesOpenBLAS {
-                    fixedTile(x, part, columns, panels, bias, y)
+                if let multiplier {
+                    block(x, part, columns, multiplier, y)
                 } else {
-                    block(x, part, columns, panels, bias, y)
+                    fixedTile(x.values, part, columns, y)
                 }
             }
             if blocks.areSmall {
@@ -64,38 +80,77 @@ struct PackedMatrix: Sendable {
         }
     }
 
+    /// The left side of a product: floats, and for int8 their integers and a scale a row.
+    private struct Rows {
+        let values: UnsafePointer<Float>
+        var integers: UnsafePointer<Int8>?
+        var scales: UnsafePointer<Float>?
+    }
+
+    /// Quantises each row, once for all blocks that read it.
+    private func withQuantised(_ x: UnsafePointer<Float>, rows: Int, _ body: (Rows) -> Void) {
+        guard multiplier?.takesIntegers == true else { return body(Rows(values: x)) }
+        let integers = AlignedMemory(count: rows * depth)
+        let scales = AlignedMemory(count: rows * MemoryLayout<Float>.stride)
+        let (q, s) = (
+            integers.base.bindMemory(to: Int8.self, capacity: rows * depth),
+            scales.base.bindMemory(to: Float.self, capacity: rows)
+        )
+        nonisolated(unsafe) let (from, to, factors) = (x, q, s)
+        compute.forRanges(of: rows, width: depth) { range in
+            for row in range {
+                factors[row] = compute.kernels.kernels.pointee.quantise(from + row * depth, depth, to + row * depth)
+            }
+        }
+        body(Rows(values: x, integers: q, scales: s))
+        withExtendedLifetime((integers, scales)) {}
+    }
+
     /// One block of y with our own kernels, over k in steps whose part of x fits the second-level cache.
     private func block(
-        _ x: UnsafePointer<Float>, _ rows: Range<Int>, _ columns: Range<Int>, _ panels: UnsafePointer<Float>,
-        _ bias: UnsafePointer<Float>?, _ y: UnsafeMutablePointer<Float>
+        _ x: Rows, _ rows: Range<Int>, _ columns: Range<Int>, _ multiplier: Multiplier,
+        _ y: UnsafeMutablePointer<Float>
     ) {
-        let step = Blocks.depthStep(depth)
-        let from = x + rows.lowerBound * depth
-        withScratch(step < depth ? rows.count * step : 0) { copy in
-            for k in stride(from: 0, to: depth, by: step) {
+        let kernels = multiplier.kernels
+        let isPlain = multiplier.takesPlainRows && depth <= 512
+        let step = isPlain ? depth : kernels.depth_step
+        let (first, panelDepth) = (rows.lowerBound * depth, multiplier.padded(depth))
+        let prepared = isPlain ? 0 : rows.count * multiplier.padded(min(step, depth)) * kernels.row_bytes
+        withBytes(prepared) { prepared in
+            for k in stride(from: 0, to: max(depth, 1), by: step) {
                 let count = min(step, depth - k)
-                if step < depth {
-                    // Rows far apart would compete for a few cache sets.
-                    for row in 0..<rows.count {
-                        (copy + row * count).update(from: from + row * depth + k, count: count)
+                let (padded, isLast) = (multiplier.padded(count), k + count == depth)
+                let values = UnsafeRawPointer(x.values + first + k)
+                if !isPlain {
+                    let source = x.integers.map { UnsafeRawPointer($0 + first + k) } ?? values
+                    kernels.prepare(source, depth, rows.count, count, prepared, padded)
+                }
+                scales.withUnsafeBuffer { scales in
+                    offsets.withUnsafeBufferPointer { offsets in
+                        withPointer(bias) { bias in
+                            var product = abz_product(
+                                a: isPlain ? values : UnsafeRawPointer(prepared), a_stride: isPlain ? depth : padded,
+                                panels: panels.base + multiplier.bytes(columns: columns.lowerBound, depth: depth),
+                                panel_depth: panelDepth, first_k: k,
+                                c: y + rows.lowerBound * self.columns + columns.lowerBound, c_stride: self.columns,
+                                rows: rows.count, columns: columns.count, depth: padded, onto: k > 0 ? 1 : 0,
+                                column_bias: isLast ? bias.map { $0 + columns.lowerBound } : nil, row_bias: nil,
+                                row_scales: isLast ? x.scales.map { $0 + rows.lowerBound } : nil,
+                                column_scales: scales.baseAddress.map { $0 + columns.lowerBound },
+                                column_offsets: offsets.baseAddress.map { $0 + columns.lowerBound })
+                            kernels.product(&product)
+                        }
                     }
                 }
-                var product = abz_product(
-                    a: step < depth ? UnsafePointer(copy) : from, a_stride: count,
-                    panels: panels + columns.lowerBound * depth, panel_depth: depth, first_k: k,
-                    c: y + rows.lowerBound * self.columns + columns.lowerBound, c_stride: self.columns,
-                    rows: rows.count, columns: columns.count, depth: count, onto: k > 0 ? 1 : 0,
-                    column_bias: k + count == depth ? bias.map { $0 + columns.lowerBound } : nil, row_bias: nil)
-                compute.kernels.kernels.pointee.product(&product)
             }
         }
     }
 
     /// One tile of y with OpenBLAS: always the same shape, padded with zeros, so that its bits never depend on the call.
     private func fixedTile(
-        _ x: UnsafePointer<Float>, _ rows: Range<Int>, _ columns: Range<Int>, _ weight: UnsafePointer<Float>,
-        _ bias: UnsafePointer<Float>?, _ y: UnsafeMutablePointer<Float>
+        _ x: UnsafePointer<Float>, _ rows: Range<Int>, _ columns: Range<Int>, _ y: UnsafeMutablePointer<Float>
     ) {
+        let weight = panels.base.assumingMemoryBound(to: Float.self)
         withScratch(FixedTile.rows * (depth + FixedTile.columns)) { padded in
             let tile = padded + FixedTile.rows * depth
             padded.update(from: x + rows.lowerBound * depth, count: rows.count * depth)
@@ -108,7 +163,8 @@ struct PackedMatrix: Sendable {
             for row in 0..<rows.count {
                 let out = y + (rows.lowerBound + row) * self.columns + columns.lowerBound
                 for column in 0..<columns.count {
-                    out[column] = tile[column * FixedTile.rows + row] + (bias?[columns.lowerBound + column] ?? 0)
+                    let shift = bias.map { $0[columns.lowerBound + column] } ?? 0
+                    out[column] = tile[column * FixedTile.rows + row] + shift
                 }
             }
         }
@@ -162,15 +218,53 @@ struct Blocks: Sendable {
         let column = index / rowBlocks * columnStep
         return (row..<min(row + rowStep, rows), column..<min(column + columnStep, columns))
     }
+}
 
-    /// Values of k a block takes at a time: all of them, or as many as keep a panel in the first-level cache.
-    static func depthStep(_ depth: Int) -> Int { depth <= 512 ? depth : 384 }
+/// Packs (N, K) panel by panel; `stored` is N rounded up.
+private func pack(
+    _ weight: Tensor, _ multiplier: Multiplier, stored: Int, _ compute: Compute,
+    into target: (
+        panels: UnsafeMutableRawPointer, scales: UnsafeMutablePointer<Float>?, offsets: UnsafeMutablePointer<Int32>?
+    )
+) {
+    let (columns, depth) = (weight.shape[0], weight.shape[1])
+    let width = compute.kernels.kernels.pointee.panel_columns
+    withPointer(weight) { values in
+        guard let values else { return }
+        nonisolated(unsafe) let (rows, target) = (values, target)
+        compute.pool.run((stored + width - 1) / width) { panel in
+            let first = panel * width
+            multiplier.kernels.pack(
+                rows + first * depth, depth, min(columns - first, width), depth, min(stored - first, width),
+                target.panels + multiplier.bytes(columns: first, depth: depth), target.scales.map { $0 + first },
+                target.offsets.map { $0 + first })
+        }
+    }
+}
+
+extension Tensor {
+    /// Whether rounding to bf16 would change nothing.
+    fileprivate var isExactInBF16: Bool {
+        withUnsafeBuffer { values in
+            for start in stride(from: 0, to: values.count, by: 4096) {
+                var lost: UInt32 = 0
+                for index in start..<min(start + 4096, values.count) { lost |= values[index].bitPattern & 0xFFFF }
+                if lost != 0 { return false }
+            }
+            return true
+        }
+    }
 }
 
 /// Memory for `count` values that lives as long as the call of `body`.
 func withScratch<R>(_ count: Int, _ body: (UnsafeMutablePointer<Float>) -> R) -> R {
-    withUnsafeTemporaryAllocation(byteCount: max(count, 1) * MemoryLayout<Float>.stride, alignment: 64) { raw in
-        body(raw.assumingMemoryBound(to: Float.self).baseAddress.unsafelyUnwrapped)
+    withBytes(count * MemoryLayout<Float>.stride) { body($0.bindMemory(to: Float.self, capacity: count)) }
+}
+
+/// Aligned memory for `count` bytes that lives as long as the call of `body`.
+func withBytes<R>(_ count: Int, _ body: (UnsafeMutableRawPointer) -> R) -> R {
+    withUnsafeTemporaryAllocation(byteCount: max(count, 1), alignment: 64) { raw in
+        body(raw.baseAddress.unsafelyUnwrapped)
     }
 }
 

@@ -16,19 +16,25 @@ struct WeightReader {
 
     /// A tensor of the given shape; nil stands for an extent that the configuration does not fix.
     mutating func tensor(_ name: String, _ shape: [Int?]) throws -> Tensor {
-        let stored = try files[prefix + name]
-        let known =
-            stored.shape.count == shape.count ? zip(shape, stored.shape).map { $0 ?? $1 } : shape.map { $0 ?? 0 }
-        let tensor = try stored.tensor(shape: known)
+        let tensor = try raw(name, shape)
         bytes += tensor.count * MemoryLayout<Float>.stride
         return tensor
     }
 
-    /// A dense layer with or without bias.
+    private func raw(_ name: String, _ shape: [Int?]) throws -> Tensor {
+        let stored = try files[prefix + name]
+        let known =
+            stored.shape.count == shape.count ? zip(shape, stored.shape).map { $0 ?? $1 } : shape.map { $0 ?? 0 }
+        return try stored.tensor(shape: known)
+    }
+
+    /// A dense layer with or without bias, in the encoders' format.
     mutating func linear(_ name: String, _ inputs: Int, _ outputs: Int, hasBias: Bool = true) throws -> Linear {
-        Linear(
-            weight: try tensor(name + ".weight", [outputs, inputs]),
-            bias: hasBias ? try tensor(name + ".bias", [outputs]) : nil, compute: compute)
+        let layer = Linear(
+            weight: try raw(name + ".weight", [outputs, inputs]),
+            bias: hasBias ? try raw(name + ".bias", [outputs]) : nil, compute: compute, format: compute.encoderFormat)
+        bytes += layer.residentBytes
+        return layer
     }
 
     /// A layer norm.

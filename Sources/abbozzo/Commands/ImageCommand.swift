@@ -79,7 +79,9 @@ struct ImageCommand: ParsableCommand {
                         + "\(metadata.fingerprint.prefix(12))) than that in \(folder.path) (fingerprint "
                         + "\(facts.fingerprint.prefix(12))); give its folder with --model")
             }
-            let renderer = try Renderer(folder: folder, facts: facts, threads: threads.count)
+            let format = KernelClass.format(ofName: metadata.kernelClass) ?? .f32
+            let renderer = try Renderer(
+                folder: folder, facts: facts, threads: threads.count, kernels: kernelClass(format))
             let again = try renderer.render(metadata.request, injecting: injection)
             let isSame = try again.png() == bytes
             let pixels = again.pixels.rgb8()

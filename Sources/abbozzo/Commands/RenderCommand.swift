@@ -30,7 +30,9 @@ struct RenderCommand: AsyncParsableCommand {
 
     @OptionGroup var picture: PictureOptions
 
-    @Option(help: ArgumentHelp("Number format of matrix products.", valueName: "f32"))
+    @Option(
+        help: ArgumentHelp(
+            "Number format of the transformer's matrix products: f32, bf16 or int8.", valueName: "format"))
     var compute: ComputeFormat = .f32
 
     @Option(name: .shortAndLong, help: ArgumentHelp("PNG file to write.", valueName: "file.png"))
@@ -71,7 +73,8 @@ struct RenderCommand: AsyncParsableCommand {
         // Refuses what cannot work before any weights are read.
         _ = try Sampler(request: request, facts: facts, injected: injection.noise)
 
-        let renderer = try Renderer(folder: folder, facts: facts, threads: threads.count)
+        let renderer = try Renderer(
+            folder: folder, facts: facts, threads: threads.count, kernels: kernelClass(compute))
         let loaded = clock.now
         let record = trace.map { _ in Trace() }
         var bar = ProgressBar()
@@ -116,8 +119,8 @@ extension RenderCommand {
 
 extension Renderer {
     /// Loads all of a model.
-    init(folder: ModelFolder, facts: ModelFacts, threads: Int) throws {
-        let compute = Compute(threads: threads)
+    init(folder: ModelFolder, facts: ModelFacts, threads: Int, kernels: KernelClass) throws {
+        let compute = Compute(threads: threads, kernels: kernels)
         let model = try LoadedModel(folder: folder, share: .everything(of: facts), compute: compute)
         self.init(model: model, facts: facts, kernelClass: compute.kernels.name)
     }

@@ -36,8 +36,11 @@ struct WorkerCommand: AsyncParsableCommand {
             valueName: "tcp://host:port"))
     var bind: String?
 
-    @Option(help: ArgumentHelp("Number format of matrix products.", valueName: "f32"))
-    var compute: ComputeFormat = .f32
+    @Option(
+        help: ArgumentHelp(
+            "Number format of the transformer's matrix products, one for the whole cluster: f32, bf16 or int8. "
+                + "Default: f32.", valueName: "format"))
+    var compute: ComputeFormat?
 
     @Option(
         parsing: .unconditional,
@@ -73,6 +76,7 @@ struct WorkerCommand: AsyncParsableCommand {
         settings.listen = try Endpoint(bind ?? file.bind)
         settings.advertisedHost = daemon.advertise ?? file.advertise
         settings.threads = threads.threads ?? file.threads ?? availableCores
+        settings.compute = compute ?? file.compute
         settings.memoryCap = UInt64((memoryGib ?? file.memoryGiB ?? 0) * 1_073_741_824)
         settings.benchmark = Benchmark(mode: benchmark ?? file.benchmark)
         settings.roles = Set(roles ?? file.roles)

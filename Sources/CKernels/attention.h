@@ -10,6 +10,9 @@
 //     l' = fma(l, f, sum p);  o' = o * f, then one fused multiply-add a key, ascending
 // A block that a query may not see has p = 0 and f = 1, which changes nothing: that is why blocks above the diagonal can be
 // left out without a trace in the bits. A query's bits depend on itself, the keys and values alone.
+//
+// On the bf16 product q, k, v and p are rounded to bf16 where they are multiplied; logits, maxima, the sums l and the output stay
+// f32, and l sums the p before rounding.
 
 // exp(logits - m) in place over `count` padded keys; updates the running maximum and sum; returns the factor f.
 INLINE float softmax_step(float *logits, long count, float *maximum, float *sum) {
@@ -36,13 +39,21 @@ INLINE float softmax_step(float *logits, long count, float *maximum, float *sum)
     return factor;
 }
 
-static void attend(const abz_attention *t) {
-    long padded_width = (t->width + LANES - 1) / LANES * LANES;
+// How one attention multiplies.
+typedef struct attention_product {
+    long group, panel_bytes, row_bytes;
+    void (*prepare)(const void *, long, long, long, void *, long);
+    void (*product)(const abz_product *);
+    // Whether p goes through `prepare`, too.
+    int prepares_shares;
+} attention_product;
+
+INLINE void attend_on(const abz_attention *t, attention_product on) {
+    long padded_width = (t->width + LANES - 1) / LANES * LANES, depth = (t->width + on.group - 1) / on.group * on.group;
     float *logits = t->scratch, *out = logits + ABZ_QUERY_BLOCK * ABZ_KEY_BLOCK;
     // Queries of many heads lie far apart and would compete for a few cache sets.
     float *q = out + ABZ_QUERY_BLOCK * padded_width;
-    for (long i = 0; i < t->queries; i++)
-        memcpy(q + i * t->width, t->q + i * t->q_stride, (size_t)t->width * sizeof(float));
+    on.prepare(t->q, t->q_stride, t->queries, t->width, q, depth);
     float maximum[ABZ_QUERY_BLOCK], sums[ABZ_QUERY_BLOCK];
     for (long i = 0; i < t->queries; i++) {
         maximum[i] = -3.402823466e38f;
@@ -55,10 +66,11 @@ static void attend(const abz_attention *t) {
     for (long first = 0; first < last; first += ABZ_KEY_BLOCK) {
         long stored = t->padded_keys - first < ABZ_KEY_BLOCK ? t->padded_keys - first : ABZ_KEY_BLOCK;
         abz_product scores = {
-            .a = q, .a_stride = t->width, .panels = t->k_panels + first * t->width, .panel_depth = t->width,
-            .c = logits, .c_stride = ABZ_KEY_BLOCK, .rows = t->queries, .columns = stored, .depth = t->width,
+            .a = q, .a_stride = depth, .panels = (const char *)t->k_panels + first * depth * on.panel_bytes,
+            .panel_depth = depth, .c = logits, .c_stride = ABZ_KEY_BLOCK, .rows = t->queries, .columns = stored,
+            .depth = depth,
         };
-        product(&scores);
+        on.product(&scores);
         for (long i = 0; i < t->queries; i++) {
             float *row = logits + i * ABZ_KEY_BLOCK;
             long visible = t->causal ? t->first_query + i + 1 : t->keys;
@@ -73,15 +85,17 @@ static void attend(const abz_attention *t) {
             for (; j < visible; j++) row[j] = bias ? fmaf(row[j], t->scale, bias[j]) : row[j] * t->scale;
             for (; j < stored; j++) row[j] = -__builtin_inff();
             float factor = softmax_step(row, stored, &maximum[i], &sums[i]);
+            if (on.prepares_shares) on.prepare(row, stored, 1, stored, row, stored);
             if (factor != 1)
                 for (long c = 0; c < padded_width; c += LANES)
                     store(out + i * padded_width + c, load(out + i * padded_width + c) * factor);
         }
         abz_product values = {
-            .a = logits, .a_stride = ABZ_KEY_BLOCK, .panels = t->v_panels + first * padded_width, .panel_depth = stored,
+            .a = logits, .a_stride = ABZ_KEY_BLOCK * (long)sizeof(float) / on.row_bytes,
+            .panels = (const char *)t->v_panels + first * padded_width * on.panel_bytes, .panel_depth = stored,
             .c = out, .c_stride = padded_width, .rows = t->queries, .columns = padded_width, .depth = stored, .onto = 1,
         };
-        product(&values);
+        on.product(&values);
     }
     for (long i = 0; i < t->queries; i++)
         for (long c = 0; c < t->width; c += LANES) {
@@ -89,3 +103,17 @@ static void attend(const abz_attention *t) {
             store_part(t->out + i * t->out_stride + c, load(out + i * padded_width + c) / sums[i], rest);
         }
 }
+
+static void attend(const abz_attention *t) {
+    attend_on(t, (attention_product){1, sizeof(float), sizeof(float), prepare_f32, product_f32, 0});
+}
+
+#ifdef BF16_DOT
+static void attend_bf16(const abz_attention *t) {
+    attend_on(t, (attention_product){2, sizeof(uint16_t), sizeof(uint16_t), prepare_dot, product_dot, 1});
+}
+#else
+static void attend_bf16(const abz_attention *t) {
+    attend_on(t, (attention_product){2, sizeof(uint16_t), sizeof(float), prepare_bf16, product_bf16, 1});
+}
+#endif

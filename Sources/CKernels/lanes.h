@@ -1,6 +1,6 @@
-// Sixteen float values at once, the unit that every f32 kernel is written in.
+// Sixteen float values at once, the unit that every kernel is written in.
 //
-// This folder's headers are a template: each class_*.c includes them under its own target attribute, so one source
+// The headers of f32, bf16 and int8 are a template: each class_*.c includes them under its own target attribute, so one source
 // becomes AVX-512, AVX2 and portable code. Sixteen lanes everywhere, whatever the registers hold, because the
 // order of a sum is part of the result: a vector sum has 16 partial sums in all classes. Everything is exact IEEE arithmetic
 // with explicit fused multiply-add; contraction is off, or the compiler would fuse differently for each target.
@@ -16,11 +16,18 @@ typedef float lanes __attribute__((vector_size(4 * LANES)));
 typedef float unaligned_lanes __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef float half_lanes __attribute__((vector_size(2 * LANES), aligned(4)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
+typedef uint32_t unaligned_words __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef int32_t ints __attribute__((vector_size(4 * LANES)));
+typedef int8_t bytes __attribute__((vector_size(LANES)));
+typedef int8_t pair_bytes __attribute__((vector_size(2 * LANES)));
+typedef int16_t shorts __attribute__((vector_size(4 * LANES)));
 typedef double wide_lanes __attribute__((vector_size(8 * LANES)));
 
 INLINE lanes all(float x) { return (lanes){x, x, x, x, x, x, x, x, x, x, x, x, x, x, x, x}; }
 
 INLINE lanes load(const float *p) { return *(const unaligned_lanes *)p; }
+
+INLINE words load_words(const uint32_t *p) { return *(const unaligned_words *)p; }
 
 INLINE void store(float *p, lanes x) { *(unaligned_lanes *)p = x; }
 

@@ -1,0 +1,70 @@
+// All kernels and their table; included once for each class, which defines:
+//   CLASS_TABLE    name of the table
+//   CLASS_NAME     its name for people
+//   TILE_ROWS, TILE_VECTORS   the register tile of the matrix products, in rows and in vectors of 16 columns
+//   TILE_CASES     TILE_CASE(tile, rows, vectors) for every smaller tile
+//   PREFETCH_DEPTH how many groups of k ahead panels are fetched
+//   ROW_STEP       bytes of a row of a in a step over k
+//   INT8_GROUP     2, with INT8_AVX2 or INT8_AVX512 for their instructions; or 4 for VNNI
+//   BF16_DOT       defined when there is VDPBF16PS
+
+#include "lanes.h"
+#include "tiles.h"
+#include "f32/product.h"
+#include "bf16/product.h"
+#ifdef BF16_DOT
+#include "bf16/dot.h"
+#endif
+#include "int8/quantise.h"
+#include "int8/product.h"
+#include "f32/exponential.h"
+#include "f32/activations.h"
+#include "f32/elementwise.h"
+#include "f32/norms.h"
+#include "attention.h"
+
+const abz_kernels CLASS_TABLE = {
+    .name = CLASS_NAME,
+    .panel_columns = TILE_COLUMNS,
+    .tile_rows = TILE_ROWS,
+    .f32 = {
+        .group = 1, .depth_step = ROW_STEP / 4, .panel_bytes = 4, .row_bytes = 4, .pack = abz_pack_f32,
+        .pack_transposed = abz_pack_transposed_f32, .prepare = prepare_f32, .product = product_f32,
+    },
+    .bf16_weight = {
+        .group = 2, .depth_step = ROW_STEP / 4, .panel_bytes = 2, .row_bytes = 4, .pack = abz_pack_bf16,
+        .pack_transposed = abz_pack_transposed_bf16, .prepare = prepare_f32, .product = product_bf16,
+    },
+#ifdef BF16_DOT
+    .bf16 = {
+        .group = 2, .depth_step = ROW_STEP / 2, .panel_bytes = 2, .row_bytes = 2, .pack = abz_pack_bf16,
+        .pack_transposed = abz_pack_transposed_bf16, .prepare = prepare_dot, .product = product_dot,
+    },
+    .bf16_dot = 1,
+#else
+    .bf16 = {
+        .group = 2, .depth_step = ROW_STEP / 4, .panel_bytes = 2, .row_bytes = 4, .pack = abz_pack_bf16,
+        .pack_transposed = abz_pack_transposed_bf16, .prepare = prepare_bf16, .product = product_bf16,
+    },
+#endif
+    .int8 = {
+        .group = INT8_GROUP, .depth_step = ROW_STEP / (long)sizeof(int8_row), .panel_bytes = 1,
+        .row_bytes = sizeof(int8_row), .pack = INT8_GROUP == 4 ? abz_pack_int8_fours : abz_pack_int8_pairs,
+        .prepare = prepare_int8, .product = product_int8,
+    },
+    .quantise = quantise,
+    .gelu_tanh = gelu_tanh,
+    .quick_gelu = quick_gelu,
+    .gelu_erf = gelu_erf,
+    .silu = silu,
+    .sum = sum,
+    .pairwise_product = pairwise_product,
+    .gated_sum = gated_sum,
+    .rotate = rotate,
+    .attend = attend,
+    .attend_bf16 = attend_bf16,
+    .layer_norm = layer_norm,
+    .rms_norm = rms_norm,
+    .moment = moment,
+    .scaled = scaled,
+};

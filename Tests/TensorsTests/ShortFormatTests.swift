@@ -1,0 +1,228 @@
+import CKernels
+import Foundation
+import Plan
+import Tensors
+import Testing
+
+/// What promises equal bits with this class: its instructions for a format, with 1 to 3 threads.
+private func computes(_ format: ComputeFormat) -> [(compute: Compute, isFused: Bool)] {
+    fusedClasses.flatMap { kernels in
+        let isFused = kernels.computing(in: format)?.name.hasSuffix("fma") == true
+        return (1...3).map { (Compute(threads: $0, kernels: kernels), isFused || format == .int8) }
+    }
+}
+
+/// The nearest bf16 number, ties to even.
+private func bf16(_ x: Float) -> Float {
+    let u = x.bitPattern
+    return Float(bitPattern: (u + 0x7FFF + (u >> 16 & 1)) & 0xFFFF_0000)
+}
+
+private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: x.shape) }
+
+@Suite struct BF16Tests {
+    /// The promise of `fma` classes: one chain of fused multiply-adds of rounded values, the bias last.
+    private func chain(_ x: Tensor, _ w: Tensor, _ b: Tensor) -> Tensor {
+        let (rows, depth, columns) = (x.shape[0], x.shape[1], w.shape[0])
+        var y = Tensor(uninitialized: [rows, columns])
+        for i in 0..<rows {
+            for j in 0..<columns {
+                var sum: Float = 0
+                for k in 0..<depth { sum.addProduct(x[i * depth + k], w[j * depth + k]) }
+                y[i * columns + j] = sum + b[j]
+            }
+        }
+        return y
+    }
+
+    @Test(arguments: [(1, 1, 1), (7, 15, 33), (8, 16, 16), (13, 17, 100), (50, 100, 801), (151, 273, 1700)])
+    func `each output is one chain over values rounded to bf16`(rows: Int, columns: Int, depth: Int) {
+        let (x, w, b) = (noise([rows, depth]), noise([columns, depth], seed: 2), noise([columns], seed: 3))
+        let (a, c) = (rounded(x), rounded(w))
+        let expected = chain(a, c, b)
+        for (compute, isFused) in computes(.bf16) {
+            let y = Linear(weight: w, bias: b, compute: compute, format: .bf16)(x)
+            if isFused {
+                #expect(y == expected, "\(compute.kernels.instructions)")
+            } else {
+                expectNear(y, expected.values.map(Double.init), absolute: 4e-5, compute.kernels.instructions)
+            }
+        }
+    }
+
+    @Test func `a weight that bf16 holds exactly takes half the memory in f32 and changes no bit`() {
+        let (x, w, b) = (noise([70, 801]), rounded(noise([50, 801], seed: 2)), noise([50], seed: 3))
+        let expected = chain(x, w, b)
+        for compute in equalComputes {
+            let layer = Linear(weight: w, bias: b, compute: compute)
+            #expect(layer(x) == expected, "\(compute.kernels.instructions)")
+            #expect(layer.residentBytes == 64 * 802 * 2 + 64 * 4)
+        }
+    }
+
+    @Test func `values at the edges round as the type says`() {
+        // Ties go to even, what is above the largest rounds to infinity, NaN stays NaN.
+        let cases: [(Float, Float)] = [
+            (Float(bitPattern: 0x3F80_8000), 1), (Float(bitPattern: 0x3F81_8000), Float(bitPattern: 0x3F82_0000)),
+            (Float(bitPattern: 0x3F80_8001), Float(bitPattern: 0x3F81_0000)), (-0.0, 0),
+            (.greatestFiniteMagnitude, .infinity),
+        ]
+        for (compute, _) in computes(.bf16) {
+            for (value, nearest) in cases {
+                let one = Linear(weight: Tensor([1], shape: [1, 1]), bias: nil, compute: compute, format: .bf16)
+                #expect(one(Tensor([value], shape: [1, 1]))[0] == nearest, "\(value), \(compute.kernels.instructions)")
+                let weighted = Linear(
+                    weight: Tensor([value], shape: [1, 1]), bias: nil, compute: compute, format: .bf16)
+                #expect(weighted(Tensor([1], shape: [1, 1]))[0] == nearest)
+            }
+            for bits in [0x7FC0_0000, 0x7FFF_FFFF, 0xFFFF_FFFF, 0x7F80_0001] as [UInt32] {
+                let one = Linear(weight: Tensor([1], shape: [1, 1]), bias: nil, compute: compute, format: .bf16)
+                #expect(one(Tensor([Float(bitPattern: bits)], shape: [1, 1]))[0].isNaN)
+            }
+        }
+    }
+
+    @Test(arguments: [(7, 15, 2, 16), (49, 100, 2, 72), (50, 800, 2, 64), (3, 390, 1, 33), (60, 500, 1, 128)])
+    func `attention is near double precision and equal in all fused classes`(
+        queries: Int, keys: Int, heads: Int, width: Int
+    ) {
+        let q = noise([queries, heads, width], seed: 1, scale: 2)
+        let (k, v) = (noise([keys, heads, width], seed: 2), noise([keys, heads, width], seed: 3))
+        let scale = 1 / Float(width).squareRoot()
+        let exact = equalComputes[0].attention(q: rounded(q), k: rounded(k), v: rounded(v), scale: scale)
+        let long = equalComputes[0].attention(q: q, k: k, v: v, scale: scale)
+        var fused: Tensor?
+        for (compute, isFused) in computes(.bf16) {
+            let y = compute.attention(q: q, k: k, v: v, scale: scale, format: .bf16)
+            // Only the shares are rounded besides: 2^-9 each, with errors of both signs.
+            expectNear(y, exact.values.map(Double.init), absolute: 6e-3, compute.kernels.instructions)
+            #expect(y != long)
+            guard isFused else { continue }
+            #expect(y == fused ?? y, "\(compute.kernels.instructions)")
+            fused = y
+        }
+    }
+}
+
+@Suite struct Int8Tests {
+    private struct Quantised {
+        var values: [Int]
+        let scale: Float
+
+        /// Rows are multiplied and rounded to an integer at once, weights multiplied first.
+        init(_ row: ArraySlice<Float>, isWeight: Bool) {
+            let top = row.reduce(0) { max($0, abs($1)) }
+            let (factor, magic) = (127 / top, 12_582_912 as Float)
+            values = row.map { x in
+                guard top >= 0x1p-100 else { return 0 }
+                return Int(
+                    isWeight ? (x * factor).rounded(.toNearestOrEven) : magic.addingProduct(x, factor) - magic)
+            }
+            scale = top < 0x1p-100 ? 0 : top / 127
+        }
+    }
+
+    private func quantised(_ x: Tensor, isWeight: Bool) -> [Quantised] {
+        let (values, width) = (x.values, x.width)
+        return (0..<x.shape[0]).map { Quantised(values[$0 * width..<($0 + 1) * width], isWeight: isWeight) }
+    }
+
+    /// The promise: an exact integer sum, then one rounding to float and the two scales.
+    private func expected(_ x: Tensor, _ w: Tensor, _ b: Tensor?) -> Tensor {
+        let (a, c) = (quantised(x, isWeight: false), quantised(w, isWeight: true))
+        var y = Tensor(uninitialized: [a.count, c.count])
+        for (i, row) in a.enumerated() {
+            for (j, column) in c.enumerated() {
+                let sum = zip(row.values, column.values).reduce(0) { $0 + $1.0 * $1.1 }
+                let scaled = Float(sum) * row.scale
+                y[i * c.count + j] =
+                    b.map { ($0[j] as Float).addingProduct(scaled, column.scale) } ?? scaled * column.scale
+            }
+        }
+        return y
+    }
+
+    @Test(arguments: [(1, 1, 1), (7, 15, 33), (8, 16, 16), (13, 17, 100), (50, 100, 801), (151, 273, 3300)])
+    func `sums are exact, so that all classes agree to the bit`(rows: Int, columns: Int, depth: Int) {
+        let (x, w, b) = (noise([rows, depth]), noise([columns, depth], seed: 2), noise([columns], seed: 3))
+        let (plain, biased) = (expected(x, w, nil), expected(x, w, b))
+        for (compute, _) in computes(.int8) {
+            let here = compute.kernels.instructions
+            #expect(Linear(weight: w, bias: nil, compute: compute, format: .int8)(x) == plain, "\(here)")
+            #expect(Linear(weight: w, bias: b, compute: compute, format: .int8)(x) == biased, "\(here)")
+        }
+    }
+
+    @Test func `the largest products of the longest rows do not saturate`() {
+        let depth = 1 << 17 - 1
+        for sign in [1, -1] as [Float] {
+            let x = Tensor(repeating: sign, shape: [1, depth])
+            let w = Tensor(repeating: 1, shape: [1, depth])
+            let sum = Float(depth * 127 * 127) * sign * Float(1) / 127
+            for (compute, _) in computes(.int8) {
+                #expect(Linear(weight: w, bias: nil, compute: compute, format: .int8)(x)[0] == sum * (Float(1) / 127))
+            }
+        }
+    }
+
+    @Test func `rows of zeros give the bias and rows with NaN or infinity stay visible`() {
+        var x = noise([4, 40])
+        for k in 0..<40 { x[k] = 0 }
+        (x[40 + 7], x[80 + 39]) = (.nan, -.infinity)
+        let (w, b) = (noise([20, 40], seed: 2), noise([20], seed: 3))
+        let last = expected(x.rows(3..<4), w, b)
+        for (compute, _) in computes(.int8) {
+            let y = Linear(weight: w, bias: b, compute: compute, format: .int8)(x)
+            #expect(y.rows(0..<1).values == b.values)
+            #expect(y.rows(1..<3).values.allSatisfy { $0.isNaN })
+            #expect(y.rows(3..<4) == last)
+        }
+    }
+}
+
+@Suite struct FormatTests {
+    @Test(arguments: [ComputeFormat.bf16, .int8])
+    func `a row alone gives the same bits as in a batch, with any threads`(_ format: ComputeFormat) {
+        let (x, w, b) = (noise([203, 1700]), noise([300, 1700], seed: 2), noise([300], seed: 3))
+        let (q, k) = (noise([130, 2, 24]), noise([500, 2, 24], seed: 2))
+        for kernels in fusedClasses {
+            let layers = [1, 2, 3].map {
+                Linear(weight: w, bias: b, compute: Compute(threads: $0, kernels: kernels), format: format)
+            }
+            let batch = layers[0](x)
+            for layer in layers {
+                #expect(layer(x) == batch)
+                for rows in [0..<1, 5..<6, 95..<97, 100..<203, 202..<203] {
+                    #expect(layer(x.rows(rows)) == batch.rows(rows), "rows \(rows)")
+                }
+            }
+            let compute = Compute(threads: 2, kernels: kernels)
+            let whole = compute.attention(q: q, k: k, v: k, scale: 0.2, format: format)
+            for rows in [0..<1, 47..<49, 5..<100, 129..<130] {
+                #expect(compute.attention(q: q.rows(rows), k: k, v: k, scale: 0.2, format: format) == whole.rows(rows))
+            }
+        }
+    }
+
+    @Test func `bf16 halves the memory of a weight and int8 quarters it`() {
+        let (w, b) = (noise([320, 500]), noise([320]))
+        let bytes = ComputeFormat.allCases.map {
+            Linear(weight: w, bias: b, compute: Compute(threads: 2), format: $0).residentBytes
+        }
+        #expect(bytes == [320 * 500 * 4 + 1280, 320 * 500 * 2 + 1280, 320 * 500 + 3 * 1280])
+    }
+
+    @Test func `the name of a class says its format and OpenBLAS has f32 alone`() throws {
+        for kernels in fusedClasses {
+            for format in ComputeFormat.allCases {
+                let short = try #require(kernels.computing(in: format))
+                #expect(short.format == format && short.instructions == kernels.instructions)
+                #expect(short.name.hasPrefix(format.rawValue + "-"))
+                #expect(KernelClass.format(ofName: short.name) == format)
+            }
+        }
+        let openBLAS = try #require(KernelClass.named("openblas"))
+        #expect(openBLAS.computing(in: .f32) == openBLAS && openBLAS.computing(in: .bf16) == nil)
+        #expect(KernelClass.format(ofName: "k") == nil)
+    }
+}
