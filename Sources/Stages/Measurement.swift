@@ -1,5 +1,6 @@
 package import Checkpoint
 internal import DiT
+internal import Glibc
 package import Plan
 package import Tensors
 internal import Text
@@ -16,18 +17,24 @@ extension MeasuredCosts {
     /// Only what a worker of these roles may be asked to do is measured. At most one block with the embedders or the head
     /// is in memory at a time. Reading weights is not measured.
     ///
+    /// `throttle` is how many times as long everything takes under a quota of processor time: short runs may pass between
+    /// two pauses, long ones not, so processor time is measured then and multiplied by it.
+    ///
     /// - Throws: `CheckpointError` or `TextError`, each with a text of one line.
     package static func measured(
         folder: ModelFolder, facts: ModelFacts, roles: Set<Role> = Set(Role.allCases), compute: Compute,
-        budget: Duration = .milliseconds(1000)
+        throttle: Double = 1, budget: Duration = .milliseconds(1000)
     ) throws -> MeasuredCosts {
         var costs = MeasuredCosts()
+        func watch(_ budget: Duration) -> StopWatch {
+            StopWatch(budget: budget, throttle: throttle, threads: compute.pool.threads)
+        }
         if roles.contains(.blocks) {
-            try costs.measureTransformer(folder, facts, compute, StopWatch(budget: budget / 2))
+            try costs.measureTransformer(folder, facts, compute, watch(budget / 2))
         }
         if roles.contains(.encoder), let sizes = facts.sizes, sizes.encoderWeights <= largestEncoder {
             let encoders = try TextEncoders(folder: folder, compute: compute)
-            let watch = StopWatch(budget: budget / 8)
+            let watch = watch(budget / 8)
             // A prompt of the usual length; the sequence is padded, so its length is what counts.
             let prompt = "a small red house by the sea under a sky with heavy clouds"
             for tokens in rising([facts.defaultTextLength / 4, facts.defaultTextLength]) where watch.allows(tokens) {
@@ -38,7 +45,7 @@ extension MeasuredCosts {
         }
         guard roles.contains(.decoder) else { return costs }
         let decoder = try Decoder(folder: folder, compute: compute)
-        let watch = StopWatch(budget: budget * 3 / 8)
+        let watch = watch(budget * 3 / 8)
         for side in rising([64, facts.defaultSide / 2, facts.defaultSide]) where watch.allows(side * side) {
             let latent = noise([16, side / 8, side / 8], index: 9)
             let seconds = watch.time(side * side) { _ = decoder.decode(latent) }
@@ -134,13 +141,19 @@ private func noise(_ shape: [Int], index: UInt32) -> Tensor {
 private final class StopWatch {
     private let clock = ContinuousClock()
     private let budget: Double
+    private let throttle: Double
+    private let threads: Int
     private var spent = 0.0
     private var slowest = (size: 0, seconds: 0.0)
 
     /// Runs of one thing at most, and at least when they fit the budget: one alone may have been interrupted.
     private static let runs = 3...7
 
-    init(budget: Duration) { self.budget = budget.seconds }
+    init(budget: Duration, throttle: Double, threads: Int) {
+        self.budget = budget.seconds
+        self.throttle = throttle
+        self.threads = threads
+    }
 
     /// Whether a size may still be tried: the first one always, a larger one when it should fit what is left.
     func allows(_ size: Int) -> Bool {
@@ -157,11 +170,12 @@ private final class StopWatch {
         for run in 0..<Self.runs.upperBound {
             let limit = run < Self.runs.lowerBound ? budget / 2 : budget / 16
             guard run == 0 || total + best <= limit else { break }
-            let start = clock.now
+            let (start, used) = (clock.now, Self.processorSeconds)
             try body()
-            let seconds = max(1e-9, (clock.now - start).seconds)
-            best = min(best, seconds)
-            total += seconds
+            let elapsed = (clock.now - start).seconds
+            let seconds = throttle > 1 ? (Self.processorSeconds - used) / Double(threads) * throttle : elapsed
+            best = min(best, max(1e-9, seconds))
+            total += max(1e-9, elapsed)
         }
         spent += best * Double(Self.runs.lowerBound)
         if size > slowest.size {
@@ -170,6 +184,15 @@ private final class StopWatch {
             slowest.seconds = max(slowest.seconds, best)
         }
         return best
+    }
+}
+
+extension StopWatch {
+    /// Processor time of this process so far.
+    private static var processorSeconds: Double {
+        var time = timespec()
+        clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &time)
+        return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
     }
 }
 

@@ -65,7 +65,10 @@ package struct Benchmark: Sendable {
         }
         let start = ContinuousClock.now
         do {
-            let costs = try MeasuredCosts.measured(folder: model, facts: facts, roles: roles, compute: compute)
+            let threads = Double(compute.pool.threads)
+            let costs = try MeasuredCosts.measured(
+                folder: model, facts: facts, roles: roles, compute: compute,
+                throttle: max(1, machine.allowance.map { threads / $0 } ?? 1))
             log.info(
                 "measured the speed of \(facts.name) on \(compute.pool.threads) threads in \(ContinuousClock.now - start)"
             )

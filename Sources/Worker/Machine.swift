@@ -8,8 +8,15 @@ package struct Machine: Equatable, Sendable {
     package let memory: UInt64
     /// The same for all processes that share that memory.
     package let identity: String
-    /// The control group's quota of processor time, for instance `50000 100000`; empty without one.
+    /// The control group's quotas of processor time, for instance `50000 100000`; empty without one.
     package let quota: String
+    /// Processors that the tightest quota leaves, which may be less than one; nil without a quota.
+    package var allowance: Double? {
+        quota.split(separator: ",").compactMap { pair in
+            let parts = pair.split(separator: " ").compactMap { Double($0) }
+            return parts.count == 2 && parts[1] > 0 ? parts[0] / parts[1] : nil
+        }.min()
+    }
 
     /// Looks at this process, below `root` in tests.
     ///

@@ -43,6 +43,12 @@ struct MeasurementTests {
         #expect(costs.double.samples.map(\.size) == costs.single.samples.map(\.size))
         #expect(costs.bytesPerWeight > 3.9 && costs.bytesPerWeight < 4.5)
 
+        // Under a quota everything takes as many times as long.
+        let throttled = try MeasuredCosts.measured(folder: folder, facts: facts, compute: compute, throttle: 1000)
+        let sample = try #require(costs.single.samples.first)
+        let slow = try #require(throttled.single.seconds(sample.size, work: { $0 }))
+        #expect(throttled.isSane && slow > 100 * sample.seconds)
+
         let one = try MeasuredCosts.measured(
             folder: folder, facts: facts, roles: [.blocks], compute: compute, budget: .zero)
         #expect(one.double.samples.count == 1 && one.decode.samples.isEmpty && one.encode.samples.isEmpty)

@@ -68,6 +68,7 @@ struct BenchmarkTests {
             "sys/fs/cgroup/system/abbozzo/cpu.max": "50000 100000\n",
         ])
         #expect(second.memory == 1_000_000 && second.identity.contains("/system") && second.quota == "50000 100000")
+        #expect(second.allowance == 0.5 && free.allowance == nil)
         let first = try machine([
             "proc/self/cgroup": "4:memory:/a\n1:cpu,cpuacct:/b\n0::/\n",
             "sys/fs/cgroup/memory/a/memory.limit_in_bytes": "2000000\n",
