@@ -87,7 +87,7 @@ extension ControlMessage: Bounded {
             try Bounds.check("fault.text", bytesOf: fault.text, upTo: Bounds.lineBytes)
             try Bounds.check("fault.task.branch", fault.task.branch, 0...1)
         case .forget(let images): try Bounds.check("the number of pictures in forget", images.count, 0...100_000)
-        case .assign, .alive, .introduce, .drain, .leave: break
+        case .assign, .alive, .report, .introduce, .drain, .leave: break
         }
     }
 }
@@ -211,7 +211,7 @@ extension ClientRequest: Bounded {
                 }
             }
         case .drain(let worker), .undrain(let worker): try Bounds.check("the worker", name: worker)
-        case .jobs, .job, .watch, .cancel, .retry, .nodes, .model: break
+        case .jobs, .job, .watch, .cancel, .retry, .nodes, .countedNodes, .model: break
         }
     }
 }

@@ -103,8 +103,8 @@ package struct CoordinatorFile: Equatable, Sendable {
     /// Every key of the file.
     package static let keys = [
         "control", "data", "client", "events", "http_port", "output", "state", "workers", "cut", "network_mbit",
-        "wire", "flights_per_worker", "queue_limit", "job_limit", "queue_mib", "liveness", "lost_after_seconds", "attempts",
-        "advertise", "insecure_network", "log_level",
+        "wire", "flights_per_worker", "queue_limit", "job_limit", "queue_mib", "liveness", "lost_after_seconds",
+        "attempts", "advertise", "insecure_network", "log_level",
     ]
 
     /// Reads a file; keys that are missing keep their defaults.

@@ -1,0 +1,117 @@
+#!/bin/bash
+# Starts, shows and stops a cluster over ssh, from a list of hosts such as configs/hosts.example.
+#
+#   Scripts/cluster-ssh.sh start HOSTS       makes keys where there are none, starts the coordinator, then the workers
+#   Scripts/cluster-ssh.sh status HOSTS      what each node does
+#   Scripts/cluster-ssh.sh stop HOSTS        drains: pictures in flight are kept and go on at the next start
+#
+# Every host needs the program and, for workers, the model at the same path: PROGRAM (default abbozzo, found on the PATH)
+# and MODEL (default: the demo model beside the program). State, keys and logs are in FOLDER (default abbozzo-cluster,
+# below the home of the ssh user). ssh must not ask for a password. For services that start with the machine use
+# deploy/systemd.
+set -euo pipefail
+
+fail() {
+    echo "cluster-ssh: $*" >&2
+    exit 1
+}
+verb=${1:-}
+hosts=${2:-}
+[[ $verb =~ ^(start|status|stop)$ && -n $hosts ]] || {
+    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
+    exit 1
+}
+[ -r "$hosts" ] || fail "$hosts cannot be read; copy configs/hosts.example and name your machines in it"
+program=${PROGRAM:-abbozzo}
+folder=${FOLDER:-abbozzo-cluster}
+model=${MODEL:+--model $(printf '%q' "$MODEL")}
+
+# Lines: role name ssh-target address [options…]
+coordinator=""
+workers=()
+number=0
+while IFS= read -r line || [ -n "$line" ]; do
+    number=$((number + 1))
+    line=${line%%#*}
+    [ -n "${line//[[:space:]]/}" ] || continue
+    read -r role name target address options <<<"$line"
+    [[ -n ${address:-} && $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||
+        fail "$hosts, line $number: write ROLE NAME SSH-TARGET ADDRESS [OPTIONS]"
+    case $role in
+    coordinator)
+        [ -z "$coordinator" ] || fail "$hosts, line $number: there can be one coordinator"
+        coordinator="$target $address ${options:-}"
+        ;;
+    worker) workers+=("$name $target $address ${options:-}") ;;
+    *) fail "$hosts, line $number: the role is coordinator or worker, not $role" ;;
+    esac
+done <"$hosts"
+[ -n "$coordinator" ] || fail "$hosts names no coordinator"
+[ ${#workers[@]} -gt 0 ] || fail "$hosts names no worker"
+read -r main at main_options <<<"$coordinator"
+
+remote() { # target, command…
+    local target=$1
+    shift
+    ssh -n -o BatchMode=yes -o ConnectTimeout=10 "$target" "$@"
+}
+
+# Starts a program that outlives the connection, and waits until it says that it is ready or ends.
+launch() { # target, name, command
+    remote "$1" "mkdir -p $folder && cd $folder
+        if [ -f $2.pid ] && kill -0 \$(cat $2.pid) 2>/dev/null; then echo '$2 runs already'; exit 0; fi
+        rm -f $2.out && : > $2.out
+        setsid nohup $3 > $2.out 2>> $2.log < /dev/null &
+        pid=\$!
+        echo \$pid > $2.pid
+        if timeout 60 tail -n +1 -F --pid=\$pid $2.out 2>/dev/null | grep -q -m 1 -E '^(ready|started) '; then
+            echo '$2 is ready'
+        else
+            tail -n 5 $2.log >&2
+            exit 1
+        fi" || fail "$2 did not start on $1; its log is $folder/$2.log there"
+}
+
+end() { # target, name: SIGTERM, then wait for the end
+    remote "$1" "cd $folder 2>/dev/null && [ -f $2.pid ] || { echo '$2 was not started'; exit 0; }
+        pid=\$(cat $2.pid)
+        kill \$pid 2>/dev/null && timeout 300 tail --pid=\$pid -f /dev/null
+        if kill -0 \$pid 2>/dev/null; then echo '$2 still runs' >&2; exit 1; fi
+        rm -f $2.pid && echo '$2 has stopped'"
+}
+
+case $verb in
+start)
+    remote "$main" "umask 077; mkdir -p $folder; cd $folder; [ -f keys/coordinator.key ] || $program keys init --keys keys"
+    for worker in "${workers[@]}"; do
+        read -r name target address options <<<"$worker"
+        remote "$main" "umask 077; cd $folder; [ -f keys/$name.key ] || {
+            $program keys new worker $name --keys keys && $program keys authorize keys/$name.pub --role worker --keys keys
+        }" >/dev/null
+        # The secret key travels inside ssh and is never on this machine's disk.
+        for file in "$name.key" coordinator.pub; do
+            remote "$main" "cat $folder/keys/$file" | ssh -o BatchMode=yes "$target" \
+                "umask 077; mkdir -p $folder/keys && cat > $folder/keys/.$file && mv $folder/keys/.$file $folder/keys/$file"
+        done
+    done
+    launch "$main" coordinator "$program coordinator --control tcp://$at:5790 --data tcp://$at:5791 \
+        --client tcp://$at:5792 --events tcp://$at:5793 --output pictures --state state --keys keys \
+        --workers ${#workers[@]} $main_options"
+    for worker in "${workers[@]}"; do
+        read -r name target address options <<<"$worker"
+        launch "$target" "$name" "$program worker --name $name --coordinator tcp://$at:5790 --bind tcp://$address:0 \
+            --keys keys $model $options"
+    done
+    echo "submit on $main: cd $folder && $program submit PROMPTS --coordinator tcp://$at:5792 --keys keys"
+    ;;
+status) remote "$main" "cd $folder && $program nodes ls --coordinator tcp://$at:5792 --keys keys" ;;
+stop)
+    status=0
+    for worker in "${workers[@]}"; do
+        read -r name target _ <<<"$worker"
+        end "$target" "$name" || status=1
+    done
+    end "$main" coordinator || status=1
+    exit "$status"
+    ;;
+esac
