@@ -279,6 +279,7 @@ extension CoordinatorCore {
         switch result {
         case .success(let checksum):
             flights[image]?.picture = []
+            jobs[image.job]?.leftovers.remove(image.index)
             end(image, .done(path: path, checksum: checksum))
         case .failure(let failure):
             flights[image]?.writes += 1

@@ -156,7 +156,7 @@ extension CoordinatorCore {
                 // What is on its way into the store as done or failed stays that.
                 if case .recording = flights[image]?.phase { continue }
                 if flights[image]?.isSent == true { forgotten.append(image) }
-                if job.leftovers.contains(image.index), let path = path(of: image) {
+                if job.leftovers.contains(image.index), !job.status.images[index].isFinal, let path = path(of: image) {
                     effects.append(.remove(path: path))
                     jobs[id]?.leftovers.remove(image.index)
                 }
