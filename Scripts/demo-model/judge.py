@@ -161,6 +161,8 @@ class Judge(nn.Module):
     def load(cls, path):
         """(judge, facts) from a file."""
         from safetensors import safe_open
+        if not os.path.exists(path):
+            raise SystemExit("there is no judge in %s: train one with judge.py, or name its file with --judge" % path)
         with safe_open(path, "pt") as file:
             facts = json.loads(file.metadata()["facts"])
             judge = cls(facts["objects"])
