@@ -272,10 +272,12 @@ extension CoordinatorCore {
                 case .step: !share.span.isEmpty
                 case .edge, .picture: share.decodes
                 }
-            guard wasThere, !flight.deaths.contains(where: { $0.run == share.bootID }) else { continue }
+            let isKnown = flight.deaths.contains { $0.worker == share.worker && $0.run == share.bootID }
+            guard wasThere, !isKnown else { continue }
             let task = need == .step ? "step \((flight.progress?.step ?? 0) + 1)" : "task \(need)"
             flights[image]?.deaths.append(
-                Flight.Death(run: share.bootID, line: "\(share.worker) was lost at \(task) (\(why))"))
+                Flight.Death(
+                    worker: share.worker, run: share.bootID, line: "\(share.worker) was lost at \(task) (\(why))"))
         }
     }
 

@@ -20,6 +20,7 @@ struct Flight {
 
     /// The loss of one run of a worker, for the evidence against a picture.
     struct Death: Equatable {
+        var worker: String
         var run: UInt64
         var line: String
     }

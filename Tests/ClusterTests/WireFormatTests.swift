@@ -11,7 +11,7 @@ internal import Wire
 struct WireFormatTests {
     let folder = TemporaryFolder()
     private let batch = [
-        "submit", "-p", "a fox in the snow", "--seed", "7", "--preset", "flux-4x", "--summary", "--json",
+        "submit", "-p", "a fox in the snow", "--seed", "7", "--steps", "4", "--summary", "--json",
     ]
     private let sides = ["--width", "128", "--height", "128"]
 

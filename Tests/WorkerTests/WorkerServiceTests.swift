@@ -199,7 +199,7 @@ struct WorkerServiceTests {
         let began = clock.now
         await cluster.workers[0].drain()
         #expect(await cluster.workers[0].run() == .drained)
-        #expect(clock.now - began < .milliseconds(500))
+        #expect(clock.now - began < .seconds(5))
         await cluster.stop()
     }
 

@@ -51,8 +51,9 @@ extension Tensor {
                             var largest: Float = 0
                             for index in start..<end {
                                 let size = abs(source[index])
-                                // The negated comparison lets NaN in.
-                                if !(size <= largest) { largest = size }
+                                // What is not finite stays the largest, NaN included.
+                                largest = size.isFinite ? max(largest, size) : .infinity
+                                if !largest.isFinite { break }
                             }
                             let scale = largest / 127
                             scales[row * groups + place] = largest.isFinite ? scale : .nan
