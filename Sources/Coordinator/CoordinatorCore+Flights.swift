@@ -74,7 +74,7 @@ extension CoordinatorCore {
             default: break
             }
         }
-        if needs != [.step] && inHand >= Self.slots { return nil }
+        if needs == [.encode] && inHand >= Self.slots { return nil }
         guard let need = needs.first, let worker = target(of: need, plan), linked.contains(worker) else { return nil }
         return Scheduler.next(candidates, now: now, nanosecondsPerToken: nanosecondsPerToken)
     }
@@ -87,6 +87,10 @@ extension CoordinatorCore {
             credit.send()
             flights[image]?.shownEpoch = epoch
         }
+        if need == .edge || need == .picture {
+            flights[image]?.decoder = worker
+            decodings[worker, default: 0] += 1
+        }
         flights[image]?.phase = .sent(need, at: now)
         effects.append(.task(input, flight.key(need, epoch: epoch), to: worker))
     }
@@ -96,13 +100,35 @@ extension CoordinatorCore {
         switch need {
         case .encode: plan.placements.first(where: \.encodes)?.worker
         case .step: plan.pipeline.first?.worker
-        case .edge, .picture: plan.placements.first(where: \.decodes)?.worker
+        case .edge, .picture: decoder(plan)
         }
     }
 
+    /// The decoder with the fewest decodings in hand, of equal ones the one that has been given least time's worth; nil
+    /// while all have their slots full.
+    private func decoder(_ plan: ClusterPlan) -> String? {
+        var inHand: [String: Int] = [:]
+        for flight in flights.values where flight.sentNeed == .edge || flight.sentNeed == .picture {
+            if let decoder = flight.decoder { inHand[decoder, default: 0] += 1 }
+        }
+        func rank(_ share: Placement) -> (Int, Double) {
+            let speed = members[share.worker]?.hello.profile?.costs?.decode.samples.last
+            let seconds = speed.map { $0.seconds / Double($0.size) } ?? 1
+            return (inHand[share.worker] ?? 0, Double(decodings[share.worker] ?? 0) * seconds)
+        }
+        let free = plan.placements.filter {
+            $0.decodes && linked.contains($0.worker) && inHand[$0.worker] ?? 0 < Self.slots
+        }
+        return free.min { rank($0) < rank($1) }?.worker
+    }
+
     /// Who answers a task.
-    private func source(of need: Need, _ plan: ClusterPlan) -> String? {
-        need == .step ? plan.pipeline.last?.worker : target(of: need, plan)
+    private func source(of need: Need, _ flight: Flight, _ plan: ClusterPlan) -> String? {
+        switch need {
+        case .encode: plan.placements.first(where: \.encodes)?.worker
+        case .step: plan.pipeline.last?.worker
+        case .edge, .picture: flight.decoder
+        }
     }
 
     mutating func ready(_ image: ImageID, _ need: Need) {
@@ -115,7 +141,7 @@ extension CoordinatorCore {
     mutating func take(_ output: TaskOutput, _ key: TaskKey, from worker: String) {
         guard case .active(let plan) = planning, key.epoch == epoch, let flight = flights[key.image],
             case .sent(let need, let at) = flight.phase, flight.key(need, epoch: epoch) == key,
-            source(of: need, plan) == worker
+            source(of: need, flight, plan) == worker
         else {
             return effects.append(.measure(.staleAnswer))
         }

@@ -270,7 +270,7 @@ extension CoordinatorCore {
                 switch need {
                 case .encode: share.encodes
                 case .step: !share.span.isEmpty
-                case .edge, .picture: share.decodes
+                case .edge, .picture: flight.decoder == share.worker
                 }
             let isKnown = flight.deaths.contains { $0.worker == share.worker && $0.run == share.bootID }
             guard wasThere, !isKnown else { continue }

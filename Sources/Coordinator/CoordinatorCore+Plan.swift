@@ -60,6 +60,7 @@ extension CoordinatorCore {
         hasPlanned = true
         credit = CreditLine()
         linked = []
+        decodings = [:]
         let plan = ClusterPlan(
             epoch: epoch, placements: placements, blockCount: pin?.model.blockCount ?? 0, wire: settings.wire)
         planning = .loading(plan, missing: Set(placements.map(\.worker)))

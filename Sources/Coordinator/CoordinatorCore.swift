@@ -79,6 +79,8 @@ package struct CoordinatorCore: Sendable {
     var creditWaitSince: UInt64?
     /// Workers whose data link is up in this epoch.
     var linked: Set<String> = []
+    /// Decodings that each worker was given in this epoch.
+    var decodings: [String: Int] = [:]
 
     // Jobs and pictures.
     var jobs: [JobID: LiveJob] = [:]

@@ -34,6 +34,8 @@ struct Flight {
     /// Its sampler with what it needs; nil until it is open.
     var progress: Advance?
     var conditioning: Conditioning?
+    /// Who decodes it at present.
+    var decoder: String?
     /// The epoch in which the first worker was given the conditioning.
     var shownEpoch: Epoch?
     /// Tries of the present task that came to a fault.

@@ -13,8 +13,9 @@ struct PlannerTests {
         let nodes = (0..<count).map { index in
             NodeCosts.random("n\(index)", blocks: blocks, isTight: isTight, random: &random)
         }
-        let (encoder, decoder) = (random.int(0...count - 1), random.int(0...count - 1))
-        let search = CutSearch(nodes: nodes, encoder: encoder, decoder: decoder)
+        let encoder = random.int(0...count - 1)
+        let decoders = Set((0..<random.int(1...2)).map { _ in random.int(0...count - 1) }).sorted()
+        let search = CutSearch(nodes: nodes, encoder: encoder, decoders: decoders)
         let best = Self.bruteForce(search, blocks: blocks)
         let found = search.anyOrder()
         #expect(found.map(\.bottleneck) == best, "seed \(seed)")
@@ -22,7 +23,7 @@ struct PlannerTests {
         #expect(found.spans.map(\.span).reduce(0) { $1.lowerBound == $0 ? $1.upperBound : -1 } == blocks)
         #expect(found.spans.allSatisfy { search.fits($0.node, $0.span) })
         let real =
-            found.spans.map { search.cost($0.node, $0.span) } + [encoder, decoder].map { search.load($0, 0..<0) }
+            found.spans.map { search.cost($0.node, $0.span) } + ([encoder] + decoders).map { search.load($0, 0..<0) }
         #expect(abs((real.max() ?? 0) - found.bottleneck) <= 1e-9 * found.bottleneck)
     }
 
@@ -66,7 +67,7 @@ struct PlannerTests {
             var bytes = blocks.reduce(0) { $0 + node.blockBytes[$1] }
             if !blocks.isEmpty { bytes += node.workspaceBytes }
             if plan.encoder == node.name { bytes += node.encoderBytes }
-            if plan.decoder == node.name { bytes += node.decoderBytes }
+            if plan.decoders.contains(node.name) { bytes += node.decoderBytes }
             #expect(bytes <= node.usableBytes)
             #expect(node.usableBytes <= 0.8 * (input.nodes.first { $0.name == node.name }?.memory ?? 0))
         }
@@ -99,7 +100,7 @@ struct PlannerTests {
                 .init(node: "d", blocks: 0..<54), .init(node: "a", blocks: 54..<55),
                 .init(node: "b", blocks: 55..<56), .init(node: "c", blocks: 56..<57),
             ],
-            encoder: "d", decoder: "d")
+            encoder: "d", decoders: ["d"])
         var changes: [Int] = []
         for round in 0..<60 {
             let input = input(&random)
@@ -163,7 +164,8 @@ struct PlannerTests {
                 mix: .usual(.flux))
         }
         let even = try Planner.plan(input([128e9, 128e9, 128e9]))
-        #expect(even.spans.map(\.blocks) == [0..<19, 19..<38, 38..<57] && even.encoder == "a" && even.decoder == "c")
+        #expect(
+            even.spans.map(\.blocks) == [0..<19, 19..<38, 38..<57] && even.encoder == "a" && even.decoders == ["c"])
         // Nineteen double blocks of 1.36 GB do not fit beside the encoders.
         let uneven = try Planner.plan(input([30e9, 128e9, 128e9]))
         #expect(uneven != even && Planner.shortage(uneven, input([30e9, 128e9, 128e9])) == nil)
@@ -183,6 +185,21 @@ struct PlannerTests {
         #expect(try plan(0.5e6).spans.count == 1)
     }
 
+    @Test("where decoding is a large part of a picture, all workers take part in it; where it is not, one does")
+    func sharesDecoding() throws {
+        func decoders(_ operations: Double) throws -> [String] {
+            var model = ModelFacts.flux
+            model.sizes?.decoderOperationsPerPixel = operations
+            let nodes = [("a", 2e12), ("b", 1e12), ("c", 1e12)].map {
+                PlanningNode(name: $0, memory: 512e9, speed: .rate($1))
+            }
+            return try Planner.plan(PlanningInput(model: model, nodes: nodes, mix: .usual(model))).decoders
+        }
+        #expect(try decoders(2.4e6).count == 1)
+        #expect(try decoders(2.4e9) == ["a", "b", "c"])
+        #expect(CutSearch.decodeSeconds([2, 2]) == 1 && CutSearch.decodeSeconds([3]) == 3)
+    }
+
     @Test("workers of one machine share its memory, unless they were given parts of it")
     func sharesMemory() {
         func hello(_ name: String, _ machine: String, shares: Bool) -> Hello {
@@ -199,35 +216,65 @@ struct PlannerTests {
         #expect(nodes.map(\.memory) == [500, 500, 1000, 1000])
     }
 
+    /// A worker that measured so many seconds for a block.
+    private static func hello(_ name: String, _ seconds: Double, decode: Double = 0.01) -> Hello {
+        var hello = FakeModel.hello(name)
+        var costs = MeasuredCosts()
+        for path in [\MeasuredCosts.double, \.single] {
+            costs[keyPath: path] = CostCurve([.init(size: 20, seconds: seconds)])
+        }
+        for path in [\MeasuredCosts.embed, \.head, \.encode] {
+            costs[keyPath: path] = CostCurve([.init(size: 20, seconds: seconds / 100)])
+        }
+        costs.decode = CostCurve([.init(size: 1024, seconds: seconds * decode)])
+        hello.profile = NodeProfile(
+            cores: 1, instructions: "avx2", machine: name, sharesMemory: false, costs: costs)
+        hello.model.sizes = ModelSizes(
+            doubleCount: 2, doubleWeights: 10, singleWeights: 10, embedWeights: 1, headWeights: 1,
+            encoderWeights: 1, encoderMatrixWeights: 1, decoderWeights: 1, decoderOperationsPerPixel: 1,
+            decoderValuesPerPixel: 1)
+        return hello
+    }
+
+    @Test("several decoders share the pictures, each answers for its own only, and one that is lost is replaced")
+    func decodesEverywhere() throws {
+        let bench = Bench()
+        bench.join([Self.hello("a", 0.1, decode: 10), Self.hello("b", 0.1, decode: 10)])
+        #expect(bench.core.plan?.placements.filter(\.decodes).map(\.worker) == ["a", "b"])
+        let requests = (0..<4).map { ImageRequest.ralu("p\($0)", seed: UInt64($0)) }
+        let id = try bench.submit(requests)
+        var given: [String: Int] = [:]
+        bench.work(until: { task in
+            if task.key.need == .edge || task.key.need == .picture { given[task.worker, default: 0] += 1 }
+            return task.key.need == .picture
+        })
+        let task = try #require(bench.tasks.first { $0.key.need == .picture })
+        bench.handle(.result(bench.output(of: task), task.key, from: task.worker == "a" ? "b" : "a"))
+        #expect(try bench.status(id).done == 0, "the other decoder was not asked")
+        let lost = task.worker
+        bench.handle(.disconnected(worker: lost))
+        bench.wait(2.5, beating: [lost == "a" ? "b" : "a"])
+        bench.tasks.removeAll { $0.key.epoch == 1 }
+        bench.load()
+        bench.work()
+        #expect(try bench.status(id).done == 4)
+        for request in requests {
+            #expect(bench.files.values.contains(try FakeModel.render(request)))
+        }
+        #expect(given["a"] ?? 0 > 0 && given["b"] ?? 0 > 0)
+    }
+
     @Test("a worker that joins a measured cluster is planned in only where that is worth it")
     func joinsWhenWorthIt() throws {
-        func hello(_ name: String, _ seconds: Double) -> Hello {
-            var hello = FakeModel.hello(name)
-            var costs = MeasuredCosts()
-            for path in [\MeasuredCosts.double, \.single] {
-                costs[keyPath: path] = CostCurve([.init(size: 20, seconds: seconds)])
-            }
-            for path in [\MeasuredCosts.embed, \.head, \.encode] {
-                costs[keyPath: path] = CostCurve([.init(size: 20, seconds: seconds / 100)])
-            }
-            costs.decode = CostCurve([.init(size: 1024, seconds: seconds / 100)])
-            hello.profile = NodeProfile(
-                cores: 1, instructions: "avx2", machine: name, sharesMemory: false, costs: costs)
-            hello.model.sizes = ModelSizes(
-                doubleCount: 2, doubleWeights: 10, singleWeights: 10, embedWeights: 1, headWeights: 1,
-                encoderWeights: 1, encoderMatrixWeights: 1, decoderWeights: 1, decoderOperationsPerPixel: 1,
-                decoderValuesPerPixel: 1)
-            return hello
-        }
         let bench = Bench()
-        bench.join([hello("a", 0.1), hello("b", 0.05)])
+        bench.join([Self.hello("a", 0.1), Self.hello("b", 0.05)])
         let first = try #require(bench.core.plan)
         #expect(first.pipeline.map(\.span.count).sorted() == [2, 4])
         #expect(first.pipeline.first { $0.span.count == 4 }?.worker == "b")
         // Hundred times slower: it would have to take a block, and gains nothing.
-        bench.join([hello("slow", 10)])
+        bench.join([Self.hello("slow", 10)])
         #expect(bench.core.plan == first)
-        bench.join([hello("c", 0.05)])
+        bench.join([Self.hello("c", 0.05)])
         let second = try #require(bench.core.plan)
         #expect(second.epoch == first.epoch + 1 && second.pipeline.count == 3)
         #expect(!second.pipeline.contains { $0.worker == "slow" })

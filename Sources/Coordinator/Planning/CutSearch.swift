@@ -44,9 +44,9 @@ struct CutSearch {
     static let mostForAllOrders = 7
 
     let nodes: [NodeCosts]
-    /// Who encodes and decodes.
+    /// Who encodes and who decodes; of several decoders each gets a part of the pictures that goes with its speed.
     let encoder: Int
-    let decoder: Int
+    let decoders: [Int]
     private let blocks: Int
     /// Sums of seconds and bytes of the blocks before each, for every node.
     private let seconds: [[Double]]
@@ -54,22 +54,29 @@ struct CutSearch {
     private let extra: [Double]
     private let held: [Double]
 
-    init(nodes: [NodeCosts], encoder: Int, decoder: Int) {
+    init(nodes: [NodeCosts], encoder: Int, decoders: [Int]) {
         self.nodes = nodes
         self.encoder = encoder
-        self.decoder = decoder
+        self.decoders = decoders
         blocks = nodes.first?.blockSeconds.count ?? 0
         func sums(_ values: [Double]) -> [Double] {
             values.reduce(into: [0]) { sums, value in sums.append((sums.last ?? 0) + value) }
         }
         seconds = nodes.map { sums($0.blockSeconds) }
         bytes = nodes.map { sums($0.blockBytes) }
+        // By speed: each is busy with it for the same time of each picture.
+        let decoding = Self.decodeSeconds(decoders.map { nodes[$0].decodeSeconds })
         extra = nodes.indices.map {
-            (encoder == $0 ? nodes[$0].encodeSeconds : 0) + (decoder == $0 ? nodes[$0].decodeSeconds : 0)
+            (encoder == $0 ? nodes[$0].encodeSeconds : 0) + (decoders.contains($0) ? decoding : 0)
         }
         held = nodes.indices.map {
-            (encoder == $0 ? nodes[$0].encoderBytes : 0) + (decoder == $0 ? nodes[$0].decoderBytes : 0)
+            (encoder == $0 ? nodes[$0].encoderBytes : 0) + (decoders.contains($0) ? nodes[$0].decoderBytes : 0)
         }
+    }
+
+    /// Seconds of decoding for one picture on each of several decoders that share the pictures by their speed.
+    static func decodeSeconds(_ alone: [Double]) -> Double {
+        alone.contains { $0 <= 0 } ? 0 : 1 / alone.reduce(0) { $0 + 1 / $1 }
     }
 
     /// Bytes that a node would need.

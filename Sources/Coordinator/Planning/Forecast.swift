@@ -62,16 +62,18 @@ package struct Forecast: Codable, Equatable, Sendable {
             guard let node = byName[span.node] else { return nil }
             pipeline.append((node, span.blocks))
         }
-        guard let encoder = byName[plan.encoder], let decoder = byName[plan.decoder] else { return nil }
+        let decoders = plan.decoders.compactMap { byName[$0] }
+        guard let encoder = byName[plan.encoder], decoders.count == plan.decoders.count else { return nil }
         let mix = input.mix
         var all = pipeline
-        for node in [encoder, decoder] where !all.contains(where: { $0.node.name == node.name }) {
+        for node in [encoder] + decoders where !all.contains(where: { $0.node.name == node.name }) {
             all.append((node, 0..<0))
         }
 
+        let decoding = CutSearch.decodeSeconds(decoders.map(\.decodeSeconds))
         func load(_ node: NodeCosts, _ blocks: Range<Int>) -> Double {
             blocks.reduce(0) { $0 + node.blockSeconds[$1] } + (node.name == encoder.name ? node.encodeSeconds : 0)
-                + (node.name == decoder.name ? node.decodeSeconds : 0)
+                + (plan.decoders.contains(node.name) ? decoding : 0)
         }
         let loads = all.map { load($0.node, $0.blocks) }
         // A link is as fast as the slower of its ends.
@@ -87,8 +89,8 @@ package struct Forecast: Codable, Equatable, Sendable {
         formulaPerHour = 3600 * rate
 
         let simulation = PipelineSimulation(
-            pipeline: pipeline, hops: hops, encoder: encoder, decoder: decoder, places: all.map(\.node.name), mix: mix,
-            flights: flights, turnaround: turnaround)
+            pipeline: pipeline, hops: hops, encoder: encoder, decoders: decoders,
+            places: all.map(\.node.name), mix: mix, flights: flights, turnaround: turnaround)
         let result = simulation.run(pictures: max(36, 6 * flights))
         picturesPerHour = 3600 * result.picturesPerSecond
         bubble = 1 - result.busy.reduce(0, +) / Double(max(1, result.busy.count))
@@ -97,10 +99,10 @@ package struct Forecast: Codable, Equatable, Sendable {
             let (node, blocks) = share
             var bytes = blocks.reduce(0) { $0 + node.blockBytes[$1] } + (blocks.isEmpty ? 0 : node.workspaceBytes)
             if node.name == encoder.name { bytes += node.encoderBytes }
-            if node.name == decoder.name { bytes += node.decoderBytes }
+            if plan.decoders.contains(node.name) { bytes += node.decoderBytes }
             return Node(
                 name: node.name, firstBlock: blocks.lowerBound, endBlock: blocks.upperBound,
-                encodes: node.name == encoder.name, decodes: node.name == decoder.name,
+                encodes: node.name == encoder.name, decodes: plan.decoders.contains(node.name),
                 secondsPerPicture: loads[index],
                 busy: index < result.busy.count ? result.busy[index] : min(1, loads[index] * result.picturesPerSecond),
                 memoryBytes: bytes, usableBytes: node.usableBytes)
@@ -117,7 +119,7 @@ package struct Forecast: Codable, Equatable, Sendable {
     /// would draw without any bubble (0 to 1), by the simulation.
     ///
     /// Worker i of P has the stage times of worker i mod n of this plan's n, as a model P / n times as deep would give
-    /// them; the first encodes and the last decodes.
+    /// them; the first encodes and the last decodes, or all that do so in the plan.
     package static func efficiency(
         _ plan: CutPlan, _ input: PlanningInput, workers: Int, flightsPerWorker: Int = 2, turnaround: Double = 0.001
     ) -> Double? {
@@ -126,14 +128,18 @@ package struct Forecast: Codable, Equatable, Sendable {
             costs.first { $0.name == span.node }.map { (node: $0, blocks: span.blocks) }
         }
         guard pipeline.count == plan.spans.count, !pipeline.isEmpty,
-            let encoder = costs.first(where: { $0.name == plan.encoder }),
-            let decoder = costs.first(where: { $0.name == plan.decoder })
+            let encoder = costs.first(where: { $0.name == plan.encoder })
         else { return nil }
+        let decoders = costs.filter { plan.decoders.contains($0.name) }
         let long = (0..<workers).map { pipeline[$0 % pipeline.count] }
         var simulation = PipelineSimulation(
-            pipeline: long, hops: long.dropFirst().map(\.node), encoder: encoder, decoder: decoder, places: [],
+            pipeline: long, hops: long.dropFirst().map(\.node), encoder: encoder, decoders: [], places: [],
             mix: input.mix, flights: flightsPerWorker * workers, turnaround: turnaround)
-        simulation.decoder = workers - 1
+        let places =
+            decoders.count == 1 ? [workers - 1] : long.indices.filter { plan.decoders.contains(long[$0].node.name) }
+        simulation.decoders = places.map { place in
+            (place, (decoders.count == 1 ? decoders[0] : long[place].node).decodingSeconds)
+        }
         let result = simulation.run(pictures: max(36, 6 * flightsPerWorker * workers))
         return result.busy.reduce(0, +) / Double(workers)
     }
@@ -142,7 +148,7 @@ package struct Forecast: Codable, Equatable, Sendable {
 extension PipelineSimulation {
     /// The simulation of a plan; `places` names the workers, those with blocks first, as numbers 0, 1, 2.
     fileprivate init(
-        pipeline: [(node: NodeCosts, blocks: Range<Int>)], hops: [NodeCosts], encoder: NodeCosts, decoder: NodeCosts,
+        pipeline: [(node: NodeCosts, blocks: Range<Int>)], hops: [NodeCosts], encoder: NodeCosts, decoders: [NodeCosts],
         places: [String], mix: PictureMix, flights: Int, turnaround: Double
     ) {
         stations = pipeline.enumerated().map { place, station in
@@ -154,8 +160,7 @@ extension PipelineSimulation {
         }
         encodeSeconds = encoder.encodeSeconds
         self.encoder = places.firstIndex(of: encoder.name) ?? 0
-        decodingSeconds = decoder.decodingSeconds
-        self.decoder = places.firstIndex(of: decoder.name) ?? 0
+        self.decoders = decoders.map { (places.firstIndex(of: $0.name) ?? 0, $0.decodingSeconds) }
         course = Self.course(mix)
         tokens = mix.parts.map(\.imageTokens)
         self.flights = flights

@@ -40,11 +40,11 @@ struct PipelineSimulation {
 
     /// The pipeline, first blocks first.
     var stations: [Station]
-    /// Seconds of encoding and of each decoding, and at which station; beyond the stations for a worker of its own.
+    /// Seconds of encoding, and at which station; beyond the stations for a worker of its own.
     var encodeSeconds: Double
     var encoder: Int
-    var decodingSeconds: [Double]
-    var decoder: Int
+    /// Who decodes, and seconds of each decoding there.
+    var decoders: [(station: Int, seconds: [Double])]
     /// The course of each picture, and the tokens of each part.
     var course: [Task]
     var tokens: [Int]
@@ -84,6 +84,8 @@ struct PipelineSimulation {
         var taken = 0
         var busy = 0.0
         var linkFree = 0.0
+        /// Decodings given so far, in seconds.
+        var decoding = 0.0
     }
 
     private struct Flight {
@@ -117,7 +119,9 @@ struct PipelineSimulation {
         init(_ model: PipelineSimulation, pictures: Int) {
             self.model = model
             self.pictures = pictures
-            workers = Array(repeating: Worker(), count: max(model.stations.count, model.encoder + 1, model.decoder + 1))
+            workers = Array(
+                repeating: Worker(),
+                count: max(model.stations.count, model.encoder + 1, (model.decoders.map(\.station).max() ?? 0) + 1))
         }
 
         mutating func run() -> Result {
@@ -165,7 +169,7 @@ struct PipelineSimulation {
                 switch model.course[flights[picture].place] {
                 case .step: waiting.append(picture)
                 case .encode: side(picture, at: model.encoder)
-                case .decode: side(picture, at: model.decoder)
+                case .decode(let which): decode(picture, which)
                 }
             case .arrived(let picture, let station, let isStep):
                 if isStep { workers[station].steps.append(picture) } else { workers[station].sides.append(picture) }
@@ -185,6 +189,17 @@ struct PipelineSimulation {
 
         mutating func side(_ picture: Int, at station: Int) {
             schedule(0, .arrived(picture: picture, station: station, isStep: false))
+        }
+
+        /// Fewest decodings in hand, then least given so far.
+        mutating func decode(_ picture: Int, _ which: Int) {
+            func rank(_ decoder: (station: Int, seconds: [Double])) -> (Int, Double) {
+                let worker = workers[decoder.station]
+                return (worker.sides.count + (worker.inHand?.isStep == false ? 1 : 0), worker.decoding)
+            }
+            guard let best = model.decoders.min(by: { rank($0) < rank($1) }) else { return }
+            workers[best.station].decoding += best.seconds[which]
+            side(picture, at: best.station)
         }
 
         /// The coordinator's scheduler.
@@ -220,7 +235,7 @@ struct PipelineSimulation {
             let seconds: Double =
                 switch model.course[flights[picture].place] {
                 case .encode: model.encodeSeconds
-                case .decode(let which): model.decodingSeconds[which]
+                case .decode(let which): model.decoders.first { $0.station == station }?.seconds[which] ?? 0
                 case .step(let part): model.stations[station].partSeconds[part]
                 }
             workers[station].inHand = (picture, !takesSide)

@@ -45,34 +45,33 @@ package struct CutPlan: Equatable, Sendable {
     package var spans: [Span]
     /// Who encodes prompts.
     package var encoder: String
-    /// Who decodes latents.
-    package var decoder: String
+    /// Who decodes latents, by name.
+    package var decoders: [String]
 
     /// Joins the fields.
-    package init(spans: [Span], encoder: String, decoder: String) {
+    package init(spans: [Span], encoder: String, decoders: [String]) {
         self.spans = spans
         self.encoder = encoder
-        self.decoder = decoder
+        self.decoders = decoders.sorted()
     }
 
     /// As a plan's placements: the pipeline, then those that only encode or decode, by name.
     package func placements(endpoints: [String: String]) -> [Placement] {
-        let others = Set([encoder, decoder]).subtracting(spans.map(\.node)).sorted()
+        let others = Set(decoders + [encoder]).subtracting(spans.map(\.node)).sorted()
         let shares = spans.map { ($0.node, $0.blocks) } + others.map { ($0, 0..<0) }
         return shares.map { name, blocks in
             Placement(
-                worker: name, span: blocks, encodes: name == encoder, decodes: name == decoder,
+                worker: name, span: blocks, encodes: name == encoder, decodes: decoders.contains(name),
                 endpoint: endpoints[name] ?? "")
         }
     }
 
     /// Reads placements back; nil when nobody encodes or nobody decodes.
     package init?(_ placements: [Placement]) {
-        guard let encoder = placements.first(where: \.encodes), let decoder = placements.first(where: \.decodes) else {
-            return nil
-        }
+        let decoders = placements.filter(\.decodes).map(\.worker)
+        guard let encoder = placements.first(where: \.encodes), !decoders.isEmpty else { return nil }
         spans = placements.filter { !$0.span.isEmpty }.map { Span(node: $0.worker, blocks: $0.span) }
-        (self.encoder, self.decoder) = (encoder.worker, decoder.worker)
+        (self.encoder, self.decoders) = (encoder.worker, decoders.sorted())
     }
 }
 
@@ -135,7 +134,7 @@ package enum Planner {
     /// Seconds for one picture at the slowest place of a plan; nil when it names workers that are not there.
     package static func bottleneck(_ plan: CutPlan, _ input: PlanningInput) -> Double? {
         guard let (search, spans) = search(plan, input) else { return nil }
-        let idle = [search.encoder, search.decoder].map { search.load($0, 0..<0) }
+        let idle = ([search.encoder] + search.decoders).map { search.load($0, 0..<0) }
         return (spans.map { search.cost($0.node, $0.span) } + idle).max()
     }
 
@@ -143,7 +142,7 @@ package enum Planner {
     package static func shortage(_ plan: CutPlan, _ input: PlanningInput) -> String? {
         guard let (search, spans) = search(plan, input) else { return "a worker of the plan is not there" }
         let all =
-            spans + Set([search.encoder, search.decoder]).subtracting(spans.map(\.node)).sorted().map { ($0, 0..<0) }
+            spans + Set(search.decoders + [search.encoder]).subtracting(spans.map(\.node)).sorted().map { ($0, 0..<0) }
         for (node, span) in all {
             let missing = search.need(node, span) - search.nodes[node].usableBytes
             if missing > 0 { return Self.text(missing, input.nodes[node]) }
@@ -164,12 +163,13 @@ package enum Planner {
         _ plan: CutPlan, _ input: PlanningInput
     ) -> (CutSearch, [(node: Int, span: Range<Int>)])? {
         func place(_ name: String) -> Int? { input.nodes.firstIndex { $0.name == name } }
-        guard let nodes = costs(input), let encoder = place(plan.encoder), let decoder = place(plan.decoder) else {
+        let decoders = plan.decoders.compactMap(place)
+        guard let nodes = costs(input), let encoder = place(plan.encoder), decoders.count == plan.decoders.count else {
             return nil
         }
         let spans = plan.spans.compactMap { span in place(span.node).map { (node: $0, span: span.blocks) } }
         guard spans.count == plan.spans.count else { return nil }
-        return (CutSearch(nodes: nodes, encoder: encoder, decoder: decoder), spans)
+        return (CutSearch(nodes: nodes, encoder: encoder, decoders: decoders), spans)
     }
 }
 
@@ -191,7 +191,7 @@ extension Planner {
         return CutPlan(
             spans: zip(pipeline, spans).map { CutPlan.Span(node: $0.name, blocks: $1) },
             encoder: input.nodes.first { $0.roles.contains(.encoder) }?.name ?? "",
-            decoder: input.nodes.last { $0.roles.contains(.decoder) }?.name ?? "")
+            decoders: input.nodes.last { $0.roles.contains(.decoder) }.map { [$0.name] } ?? [])
     }
 }
 
@@ -208,7 +208,7 @@ extension Planner {
         guard let (search, cut) = best(nodes) else { throw PlanningFailure(reason(nodes, input)) }
         return CutPlan(
             spans: cut.spans.map { CutPlan.Span(node: nodes[$0.node].name, blocks: $0.span) },
-            encoder: nodes[search.encoder].name, decoder: nodes[search.decoder].name)
+            encoder: nodes[search.encoder].name, decoders: search.decoders.map { nodes[$0].name })
     }
 
     /// The best cut over all nodes, and who encodes and decodes: each pair is tried in order of name, the best few in
@@ -218,7 +218,7 @@ extension Planner {
         var pairs: [(search: CutSearch, cut: CutSearch.Cut)] = []
         for encoder in holders(.encoder, nodes) {
             for decoder in holders(.decoder, nodes).reversed() {
-                let search = CutSearch(nodes: nodes, encoder: encoder, decoder: decoder)
+                let search = CutSearch(nodes: nodes, encoder: encoder, decoders: [decoder])
                 if let cut = search.inOrder(byName) { pairs.append((search, cut)) }
             }
         }
@@ -231,14 +231,39 @@ extension Planner {
         let chosen =
             ranked.isEmpty
             ? holders(.encoder, nodes).flatMap { encoder in
-                holders(.decoder, nodes).reversed().map { CutSearch(nodes: nodes, encoder: encoder, decoder: $0) }
+                holders(.decoder, nodes).reversed().map { CutSearch(nodes: nodes, encoder: encoder, decoders: [$0]) }
             } : ranked.prefix(thorough).map(\.element.search)
         var best: (search: CutSearch, cut: CutSearch.Cut)?
         for search in chosen {
             guard let cut = thoroughly(search) else { continue }
             if best.map({ cut.precedes($0.cut) }) ?? true { best = (search, cut) }
         }
+        let common = shared(nodes)
+        if let common, best.map({ common.cut.bottleneck < (1 - decodersGain) * $0.cut.bottleneck }) ?? false {
+            return (common.search, common.cut)
+        }
         return best.map { ($0.search, $0.cut) }
+    }
+
+    /// Gain from which all workers decode: it takes memory on each.
+    private static let decodersGain = 0.03
+
+    /// The best cut if everybody who can decodes.
+    ///
+    /// A decoding is one long task: on the one worker that had them all, steps would wait behind it while the other
+    /// workers run dry.
+    private static func shared(_ nodes: [NodeCosts]) -> (search: CutSearch, cut: CutSearch.Cut)? {
+        let decoders = nodes.indices.filter {
+            nodes[$0].roles.contains(.decoder) && nodes[$0].decoderBytes <= nodes[$0].usableBytes
+        }
+        guard decoders.count > 1 else { return nil }
+        var best: (search: CutSearch, cut: CutSearch.Cut)?
+        for encoder in holders(.encoder, nodes) {
+            let search = CutSearch(nodes: nodes, encoder: encoder, decoders: decoders)
+            guard let cut = search.inOrder(Array(nodes.indices)) else { continue }
+            if best.map({ cut.precedes($0.cut) }) ?? true { best = (search, cut) }
+        }
+        return best.flatMap { best in thoroughly(best.search).map { (best.search, $0) } }
     }
 
     private static func thoroughly(_ search: CutSearch) -> CutSearch.Cut? {
