@@ -56,6 +56,7 @@ let package = Package(
         room("Imaging", ["CPNG", "CShims", "Tensors", "Plan"], hot),
         room("Stages", ["Text", "DiT", "VAE", "Checkpoint", "Tensors", "Plan"], hot),
         room("Rendering", ["Stages", "Sampling", "Imaging", "Checkpoint", "Tensors", "Plan"], hot),
+        room("Bench", ["DiT", "VAE", "Checkpoint", "Tensors", "CKernels"], hot),
 
         // The cluster.
         room("Wire", ["Tensors", "Plan", "CZeroMQ", "CShims", "CKernels", log]),
@@ -73,8 +74,8 @@ let package = Package(
         .executableTarget(
             name: "abbozzo",
             dependencies: [
-                "Gateway", "Coordinator", "Worker", "Rendering", "Settings", "Telemetry", "Wire", "Sampling", "Imaging",
-                "Stages", "Checkpoint", "Tensors", "Plan", log,
+                "Bench", "Gateway", "Coordinator", "Worker", "Rendering", "Settings", "Telemetry", "Wire", "Sampling",
+                "Imaging", "Stages", "Checkpoint", "Tensors", "Plan", log,
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ],
             swiftSettings: strict),

@@ -156,4 +156,10 @@ const abz_kernels *abz_kernels_named(const char *name);
 /// The fastest kernels that this processor supports.
 const abz_kernels *abz_kernels_best(void);
 
+/// Does `rounds` rounds of nothing but multiply-adds in registers, as the kernels of these instructions do them for a number
+/// format ("f32", "bf16", "int8"), and returns how many operations those were, a multiply-add being two.
+///
+/// `sink` takes a value, so that no round can be left out. The instructions must be supported.
+double abz_peak(const char *instructions, const char *format, long rounds, float *sink);
+
 #endif

@@ -1,0 +1,152 @@
+internal import CKernels
+internal import Dispatch
+internal import Synchronization
+package import Tensors
+
+/// One line of a benchmark.
+package struct BenchResult: Codable, Equatable, Sendable {
+    /// What was measured: `gemm`.
+    package var bench: String
+    /// Its sizes, as people write them.
+    package var shape: String
+    /// Number format.
+    package var compute: String
+    /// Kernels and instructions.
+    package var kernels: String
+    /// Threads.
+    package var threads: Int
+    /// Runs after the first, which does not count.
+    package var runs: Int
+    /// Shortest run, seconds.
+    package var minimumSeconds: Double
+    /// Median run, seconds.
+    package var medianSeconds: Double
+    /// Operations (or bytes, for memory) a second of the median run, in units of 10^9; a multiply-add is two operations.
+    package var rate: Double?
+    /// What the processor does when it does nothing else, measured between the runs: median, same unit.
+    package var ceiling: Double?
+    /// Rate over ceiling.
+    package var share: Double?
+}
+
+/// Measures against the ceiling of the same moments: a run, the ceiling, a run, the ceiling, and so on.
+///
+/// A processor that is warm, throttled or shared with others is slower at both, so their ratio stays.
+package struct Bench: Sendable {
+    /// Threads and kernels.
+    package let compute: Compute
+    /// Name of the number format.
+    package let format: String
+    /// Seconds for each line.
+    package let seconds: Double
+
+    /// Joins the fields.
+    package init(compute: Compute, format: String, seconds: Double) {
+        self.compute = compute
+        self.format = format
+        self.seconds = seconds
+    }
+
+    /// Runs `body` for about `seconds`, at least three times, and says how it compares with the ceiling.
+    package func measure<E: Error>(
+        _ bench: String, _ shape: String, operations: Double? = nil, _ body: () throws(E) -> Void
+    ) throws(E) -> BenchResult {
+        try body()
+        var (times, ceilings): ([Double], [Double]) = ([], [])
+        let begin = now()
+        repeat {
+            if operations != nil { ceilings.append(ceiling()) }
+            let start = now()
+            try body()
+            times.append(now() - start)
+        } while times.count < 3 || now() - begin < seconds && times.count < 1000
+        let median = Self.median(times)
+        let rate = operations.map { $0 / median * 1e-9 }
+        let ceiling = ceilings.isEmpty ? nil : Self.median(ceilings) * 1e-9
+        return result(bench, shape, times, rate: rate, ceiling: ceiling)
+    }
+
+    func result(
+        _ bench: String, _ shape: String, _ times: [Double], rate: Double?, ceiling: Double?
+    ) -> BenchResult {
+        BenchResult(
+            bench: bench, shape: shape, compute: format,
+            kernels: "\(compute.kernels.name) \(compute.kernels.instructions)", threads: compute.pool.threads,
+            runs: times.count, minimumSeconds: times.min() ?? 0, medianSeconds: Self.median(times), rate: rate,
+            ceiling: ceiling, share: rate.flatMap { rate in ceiling.map { rate / $0 } })
+    }
+
+    /// Operations a second of multiply-adds in registers on all threads, in a few milliseconds.
+    package func ceiling() -> Double {
+        let (format, instructions) = (format, compute.kernels.instructions)
+        let operations = Mutex(0.0)
+        let start = now()
+        compute.pool.run(compute.pool.threads) { _ in
+            var sink: Float = 0
+            let done = abz_peak(instructions, format, 400_000, &sink)
+            operations.withLock { $0 += done }
+        }
+        return operations.withLock { $0 } / (now() - start)
+    }
+
+    /// The processor's ceiling, and reading and copying memory that fits no cache.
+    package func ceilings() -> [BenchResult] {
+        var (times, rates): ([Double], [Double]) = ([], [])
+        let begin = now()
+        repeat {
+            let start = now()
+            rates.append(ceiling() * 1e-9)
+            times.append(now() - start)
+        } while times.count < 3 || now() - begin < seconds
+        var results = [result("ceilings", "multiply-adds", times, rate: Self.median(rates), ceiling: nil)]
+
+        let count = 64 << 20
+        let source = Tensor(repeating: 1, shape: [count])
+        var target = Tensor(repeating: 0, shape: [count])
+        let parts = compute.pool.threads
+        let copied = measure("ceilings", "copy 256 MiB") {
+            target.withUnsafeMutableBuffer { to in
+                source.withUnsafeBuffer { from in
+                    guard let out = to.baseAddress, let input = from.baseAddress else { return }
+                    nonisolated(unsafe) let (out, input) = (out, input)
+                    compute.pool.run(parts) { part in
+                        let (first, last) = (count * part / parts, count * (part + 1) / parts)
+                        (out + first).update(from: input + first, count: last - first)
+                    }
+                }
+            }
+        }
+        results.append(
+            result(
+                "ceilings", copied.shape, [copied.minimumSeconds, copied.medianSeconds],
+                // Read and written.
+                rate: 2 * Double(count) * 4 / copied.medianSeconds * 1e-9, ceiling: nil))
+        results[1].runs = copied.runs
+        results[1].medianSeconds = copied.medianSeconds
+        return results
+    }
+
+    static func median(_ values: [Double]) -> Double {
+        let sorted = values.sorted()
+        guard !sorted.isEmpty else { return 0 }
+        return sorted.count % 2 == 1
+            ? sorted[sorted.count / 2] : (sorted[sorted.count / 2 - 1] + sorted[sorted.count / 2]) / 2
+    }
+
+    private func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) * 1e-9 }
+
+    /// Values between -1 and 1, the same every time.
+    package static func noise(_ shape: [Int], seed: UInt64) -> Tensor {
+        let stream = Philox(seed: seed, purpose: 0x6265_6E63)  // "benc"
+        var result = Tensor(uninitialized: shape)
+        result.withUnsafeMutableBuffer { values in
+            for number in stride(from: 0, to: values.count, by: 4) {
+                let block = stream.block(UInt64(number / 4))
+                for lane in 0..<min(4, values.count - number) {
+                    values[number + lane] = Float(block[lane] >> 8) / Float(1 << 23) - 1
+                }
+            }
+        }
+        return result
+    }
+}

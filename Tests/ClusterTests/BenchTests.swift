@@ -1,0 +1,66 @@
+internal import Foundation
+internal import TestKit
+internal import Testing
+
+@Suite("abbozzo bench", .timeLimit(.minutes(1)))
+struct BenchTests {
+    /// The parts of a line that are looked at.
+    private struct Line: Decodable {
+        let bench: String
+        let shape: String
+        let threads: Int
+        let runs: Int
+        let minimumSeconds: Double
+        let medianSeconds: Double
+        let rate: Double?
+        let ceiling: Double?
+        let share: Double?
+    }
+
+    @Test(
+        "prints a line for each shape with times, rate and share of the ceiling",
+        arguments: [
+            (["gemm", "--heads", "4", "--head-width", "32", "--rows", "33,64"], 6),
+            (["attention", "--heads", "2", "--head-width", "32", "--rows", "64"], 1),
+            (
+                [
+                    "block", "--heads", "2", "--head-width", "32", "--rows", "40,64", "--text", "8", "--double-blocks",
+                    "2",
+                ], 4
+            ),
+            (["vae", "--model", TestPicture.model, "--sides", "32,64"], 2),
+        ])
+    func lines(_ arguments: [String], count: Int) async throws {
+        let outcome = try await Abbozzo.run(["bench"] + arguments + ["--threads", "1", "--seconds", "0"])
+        #expect(outcome.status == .exited(0), "\(outcome.errors)")
+        let lines = try outcome.output.split(separator: "\n").map {
+            try JSONDecoder().decode(Line.self, from: Data($0.utf8))
+        }
+        #expect(lines.count == count)
+        for line in lines {
+            #expect(line.bench == arguments[0] && line.threads == 1 && line.runs >= 3)
+            #expect(line.minimumSeconds > 0 && line.minimumSeconds <= line.medianSeconds)
+            let (rate, ceiling) = (try #require(line.rate), try #require(line.ceiling))
+            #expect(line.share == rate / ceiling)
+        }
+        #expect(Set(lines.map(\.shape)).count == count)
+    }
+
+    @Test("ceilings and whole pictures have lines of their own, and impossible sizes are refused")
+    func others() async throws {
+        let ceilings = try await Abbozzo.run(["bench", "ceilings", "--threads", "1", "--seconds", "0"])
+        #expect(ceilings.status == .exited(0) && ceilings.output.contains("copy 256 MiB"), "\(ceilings.errors)")
+        let image = try await Abbozzo.run(
+            [
+                "bench", "image", "--model", TestPicture.model, "--width", "32", "--height", "32", "--steps", "2",
+                "--seconds", "0",
+            ])
+        #expect(image.status == .exited(0) && image.output.contains("32x32, euler, 2 steps"), "\(image.errors)")
+        for wrong in [
+            ["gemm", "--rows", "0"], ["vae", "--sides", "33"], ["block", "--rows", "8"], ["gemm", "--compute", "f8"],
+        ] {
+            let outcome = try await Abbozzo.run(["bench"] + wrong)
+            #expect(outcome.status == .exited(1) && outcome.errors.hasPrefix("error: "))
+        }
+    }
+}
