@@ -114,4 +114,13 @@ import VAE
         try load(0..<5)
         #expect(throws: CheckpointError.self) { try load(5..<6) }
     }
+
+    @Test(arguments: ComputeFormat.allCases)
+    func `the headers tell how much memory the weights take`(_ format: ComputeFormat) throws {
+        let kernels = try #require(KernelClass.current.computing(in: format))
+        let model = try LoadedModel(
+            folder: folder, share: .everything(of: facts), compute: Compute(threads: 1, kernels: kernels))
+        let told = try weightMemory(of: folder, in: format)
+        #expect(abs(Double(told) / Double(model.residentBytes) - 1) < 0.02, "\(told) of \(model.residentBytes)")
+    }
 }

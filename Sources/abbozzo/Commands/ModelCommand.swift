@@ -30,6 +30,8 @@ struct ModelCommand: ParsableCommand {
             let path: String
             let facts: ModelFacts
             let components: [Component]
+            /// Of all weights, by the format of `--compute`.
+            let residentBytes: [String: Int]
         }
 
         func run() async throws {
@@ -44,7 +46,12 @@ struct ModelCommand: ParsableCommand {
                     bytes: tensors.reduce(0) { $0 + $1.byteCount },
                     types: Set(tensors.map(\.dtype.rawValue)).sorted())
             }
-            if options.json { return try sayJSON(Report(path: model.path, facts: facts, components: components)) }
+            var resident: [String: Int] = [:]
+            for format in ComputeFormat.allCases { resident[format.rawValue] = try weightMemory(of: model, in: format) }
+            if options.json {
+                return try sayJSON(
+                    Report(path: model.path, facts: facts, components: components, residentBytes: resident))
+            }
             say("\(model.path): \(facts.family)")
             say("fingerprint  \(facts.fingerprint)")
             say("transformer  \(facts.blockCount) blocks, \(facts.width) wide")
@@ -62,6 +69,10 @@ struct ModelCommand: ParsableCommand {
                 ])
             }
             say(table.lines.joined(separator: "\n"))
+            let sizes = ComputeFormat.allCases.map { format in
+                "\(bytesText(Double(resident[format.rawValue] ?? 0))) with --compute \(format.rawValue)"
+            }
+            say("in memory    " + sizes.joined(separator: ", "))
         }
     }
 }
