@@ -56,7 +56,7 @@ let package = Package(
         room("Imaging", ["CPNG", "CShims", "Tensors", "Plan"], hot),
         room("Stages", ["Text", "DiT", "VAE", "Checkpoint", "Tensors", "Plan"], hot),
         room("Rendering", ["Stages", "Sampling", "Imaging", "Checkpoint", "Tensors", "Plan"], hot),
-        room("Bench", ["DiT", "VAE", "Checkpoint", "Tensors", "CKernels"], hot),
+        room("Bench", ["DiT", "VAE", "Checkpoint", "Tensors", "CKernels", "Plan"], hot),
 
         // The cluster.
         room("Wire", ["Tensors", "Plan", "CZeroMQ", "CShims", "CKernels", log]),

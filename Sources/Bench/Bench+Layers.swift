@@ -1,6 +1,7 @@
 package import Checkpoint
 package import DiT
 internal import Foundation
+internal import Plan
 package import Tensors
 internal import VAE
 
@@ -9,7 +10,8 @@ extension Bench {
     package func gemm(rows: [Int], width: Int, report: (BenchResult) -> Void) {
         for (inputs, outputs) in [(width, width), (width, 4 * width), (4 * width, width)] {
             let layer = Linear(
-                weight: Self.noise([outputs, inputs], seed: 1), bias: Self.noise([outputs], seed: 2), compute: compute)
+                weight: Self.noise([outputs, inputs], seed: 1), bias: Self.noise([outputs], seed: 2), compute: compute,
+                format: compute.format)
             for count in rows {
                 let x = Self.noise([count, inputs], seed: 3)
                 report(
@@ -32,7 +34,10 @@ extension Bench {
                 measure(
                     "attention", "\(count) rows, \(heads) heads of \(headWidth)",
                     operations: 4 * Double(count) * Double(count) * Double(heads * headWidth)
-                ) { _ = compute.attention(q: q, k: k, v: v, scale: 1 / Float(headWidth).squareRoot()) })
+                ) {
+                    _ = compute.attention(
+                        q: q, k: k, v: v, scale: 1 / Float(headWidth).squareRoot(), format: compute.format)
+                })
         }
     }
 

@@ -1,5 +1,6 @@
 internal import CKernels
 internal import Dispatch
+internal import Plan
 internal import Synchronization
 package import Tensors
 
@@ -35,15 +36,12 @@ package struct BenchResult: Codable, Equatable, Sendable {
 package struct Bench: Sendable {
     /// Threads and kernels.
     package let compute: Compute
-    /// Name of the number format.
-    package let format: String
     /// Seconds for each line.
     package let seconds: Double
 
     /// Joins the fields.
-    package init(compute: Compute, format: String, seconds: Double) {
+    package init(compute: Compute, seconds: Double) {
         self.compute = compute
-        self.format = format
         self.seconds = seconds
     }
 
@@ -70,7 +68,7 @@ package struct Bench: Sendable {
         _ bench: String, _ shape: String, _ times: [Double], rate: Double?, ceiling: Double?
     ) -> BenchResult {
         BenchResult(
-            bench: bench, shape: shape, compute: format,
+            bench: bench, shape: shape, compute: compute.format.rawValue,
             kernels: "\(compute.kernels.name) \(compute.kernels.instructions)", threads: compute.pool.threads,
             runs: times.count, minimumSeconds: times.min() ?? 0, medianSeconds: Self.median(times), rate: rate,
             ceiling: ceiling, share: rate.flatMap { rate in ceiling.map { rate / $0 } })
@@ -78,7 +76,7 @@ package struct Bench: Sendable {
 
     /// Operations a second of multiply-adds in registers on all threads, in a few milliseconds.
     package func ceiling() -> Double {
-        let (format, instructions) = (format, compute.kernels.instructions)
+        let (format, instructions) = (compute.format.rawValue, compute.kernels.instructions)
         let operations = Mutex(0.0)
         let start = now()
         compute.pool.run(compute.pool.threads) { _ in

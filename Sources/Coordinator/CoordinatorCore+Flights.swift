@@ -213,7 +213,7 @@ extension CoordinatorCore {
     }
 
     mutating func take(_ fault: Fault, from worker: String) {
-        guard let (flight, need) = waiting(for: fault.task), mayHave(need, worker) else {
+        guard let (flight, need) = waiting(for: fault.task), mayHave(need, flight, worker) else {
             return effects.append(.measure(.staleAnswer))
         }
         let image = fault.task.image
@@ -239,10 +239,10 @@ extension CoordinatorCore {
     }
 
     /// Whether a worker can have a task in its hands: a step passes all of the pipeline.
-    private func mayHave(_ need: Need, _ worker: String) -> Bool {
+    private func mayHave(_ need: Need, _ flight: Flight, _ worker: String) -> Bool {
         guard let plan else { return false }
         return need == .step
-            ? plan.pipeline.contains { $0.worker == worker } : target(of: need, plan) == worker
+            ? plan.pipeline.contains { $0.worker == worker } : source(of: need, flight, plan) == worker
     }
 
     /// A task could not be handed to the socket: it waits until the worker's link is up again.

@@ -23,8 +23,7 @@ struct BenchCommand: ParsableCommand {
 
     /// What all measurements take.
     struct Options: ParsableArguments {
-        @Option(help: ArgumentHelp("Threads. Default: one for each core.", valueName: "n"))
-        var threads: Int?
+        @OptionGroup var threads: ThreadOptions
 
         @Option(
             help: ArgumentHelp(
@@ -39,16 +38,13 @@ struct BenchCommand: ParsableCommand {
         @OptionGroup var output: OutputOptions
 
         func validate() throws {
-            if let threads, !(1...1024).contains(threads) {
-                throw ValidationError("--threads is \(threads), but must be from 1 to 1024")
-            }
             guard seconds >= 0 && seconds <= 3600 else {
                 throw ValidationError("--seconds is \(seconds), but must be from 0 to 3600")
             }
         }
 
         func bench() throws -> Bench {
-            Bench(compute: Compute(threads: threads ?? availableCores), format: compute.rawValue, seconds: seconds)
+            Bench(compute: Compute(threads: threads.count, kernels: kernelClass(compute)), seconds: seconds)
         }
     }
 
