@@ -1,8 +1,8 @@
 package import Checkpoint
-package import DiT
+internal import DiT
 internal import Foundation
 internal import Plan
-package import Tensors
+internal import Tensors
 internal import VAE
 
 extension Bench {

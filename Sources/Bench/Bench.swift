@@ -105,8 +105,8 @@ package struct Bench: Sendable {
         let copied = measure("ceilings", "copy 256 MiB") {
             target.withUnsafeMutableBuffer { to in
                 source.withUnsafeBuffer { from in
-                    guard let out = to.baseAddress, let input = from.baseAddress else { return }
-                    nonisolated(unsafe) let (out, input) = (out, input)
+                    guard let written = to.baseAddress, let read = from.baseAddress else { return }
+                    nonisolated(unsafe) let (out, input) = (written, read)
                     compute.pool.run(parts) { part in
                         let (first, last) = (count * part / parts, count * (part + 1) / parts)
                         (out + first).update(from: input + first, count: last - first)

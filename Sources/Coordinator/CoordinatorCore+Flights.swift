@@ -256,9 +256,8 @@ extension CoordinatorCore {
 
     /// Payload bytes of the answer that a worker owes; nil when it owes none to this task.
     package func answerBytes(_ task: TaskID, from worker: String) -> Int? {
-        guard let (flight, need) = waiting(for: task), let plan, source(of: need, plan) == worker, let pin else {
-            return nil
-        }
+        guard let (flight, need) = waiting(for: task), let plan, source(of: need, flight, plan) == worker, let pin
+        else { return nil }
         let request = flight.request
         let float = MemoryLayout<Float>.size
         switch need {
