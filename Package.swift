@@ -59,7 +59,7 @@ let package = Package(
         room("Bench", ["DiT", "VAE", "Checkpoint", "Tensors", "CKernels", "Plan"], hot),
 
         // The cluster.
-        room("Wire", ["Tensors", "Plan", "CZeroMQ", "CShims", "CKernels", log]),
+        room("Wire", ["Tensors", "Plan", "CZeroMQ", "CShims", "CKernels", log], hot),
         room("JobStore", ["Plan", .product(name: "GRDB", package: "GRDB.swift")]),
         room("Telemetry", ["Plan", log, metrics]),
         room("Settings", ["Plan", "Sampling", "Yams"]),
@@ -95,7 +95,7 @@ let package = Package(
         tests("Imaging", ["Imaging", "Tensors", "Plan"]),
         tests("Rendering", ["Rendering", "Stages", "Sampling", "Imaging", "Checkpoint", "Tensors", "Plan"]),
         tests("Plan", ["Plan"]),
-        tests("Wire", ["Wire", "Plan", "CKernels"]),
+        tests("Wire", ["Wire", "Plan", "CKernels", "CZeroMQ"]),
         tests("JobStore", ["JobStore", "Plan", .product(name: "GRDB", package: "GRDB.swift")]),
         tests("Telemetry", ["Telemetry", "Plan", log, metrics]),
         tests("Settings", ["Settings", "Sampling", "Plan"]),

@@ -86,7 +86,12 @@ extension CoordinatorCore {
                 return (plan.placements, nil)
             }
             let endpoints = eligible.map { ($0.name, $0.dataEndpoint) }
-            return (made.placements(endpoints: Dictionary(endpoints, uniquingKeysWith: { $1 })), nil)
+            var placements = made.placements(endpoints: Dictionary(endpoints, uniquingKeysWith: { $1 }))
+            for index in placements.indices {
+                // By which its neighbours will know it.
+                placements[index].publicKey = eligible.first { $0.name == placements[index].worker }?.publicKey
+            }
+            return (placements, nil)
         } catch {
             return (nil, error.description)
         }

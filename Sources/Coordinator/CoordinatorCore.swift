@@ -120,6 +120,9 @@ package struct CoordinatorCore: Sendable {
         case .recovered(let jobs, let pin, let epoch): recover(jobs, pin: pin, epoch: epoch)
         case .control(let message, let worker, let bootID): hear(message, from: worker, bootID: bootID)
         case .disconnected(let worker, let bootID): disconnect(worker, bootID: bootID)
+        case .revoked(let worker):
+            challengers[worker] = nil
+            lose(worker, "its key is not authorised any more", isDeath: false)
         case .result(let output, let key, let worker): take(output, key, from: worker)
         case .credit(let limit, let epoch, let worker): open(limit: limit, epoch: epoch, worker: worker)
         case .linkLost(let worker): unlink(worker)

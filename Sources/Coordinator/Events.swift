@@ -10,6 +10,8 @@ package enum Event: Sendable {
     case control(ControlMessage, from: String, bootID: UInt64)
     /// The connection of one run of a worker broke.
     case disconnected(worker: String, bootID: UInt64)
+    /// A worker's key is not authorised any more.
+    case revoked(worker: String)
     /// A worker's answer.
     case result(TaskOutput, TaskKey, from: String)
     /// A worker allows this many steps in all of an epoch; the first one says that its data link is up.

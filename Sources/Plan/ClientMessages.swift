@@ -176,6 +176,8 @@ package struct ClusterStatus: Codable, Equatable, Sendable {
     package var uptime: Double
     /// Links of the coordinator itself.
     package var links: [LinkCounters]
+    /// Connections and messages refused for want of the right key, by reason; nil in a cluster without keys.
+    package var authFailures: [String: UInt64]?
     /// Unfinished jobs with a picture in flight.
     package var jobsRunning = 0
     /// Unfinished jobs whose pictures all wait.

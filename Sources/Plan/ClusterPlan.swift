@@ -56,14 +56,19 @@ package struct Placement: Codable, Equatable, Sendable {
     package var endpoint: String
     /// Which run of the worker it is; its neighbours take messages of no other run of the name.
     package var bootID: UInt64 = 0
+    /// The worker's public key, by which its neighbours know it; nil in a cluster without keys.
+    package var publicKey: String?
 
     /// Joins the fields.
-    package init(worker: String, span: Range<Int>, encodes: Bool, decodes: Bool, endpoint: String) {
+    package init(
+        worker: String, span: Range<Int>, encodes: Bool, decodes: Bool, endpoint: String, publicKey: String? = nil
+    ) {
         self.worker = worker
         self.span = span
         self.encodes = encodes
         self.decodes = decodes
         self.endpoint = endpoint
+        self.publicKey = publicKey
     }
 }
 

@@ -59,12 +59,16 @@ package struct Hello: Codable, Equatable, Sendable {
     package var roles: Set<Role>
     /// Its machine and what it measured, for planning.
     package var profile: NodeProfile?
+    /// Public key of its links; nil in a cluster without keys.
+    ///
+    /// The coordinator puts the authorised one here, whatever the worker says.
+    package var publicKey: String?
 
     /// Joins the fields.
     package init(
         protocols: ClosedRange<UInt8>, name: String, bootID: UInt64, build: String, model: ModelFacts,
         dataEndpoint: String, threads: Int, memoryCap: UInt64, kernelClass: String, roles: Set<Role>,
-        profile: NodeProfile? = nil
+        profile: NodeProfile? = nil, publicKey: String? = nil
     ) {
         self.protocols = protocols
         self.name = name
@@ -77,6 +81,7 @@ package struct Hello: Codable, Equatable, Sendable {
         self.kernelClass = kernelClass
         self.roles = roles
         self.profile = profile
+        self.publicKey = publicKey
     }
 }
 
@@ -111,6 +116,8 @@ package struct Refusal: Codable, Equatable, Sendable {
         case malformed
         /// Its kernel class differs, so pictures would not be reproducible.
         case kernelClass
+        /// It has no key that opens the coordinator's sockets.
+        case key
     }
 
     /// The reason.
@@ -191,6 +198,8 @@ package struct WorkerCounters: Codable, Equatable, Sendable {
     package var residentBytes: UInt64 = 0
     /// Tasks waiting.
     package var queued: Int = 0
+    /// Connections refused for want of the right key, by reason; nil without keys.
+    package var authFailures: [String: UInt64]?
 
     /// Stages that are counted apart; what comes after them counts with the last one.
     package static let stagesToldApart = 8

@@ -24,7 +24,7 @@ package enum Liveness: String, CaseIterable, Sendable {
 package struct CoordinatorFile: Equatable, Sendable {
     /// Socket for the workers' control messages, `tcp://ADDRESS:PORT`; port 0 takes a free one.
     ///
-    /// Default `tcp://127.0.0.1:5790`. An address beyond loopback lets other machines in: protect the network.
+    /// Default `tcp://127.0.0.1:5790`. An address beyond loopback needs `keys`.
     package var control = "tcp://127.0.0.1:5790"
     /// Socket for latents and velocities; default `tcp://127.0.0.1:5791`.
     package var data = "tcp://127.0.0.1:5791"
@@ -88,6 +88,11 @@ package struct CoordinatorFile: Equatable, Sendable {
     /// Host under which workers reach the data socket when it listens on all interfaces; default the host that they reach
     /// the control socket under.
     package var advertise: String?
+    /// Folder of the coordinator's key and of who is authorised, made by `abbozzo keys init`; default the variable
+    /// ABBOZZO_KEYS, else the user's or the machine's if an address is beyond loopback, and none if none is.
+    ///
+    /// With keys every connection is encrypted, which costs about 2 seconds of a core for each GB.
+    package var keysFolder: String?
     /// Whether addresses beyond loopback are allowed without keys; default false.
     ///
     /// Only for networks whose every host is trusted: whoever reaches the sockets can submit, cancel and join.
@@ -104,7 +109,7 @@ package struct CoordinatorFile: Equatable, Sendable {
     package static let keys = [
         "control", "data", "client", "events", "http_port", "output", "state", "workers", "cut", "network_mbit",
         "wire", "flights_per_worker", "queue_limit", "job_limit", "queue_mib", "liveness", "lost_after_seconds",
-        "attempts", "advertise", "insecure_network", "log_level",
+        "attempts", "advertise", "keys", "insecure_network", "log_level",
     ]
 
     /// Reads a file; keys that are missing keep their defaults.
@@ -141,6 +146,7 @@ package struct CoordinatorFile: Equatable, Sendable {
             try yaml.double("lost_after_seconds", wanted: seconds, where: { (2...3600).contains($0) })
         attempts = try yaml.int("attempts", in: 1...100) ?? attempts
         advertise = try yaml.text("advertise")
+        keysFolder = try yaml.text("keys")
         insecureNetwork = try yaml.bool("insecure_network") ?? insecureNetwork
         logLevel = try yaml.word("log_level", as: LogLevel.self) ?? logLevel
     }

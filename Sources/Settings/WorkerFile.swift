@@ -35,6 +35,9 @@ package struct WorkerFile: Equatable, Sendable {
     package var benchmark = BenchmarkMode.cached
     /// What it offers to do: encoder, blocks, decoder; default all three.
     package var roles: [Role] = [.encoder, .blocks, .decoder]
+    /// Folder of the worker's key, `NAME.key`, and of `coordinator.pub`; default the variable ABBOZZO_KEYS, else the
+    /// user's or the machine's if an address is beyond loopback, and none if none is.
+    package var keysFolder: String?
     /// Whether an address beyond loopback is allowed without keys; default false.
     ///
     /// Only for networks whose every host is trusted.
@@ -50,7 +53,7 @@ package struct WorkerFile: Equatable, Sendable {
     /// Every key of the file.
     package static let keys = [
         "name", "model", "coordinator", "bind", "advertise", "threads", "compute", "memory_gib", "benchmark",
-        "roles", "insecure_network", "log_level",
+        "roles", "keys", "insecure_network", "log_level",
     ]
 
     /// Reads a file; keys that are missing keep their defaults.
@@ -79,6 +82,7 @@ package struct WorkerFile: Equatable, Sendable {
         memoryGiB = try yaml.double("memory_gib", wanted: "a number of GiB above 0", where: { $0 > 0 && $0 < 1e6 })
         benchmark = try yaml.word("benchmark", as: BenchmarkMode.self) ?? benchmark
         roles = try yaml.words("roles", as: Role.self) ?? roles
+        keysFolder = try yaml.text("keys")
         insecureNetwork = try yaml.bool("insecure_network") ?? insecureNetwork
         logLevel = try yaml.word("log_level", as: LogLevel.self) ?? logLevel
     }

@@ -61,6 +61,17 @@ extension Exposition {
                 Double($0.placement?.span.count ?? 0)
             }
         }
+        let failures =
+            [("coordinator", status.authFailures)] + workers.map { ($0.hello.name, $0.counters.authFailures) }
+        if failures.contains(where: { $0.1 != nil }) {
+            let name = "dit_auth_failures_total"
+            family(name, .counter, "Connections and messages refused for want of the right key, by who refused.")
+            for (node, counts) in failures {
+                for (reason, count) in (counts ?? [:]).sorted(by: { $0.key < $1.key }) {
+                    sample(name, [("node", node), ("reason", reason)], Double(count))
+                }
+            }
+        }
         writeLinks(status.links + workers.flatMap(\.counters.links))
     }
 

@@ -8,9 +8,16 @@ package actor ClientConnection {
     private nonisolated let loop: PollLoop
     private var socket: DealerSocket?
     private var lastNumber: UInt64 = 0
+    /// Why the coordinator will not have this client.
+    private var denial: Denial?
+    /// Keys to try when the coordinator has none of its own: none, for one on this machine.
+    private var fallback: Security?
+    /// What it said to the keys, when they were left out after that.
+    private var firstDenial: Denial?
     private var waiting: [UInt64: Waiting] = [:]
 
     private struct Waiting {
+        let message: Message
         let continuation: CheckedContinuation<ClientReply, any Error>
         let timer: LoopTimer
     }
@@ -18,14 +25,22 @@ package actor ClientConnection {
     /// Lives on the connection's own loop.
     package nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
-    private init(loop: PollLoop, endpoint: Endpoint) {
+    private init(loop: PollLoop, endpoint: Endpoint, fallback: Security?) {
         self.loop = loop
+        self.fallback = fallback
         self.endpoint = endpoint
     }
 
     /// Starts to connect; whether anybody answers shows with the first request.
-    package static func connect(to endpoint: Endpoint, security: Security = .none) async throws -> ClientConnection {
-        let connection = ClientConnection(loop: try PollLoop(name: "client"), endpoint: endpoint)
+    ///
+    /// With `keysAreOptional`, keys are left out for a coordinator that has none. That is for keys nobody asked for, to a
+    /// coordinator on this machine: anywhere else an impostor could have requests sent in the clear.
+    package static func connect(
+        to endpoint: Endpoint, security: Security = .none, keysAreOptional: Bool = false
+    ) async throws -> ClientConnection {
+        let fallback: Security? = keysAreOptional && endpoint.isLoopback ? Security.none : nil
+        let connection = ClientConnection(
+            loop: try PollLoop(name: "client"), endpoint: endpoint, fallback: fallback)
         do { try await connection.open(security) } catch {
             await connection.loop.stop()
             throw error
@@ -39,12 +54,13 @@ package actor ClientConnection {
     ///   connected but silent, `lost` when the connection ends, `refused` when the reply makes no sense.
     package func request(_ request: ClientRequest, timeout: Duration = .seconds(5)) async throws -> ClientReply {
         guard let socket else { throw WireError(.closed) }
+        if let denial { throw WireError(.notAdmitted(endpoint: endpoint.description, denial)) }
         lastNumber += 1
         let number = lastNumber
         let message = try Message(request, number: number)
         return try await withCheckedThrowingContinuation { continuation in
             let timer = loop.schedule(after: timeout) { self.expire(number, timeout) }
-            waiting[number] = Waiting(continuation: continuation, timer: timer)
+            waiting[number] = Waiting(message: message, continuation: continuation, timer: timer)
             do { try socket.send(message) } catch { finish(number, .failure(error)) }
         }
     }
@@ -57,8 +73,9 @@ package actor ClientConnection {
 
     private func open(_ security: Security) throws {
         let random = UInt64.random(in: 1...UInt64.max)
+        let owner = security.name.isEmpty ? "client-" : security.name + "/"
         let options = SocketOptions.client(
-            name: "client-\(String(random, radix: 16))", bootID: random, accepting: .clientReply, security: security)
+            name: owner + String(random, radix: 16), bootID: random, accepting: .clientReply, security: security)
         let socket = try DealerSocket(loop, options, to: endpoint)
         socket.onMessage = { message, peer in self.received(message, from: peer) }
         socket.onEvent = { event in self.happened(event) }
@@ -80,7 +97,34 @@ package actor ClientConnection {
     }
 
     private func happened(_ event: SocketEvent) {
-        if case .disconnected = event { failAll(WireError(.lost(endpoint: endpoint.description))) }
+        switch event {
+        case .disconnected: failAll(WireError(.lost(endpoint: endpoint.description)))
+        case .notAdmitted(let denial) where fallback != nil && (denial == .hasNoKeys || denial == .silent):
+            // One without keys may also end the handshake before its greeting is read.
+            firstDenial = denial
+            // Not from within the socket's own turn.
+            loop.schedule(after: .zero) { self.leaveOutKeys() }
+        case .notAdmitted(let last):
+            let denial = last == .demandsKeys ? firstDenial ?? last : last
+            if !denial.isTriedAgain { self.denial = denial }
+            failAll(WireError(.notAdmitted(endpoint: endpoint.description, denial)))
+        default: break
+        }
+    }
+
+    private func leaveOutKeys() {
+        guard let fallback, socket != nil else { return }
+        self.fallback = nil
+        socket?.close()
+        socket = nil
+        do {
+            try open(fallback)
+            for number in waiting.keys.sorted() {
+                if let message = waiting[number]?.message { try socket?.send(message) }
+            }
+        } catch {
+            for number in waiting.keys.sorted() { finish(number, .failure(error)) }
+        }
     }
 
     private func expire(_ number: UInt64, _ timeout: Duration) {

@@ -154,6 +154,9 @@ package struct WorkerCore: Sendable {
     private var heartbeatSent: Nanoseconds?
     private var answerHeldSince: Nanoseconds?
     private var started: Nanoseconds?
+    private var wasWelcome = false
+    /// The control socket gave up by itself.
+    private var mustReopen = false
     private var heard: Nanoseconds = 0
     /// Whether the control connection to the coordinator stands.
     package private(set) var isConnected = false
@@ -193,6 +196,7 @@ package struct WorkerCore: Sendable {
         case .tick(let vitals): tick(vitals, now, &effects)
         case .control(let message): control(message, now, &effects)
         case .connection(let isUp): connection(isUp)
+        case .denied(let why, let isTriedAgain): denied(why, isTriedAgain, now, &effects)
         case .credit(let peer, let epoch, let limit): credit(from: peer, epoch, limit, &effects)
         case .task(let item, let peer): receive(item, from: peer, &effects)
         case .malformed(let task): malformed(task, &effects)
@@ -225,6 +229,8 @@ extension WorkerCore {
             if attempt == 3 || attempt % 10 == 9 {
                 effects.append(.log(.warning, "no answer from the coordinator at \(coordinator) yet; trying on"))
             }
+            if mustReopen { effects.append(.reconnect) }
+            mustReopen = false
             effects.append(.control(.hello(hello)))
             life = .connecting(attempt: attempt + 1, next: now + backoff(attempt))
             return
@@ -261,6 +267,7 @@ extension WorkerCore {
         counters.upNanoseconds = now - (started ?? now)
         counters.residentBytes = vitals.residentBytes
         counters.links = vitals.links
+        counters.authFailures = vitals.authFailures
         counters.queued = queue.waiting
         return Heartbeat(
             epoch: life.epoch ?? 0, image: queue.inHand?.key.image, block: queue.inHand == nil ? nil : vitals.block,
@@ -280,6 +287,20 @@ extension WorkerCore {
         introduceAgain(now, &effects)
     }
 
+    /// The handshake failed: a worker that was never welcome gives up at once if nothing will change by waiting.
+    private mutating func denied(
+        _ why: String, _ isTriedAgain: Bool, _ now: Nanoseconds, _ effects: inout [Effect]
+    ) {
+        let text = "not admitted by \(coordinator): \(why)"
+        if isTriedAgain { return effects.append(.log(.warning, text + "; trying on")) }
+        guard wasWelcome else {
+            life = .left(.refused(Refusal(code: .key, text: text)))
+            return
+        }
+        effects.append(.log(.warning, text + "; trying again"))
+        mustReopen = true
+    }
+
     private mutating func introduceAgain(_ now: Nanoseconds, _ effects: inout [Effect]) {
         drops.abandoned += queue.clear()
         effects.append(.closeDownstream)
@@ -295,6 +316,7 @@ extension WorkerCore {
         heard = now
         switch message {
         case .welcome(let welcome):
+            wasWelcome = true
             heartbeatEvery = Nanoseconds(min(max(10, welcome.heartbeatMilliseconds), 60_000)) * 1_000_000
             heartbeatAt = now + heartbeatEvery
             guard case .connecting = life else { return }  // the answer to a repeated hello
@@ -308,7 +330,7 @@ extension WorkerCore {
                 let attempt = if case .connecting(let attempt, _) = life { attempt } else { 1 }
                 // The coordinator lets a waiting worker in by itself; this is for when it forgot.
                 life = .connecting(attempt: attempt, next: now + backoff(min(attempt, 2)))
-            case .protocolVersion, .model, .malformed, .kernelClass: life = .left(.refused(refusal))
+            case .protocolVersion, .model, .malformed, .kernelClass, .key: life = .left(.refused(refusal))
             }
         case .introduce:
             if case .connecting = life { return }
@@ -354,7 +376,7 @@ extension WorkerCore {
             // The plan goes on without it, or with a share it will not take up.
             draining.assignment = nil
             life = .draining(draining)
-            effects.append(.closeDownstream)
+            effects += [.admit(nil), .closeDownstream]
             return
         }
         if let trouble = plan.trouble(blockCount: hello.model.blockCount) {
@@ -368,6 +390,7 @@ extension WorkerCore {
         }
         let assignment = Assignment(plan, worker: hello.name)
         latest = assignment
+        effects.append(.admit(assignment?.upstream))
         guard let assignment else {
             effects += [.closeDownstream, .drop]
             held = nil
@@ -375,7 +398,9 @@ extension WorkerCore {
             return
         }
         if let downstream = assignment.downstream {
-            effects.append(.openDownstream(downstream.worker, endpoint: downstream.endpoint))
+            effects.append(
+                .openDownstream(
+                    downstream.worker, endpoint: downstream.endpoint, publicKey: downstream.publicKey))
         } else {
             effects.append(.closeDownstream)
         }

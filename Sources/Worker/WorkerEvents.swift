@@ -31,6 +31,8 @@ package enum Event: Sendable {
     case control(ControlMessage)
     /// The control connection to the coordinator stands, or has ended.
     case connection(isUp: Bool)
+    /// The coordinator's control socket will not have this worker; why, and whether the socket tries again by itself.
+    case denied(String, isTriedAgain: Bool)
     /// A neighbour says how many messages it is ready to have received in an epoch; 0 from one that wants to send.
     case credit(from: Peer, epoch: Epoch, limit: UInt32)
     /// A task arrived.
@@ -55,8 +57,10 @@ package enum Effect: Sendable, Equatable {
     case reconnect
     /// Open the data link to the coordinator.
     case openData(String)
+    /// Let the worker with the span before connect, and no other; nil for none.
+    case admit(Placement?)
     /// Have a link to this neighbour and no other; nothing to do if there is one.
-    case openDownstream(String, endpoint: String)
+    case openDownstream(String, endpoint: String, publicKey: String? = nil)
     /// Have no link to a neighbour.
     case closeDownstream
     /// Tell a peer how many messages it may have sent in an epoch.
@@ -85,13 +89,19 @@ package struct Vitals: Equatable, Sendable {
     package var computing: Nanoseconds
     /// Counters of the links.
     package var links: [LinkCounters]
+    /// Connections refused for want of the right key, by reason; nil without keys.
+    package var authFailures: [String: UInt64]?
 
     /// Joins the fields.
-    package init(residentBytes: UInt64 = 0, block: Int? = nil, computing: Nanoseconds = 0, links: [LinkCounters] = []) {
+    package init(
+        residentBytes: UInt64 = 0, block: Int? = nil, computing: Nanoseconds = 0, links: [LinkCounters] = [],
+        authFailures: [String: UInt64]? = nil
+    ) {
         self.residentBytes = residentBytes
         self.block = block
         self.computing = computing
         self.links = links
+        self.authFailures = authFailures
     }
 }
 

@@ -63,7 +63,8 @@ package actor WorkerService {
             kernelClass: compute.kernels.name, roles: settings.roles,
             profile: NodeProfile(
                 cores: machine.cores, instructions: compute.kernels.instructions, machine: machine.identity,
-                sharesMemory: settings.memoryCap == 0, costs: costs))
+                sharesMemory: settings.memoryCap == 0, costs: costs),
+            publicKey: settings.security.identity?.publicKey)
         let loop = try PollLoop(name: "worker")
         do {
             let service = WorkerService(loop: loop, settings: settings, hello: hello, log: log)
@@ -136,7 +137,11 @@ package actor WorkerService {
         }
         log.info(
             "\(hello.name): \(hello.model.name), \(hello.threads) threads, \(hello.kernelClass), data on \(bound)")
+        log.notice("\(hello.name): \(settings.security.summary(listeningOn: [bound]))")
         loop.schedule(after: .zero, every: Self.tickInterval) { self.tick() }
+        loop.schedule(after: .seconds(1), every: .seconds(1)) {
+            for news in self.settings.security.gate?.takeNews() ?? [] { self.log.warning("refused \(news)") }
+        }
     }
 
     /// The endpoint to tell others: a wildcard is replaced by an address.
@@ -154,7 +159,7 @@ extension WorkerService {
             .tick(
                 Vitals(
                     residentBytes: Self.residentBytes(), block: computer?.block, computing: computer?.computing ?? 0,
-                    links: meter.snapshot)))
+                    links: meter.snapshot, authFailures: settings.security.gate?.failures)))
     }
 
     private func handle(_ event: Event) {
@@ -213,7 +218,14 @@ extension WorkerService {
         case .disconnected(let peer): log.info("\(socket): connection to \(peer) ended")
         case .refused(let error): refused(error)
         case .undeliverable(let peer, let messages): log.warning("\(messages) messages to \(peer) were lost with it")
+        case .notAdmitted(let denial): log.warning("\(socket): the other side does not admit this worker: \(denial)")
         }
+    }
+
+    /// Lets the worker with the span before connect here, and nobody else.
+    private func admit(_ upstream: Placement?) {
+        guard let gate = settings.security.gate else { return }
+        gate.open(to: upstream.flatMap { share in share.publicKey.map { [(share.worker, $0)] } } ?? [])
     }
 
     private func refused(_ error: FrameError) { log.warning("message refused: \(error)") }
@@ -240,7 +252,9 @@ extension WorkerService {
             closeToCoordinator()
             send("hello") { try openControl() }
         case .openData(let endpoint): send("data link") { try openData(endpoint) }
-        case .openDownstream(let name, let endpoint): send("link to \(name)") { try openDownstream(name, endpoint) }
+        case .admit(let upstream): admit(upstream)
+        case .openDownstream(let name, let endpoint, let key):
+            send("link to \(name)") { try openDownstream(name, endpoint, key) }
         case .closeDownstream: closeDownstream()
         case .credit(let peer, let epoch, let limit):
             send(Message(.credit, epoch: epoch, argument: limit), to: peer)
@@ -302,7 +316,13 @@ extension WorkerService {
         options.routingID = routingID
         let socket = try DealerSocket(loop, options, to: settings.coordinator)
         socket.onMessage = { message, _ in self.receive(message, from: .coordinator) }
-        socket.onEvent = { event in self.controlHappened(event) }
+        socket.onEvent = { event in
+            if case .notAdmitted(let denial) = event {
+                self.handle(.denied(denial.description, isTriedAgain: denial.isTriedAgain))
+            } else {
+                self.controlHappened(event)
+            }
+        }
         control = socket
     }
 
@@ -317,12 +337,17 @@ extension WorkerService {
         data = socket
     }
 
-    private func openDownstream(_ name: String, _ text: String) throws {
+    private func openDownstream(_ name: String, _ text: String, _ key: String?) throws {
         let endpoint = try Endpoint(text)
-        if let downstream, downstream.options.peerName == name, downstream.endpoint == endpoint { return }
+        if let downstream, downstream.options.peerName == name, downstream.endpoint == endpoint,
+            settings.security.identity == nil || downstream.options.security.peerKey == key
+        {
+            return
+        }
         closeDownstream()
         var options = dataOptions(.downstream)
         options.peerName = name
+        options.security.peerKey = key
         let socket = try DealerSocket(loop, options, to: endpoint)
         socket.onMessage = { message, _ in self.receive(message, from: .downstream(name)) }
         socket.onEvent = { event in self.happened(event, on: "link to \(name)") }
@@ -353,7 +378,7 @@ extension WorkerService {
 
     private func dataOptions(_ link: Link) -> SocketOptions {
         var options = SocketOptions(
-            name: settings.name, bootID: core.hello.bootID, security: settings.security,
+            name: settings.name, bootID: core.hello.bootID, security: settings.security.for(.link),
             limit: { [weak self] header, peer in self?.assumeIsolated { $0.limit(header.kind, over: link, peer) } },
             meter: meter)
         options.routingID = routingID

@@ -43,6 +43,6 @@ struct AbbozzoCommand: ParsableCommand {
         subcommands: [
             RenderCommand.self, CoordinatorCommand.self, WorkerCommand.self, SubmitCommand.self, JobsCommand.self,
             NodesCommand.self, TopCommand.self, PlanCommand.self, BenchCommand.self, ImageCommand.self,
-            ModelCommand.self,
+            ModelCommand.self, KeysCommand.self,
         ])
 }

@@ -68,7 +68,7 @@ private func code(of error: any Error) -> Code {
         case .full: .notAllowed
         case .unavailable: .unreachable
         }
-    case let failure as WireError: failure.isUnreachable ? .unreachable : .usage
+    case let failure as WireError: failure.isUnreachable ? .unreachable : failure.isRefusal ? .notAllowed : .usage
     default: .usage
     }
 }

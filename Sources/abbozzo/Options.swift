@@ -107,6 +107,8 @@ struct ClientOptions: ParsableArguments {
     @Option(parsing: .unconditional, help: ArgumentHelp("Longest wait for an answer.", valueName: "seconds"))
     var timeout: Double = 5
 
+    @OptionGroup var keys: PeerKeysOptions
+
     func validate() throws {
         guard timeout > 0 && timeout <= 3600 else {
             throw ValidationError("--timeout is \(timeout), but must be above 0 and at most 3600 seconds")
@@ -121,7 +123,10 @@ struct ClientOptions: ParsableArguments {
 
     /// Opens a connection for `body`.
     func connected<Result>(_ body: (Client) async throws -> Result) async throws -> Result {
-        let connection = try await ClientConnection.connect(to: endpoint())
+        let endpoint = try endpoint()
+        let (security, areOptional) = try keys.forClient(of: endpoint)
+        let connection = try await ClientConnection.connect(
+            to: endpoint, security: security, keysAreOptional: areOptional)
         do {
             let result = try await body(Client(connection: connection, patience: .seconds(timeout)))
             await connection.close()
@@ -130,6 +135,64 @@ struct ClientOptions: ParsableArguments {
             await connection.close()
             throw error
         }
+    }
+}
+
+/// Where keys are.
+struct KeysOptions: ParsableArguments {
+    @Option(
+        help: ArgumentHelp(
+            """
+            Folder of keys, see abbozzo keys. Default: the variable ABBOZZO_KEYS; else ~/.config/abbozzo/keys (root: \
+            /etc/abbozzo/keys), which clients use when it is there, and daemons when an address is beyond 127.0.0.1. \
+            none: no keys.
+            """, valueName: "dir"))
+    var keys: String?
+
+    /// What somebody said, on the command line, in a file of settings, or in the environment: a folder, or `none`.
+    ///
+    /// The outer nil: nobody said anything.
+    func named(_ fromFile: String? = nil) -> KeyFolder?? {
+        guard let path = keys ?? fromFile ?? ProcessInfo.processInfo.environment["ABBOZZO_KEYS"], !path.isEmpty else {
+            return nil
+        }
+        return .some(path == "none" ? nil : KeyFolder(absolute(path)))
+    }
+
+    /// The folder of this user.
+    static var standard: KeyFolder {
+        KeyFolder.standard(environment: ProcessInfo.processInfo.environment, isRoot: geteuid() == 0)
+    }
+
+    /// The folder for a daemon: a cluster of one machine needs none.
+    func forDaemon(_ fromFile: String?, at endpoints: [Endpoint], isInsecure: Bool) -> KeyFolder? {
+        if let folder = named(fromFile) { return folder }
+        if isInsecure || endpoints.allSatisfy(\.isLoopback) { return nil }
+        return Self.standard.exists ? Self.standard : nil
+    }
+}
+
+/// Where a client's or a worker's key is, and whom it trusts.
+struct PeerKeysOptions: ParsableArguments {
+    @OptionGroup var own: KeysOptions
+
+    @Option(
+        help: ArgumentHelp(
+            "The coordinator's public key, or its file. Default: coordinator.pub in the folder of keys.",
+            valueName: "key|file"))
+    var serverKey: String?
+
+    /// The keys for a client, and whether it may do without them where the coordinator has none.
+    func forClient(of endpoint: Endpoint) throws -> (security: Security, areOptional: Bool) {
+        func security(_ folder: KeyFolder) throws -> Security {
+            try folder.forClient(user: userName, serverKey: serverKey)
+        }
+        if let said = own.named() { return (try said.map(security) ?? .none, false) }
+        let folder = KeysOptions.standard
+        guard serverKey == nil else { return (try security(folder), false) }
+        // Nobody asked for these keys: on a worker's machine, for one, there may be none for a client.
+        guard folder.hasClient else { return (.none, false) }
+        return (try security(folder), endpoint.isLoopback)
     }
 }
 
@@ -199,6 +262,9 @@ func kernelClass(_ format: ComputeFormat) throws -> KernelClass {
 func modelFolder(_ path: String?) throws -> ModelFolder {
     try ModelFolder(path: path ?? Neighbourhood.ofThisProcess().demoModel())
 }
+
+/// Name of the user who runs this.
+var userName: String { NSUserName() }
 
 /// Cores that this process may use.
 var availableCores: Int { max(1, ProcessInfo.processInfo.activeProcessorCount) }

@@ -58,7 +58,7 @@ struct CommandTests {
     func help() async throws {
         let help = try await Abbozzo.run(["--help"])
         #expect(help.status == .exited(0) && help.errors.isEmpty)
-        for verb in ["render", "coordinator", "worker", "submit", "jobs", "nodes", "top", "image", "model"] {
+        for verb in ["render", "coordinator", "worker", "submit", "jobs", "nodes", "top", "image", "model", "keys"] {
             #expect(help.output.contains("\n  \(verb) "), "\(verb)")
             let own = try await Abbozzo.run([verb, "--help"])
             #expect(own.status == .exited(0) && own.output.contains("USAGE: abbozzo \(verb)"))
@@ -247,7 +247,7 @@ struct CommandTests {
         let outcome = try await Abbozzo.run(
             ["coordinator", "--control", "tcp://0.0.0.0:0", "--output", path + "/p", "--state", path + "/s"])
         #expect(outcome.status == .exited(1))
-        #expect(outcome.errorLines.last?.contains("--insecure-network") == true, "\(outcome.errors)")
+        #expect(outcome.errorLines.last?.contains("abbozzo keys init") == true, "\(outcome.errors)")
         try await withProcesses { processes in
             let cluster = try await TestCluster.start(processes, in: path)
             let any = "tcp://127.0.0.1:0"

@@ -49,6 +49,8 @@ package actor CoordinatorService {
             self.events = events
         }
 
+        func cutRevoked() { for socket in [control, data, client, events] as [Socket] { socket.cutRevoked() } }
+
         func close() {
             control.close()
             data.close()
@@ -110,19 +112,21 @@ package actor CoordinatorService {
             _ limit: @escaping @Sendable (FrameHeader, String) -> Int?, meter: LinkMeter? = nil
         ) -> SocketOptions {
             SocketOptions(
-                name: "coordinator", bootID: bootID, security: settings.security, limit: limit, meter: meter)
+                name: "coordinator", bootID: bootID, security: settings.security.for(.data), limit: limit, meter: meter)
         }
         let control = try RouterSocket(
-            loop, .control(name: "coordinator", bootID: bootID, security: settings.security))
+            loop, .control(name: "coordinator", bootID: bootID, security: settings.security.for(.control)))
         let data = try RouterSocket(
             loop,
             options(
                 { header, peer in owner.service?.assumeIsolated { $0.limit(header, peer) } }, meter: meter))
         let client = try RouterSocket(
             loop,
-            .client(name: "coordinator", bootID: bootID, accepting: .clientRequest, security: settings.security))
+            .client(
+                name: "coordinator", bootID: bootID, accepting: .clientRequest, security: settings.security.for(.client)
+            ))
         let events = try PublisherSocket(
-            loop, .control(name: "coordinator", bootID: bootID, security: settings.security))
+            loop, .control(name: "coordinator", bootID: bootID, security: settings.security.for(.events)))
         let endpoints = ServiceEndpoints(
             control: try Self.listen("control", settings.control) { (at) throws(WireError) in try control.listen(on: at)
             },
@@ -204,11 +208,19 @@ package actor CoordinatorService {
         }
         handle(recovered)
         loop.schedule(after: .zero, every: Self.tickInterval) { [weak self] in
-            self?.assumeIsolated { $0.handle(.tick) }
+            self?.assumeIsolated {
+                $0.watchKeys()
+                $0.handle(.tick)
+            }
+        }
+        loop.schedule(after: .seconds(1), every: .seconds(1)) { [weak self] in
+            self?.assumeIsolated { $0.reportRefusals() }
         }
         log.info(
             "control \(endpoints.control), data \(endpoints.data), client \(endpoints.client), events \(endpoints.events)"
         )
+        let listening = [endpoints.control, endpoints.data, endpoints.client, endpoints.events]
+        log.notice("\(settings.security.summary(listeningOn: listening))")
     }
 }
 
@@ -283,12 +295,42 @@ extension CoordinatorService {
 
     private func takeInbox() { for event in inbox.takeAll() { handle(event) } }
 
+    /// Reads again who is authorised; files that were overwritten in place need this, others are noticed by themselves.
+    package func readKeys() {
+        guard let gate = settings.security.gate else { return log.notice("there are no keys to read again") }
+        watchKeys(anyway: true)
+        log.notice("read the keys again: \(gate.count) authorised")
+    }
+
+    /// Ends what was authorised and is not any more.
+    private func watchKeys(anyway: Bool = false) {
+        guard let gate = settings.security.gate else { return }
+        for line in gate.refresh(anyway: anyway) { log.warning("skipped \(line)") }
+        let revoked = gate.takeRevoked()
+        for key in revoked.sorted(by: { $0.name < $1.name }) {
+            log.notice("the key of \(key.role.rawValue) \(key.name) is not authorised any more")
+            if key.role == .worker { handle(.revoked(worker: key.name)) }
+        }
+        if !revoked.isEmpty { sockets.cutRevoked() }
+    }
+
+    /// At most a line a second for each reason, however many knock.
+    private func reportRefusals() {
+        for news in settings.security.gate?.takeNews() ?? [] { log.warning("refused \(news)") }
+    }
+
     private func control(_ message: Message, from peer: String) {
         guard let run = RoutingID(peer), run.bootID == message.bootID else {
             return refused(FrameError(.peerName, peer: peer), on: "control")
         }
         do throws(FrameError) {
-            handle(.control(try message.control(from: run.name), from: run.name, bootID: run.bootID))
+            var said = try message.control(from: run.name)
+            if case .hello(var hello) = said {
+                // What the handshake proved, whatever the worker says.
+                hello.publicKey = settings.security.gate?.key(of: run.name)
+                said = .hello(hello)
+            }
+            handle(.control(said, from: run.name, bootID: run.bootID))
         } catch {
             refused(error, on: "control")
             // One that is at work may say something better next time.
@@ -303,7 +345,7 @@ extension CoordinatorService {
         case .disconnected(let peer):
             if let run = RoutingID(peer) { handle(.disconnected(worker: run.name, bootID: run.bootID)) }
         case .refused(let error): refused(error, on: "control")
-        case .connected, .undeliverable: break
+        case .connected, .undeliverable, .notAdmitted: break
         }
     }
 
@@ -335,7 +377,7 @@ extension CoordinatorService {
         case .disconnected(let peer): if let worker = worker(peer) { handle(.linkLost(worker: worker)) }
         case .refused(let error): refused(error, on: "data")
         case .undeliverable(let peer, let messages): log.warning("\(messages) messages to \(peer) were lost with it")
-        case .connected: break
+        case .connected, .notAdmitted: break
         }
     }
 
@@ -412,6 +454,7 @@ extension CoordinatorService {
         var reply = reply
         if case .nodes(var status) = reply {
             status.links = meter.snapshot
+            status.authFailures = settings.security.gate?.failures
             reply = .nodes(status)
         }
         if client.client == Self.localClient {

@@ -7,6 +7,8 @@ internal import CZeroMQ
 package final class DealerSocket: Socket {
     /// Whether the handshake with the peer is done and the connection stands.
     package private(set) var isConnected = false
+    /// Handshakes that the peer broke off without a word, since the last one that succeeded.
+    package private(set) var brokenHandshakes = 0
     /// The connection ended, and messages of its may still be unread.
     private var hasEnded = false
     /// Where it connects to.
@@ -37,11 +39,27 @@ package final class DealerSocket: Socket {
         case ZMQ_EVENT_HANDSHAKE_SUCCEEDED:
             endConnections()
             isConnected = true
+            brokenHandshakes = 0
             onEvent?(.connected(options.peerName))
         case ZMQ_EVENT_DISCONNECTED: hasEnded = isConnected
+        case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+            brokenHandshakes += 1
+            // One that demands keys often goes before its greeting, which says so, is read.
+            if !hasKeys && brokenHandshakes == 4 { onEvent?(.notAdmitted(.demandsKeys)) }
+            // More and more seldom: it is tried again for ever, and may be authorised in between.
+            if hasKeys && brokenHandshakes & (brokenHandshakes - 1) == 0 && brokenHandshakes > 1 {
+                onEvent?(.notAdmitted(.silent))
+            }
+        case ZMQ_EVENT_HANDSHAKE_FAILED_AUTH: onEvent?(.notAdmitted(.notAuthorised))
+        case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            let isMismatch = connection == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH
+            onEvent?(
+                .notAdmitted(!isMismatch ? .protocolError(connection) : hasKeys ? .hasNoKeys : .demandsKeys))
         default: break
         }
     }
+
+    private var hasKeys: Bool { options.security.identity != nil }
 
     override func endConnections() {
         guard hasEnded else { return }

@@ -23,7 +23,9 @@ package final class PublisherSocket: Socket {
     override var hasLinks: Bool { false }
 
     /// Subscriptions arrive as messages of one frame: 1 or 0, then the topic.
-    override func sender(_ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32) -> String? {
+    override func sender(
+        _ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32, session: Gate.Session?
+    ) -> String? {
         if let first = frames.first?.first { subscriptions += first == 1 ? 1 : -1 }
         return nil
     }
@@ -55,7 +57,9 @@ package final class SubscriberSocket: Socket {
     /// Topics come and go: nothing is kept for one.
     override var hasLinks: Bool { false }
 
-    override func sender(_ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32) -> String? {
+    override func sender(
+        _ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32, session: Gate.Session?
+    ) -> String? {
         guard let topic = frames.popFirst(), let name = String(validating: topic, as: UTF8.self) else {
             onEvent?(.refused(FrameError(.peerName, peer: options.peerName)))
             return nil

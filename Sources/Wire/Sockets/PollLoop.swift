@@ -42,6 +42,7 @@ package final class PollLoop: SerialExecutor, @unchecked Sendable {
     // Touched by the owner thread only.
     let context: UnsafeMutableRawPointer
     private var sockets: [Socket] = []
+    private var gate: Gate?
     private var timers: [Pending] = []
     private var lastMonitor = 0
 
@@ -177,6 +178,16 @@ package final class PollLoop: SerialExecutor, @unchecked Sendable {
         return "inproc://monitor-\(lastMonitor)"
     }
 
+    /// Lets a gate answer the handshakes of all sockets that listen with keys.
+    func answerHandshakes(by gate: Gate) throws(WireError) {
+        if let known = self.gate {
+            precondition(known === gate, "a loop has one gate")
+            return
+        }
+        _ = try ZapSocket(self, gate)
+        self.gate = gate
+    }
+
     func remove(_ socket: Socket) { sockets.removeAll { $0 === socket } }
 
     private func main() {
@@ -194,6 +205,8 @@ package final class PollLoop: SerialExecutor, @unchecked Sendable {
             wait()
         }
 
+        // Who answers handshakes goes last: without it libzmq would admit everybody.
+        for socket in sockets where !(socket is ZapSocket) { socket.close() }
         for socket in sockets { socket.close() }
         timers = []
         zmq_ctx_term(context)

@@ -38,11 +38,18 @@ package final class RouterSocket: Socket {
     /// - Throws: `WireError`: the peer is not connected, or its queue is full.
     package func send(_ message: Message, to peer: String) throws(WireError) { try send(message, peer: peer) }
 
-    override func sender(_ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32) -> String? {
+    override func sender(
+        _ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32, session: Gate.Session?
+    ) -> String? {
         guard let name = frames.popFirst() else { return nil }
         // Names that libzmq makes up begin with a zero byte.
         guard 1...Self.maxName ~= name.count, name[0] != 0, let peer = String(validating: name, as: UTF8.self) else {
             onEvent?(.refused(FrameError(.peerName, peer: "")))
+            return nil
+        }
+        // A newer connection of a name takes the place of the older one, so the name must be the key's.
+        if let session, !options.security.domain.admits(routingID: peer, of: session.name) {
+            refuse(.wrongName, session.name, connection: connection)
             return nil
         }
         if connection >= 0 && (peerOfConnection[connection] != peer || connectionOfPeer[peer] != connection) {

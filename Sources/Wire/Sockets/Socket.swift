@@ -27,10 +27,21 @@ package class Socket {
     private let outgoingFrame = UnsafeMutablePointer<zmq_msg_t>.allocate(capacity: 1)
     private let frames = UnsafeMutablePointer<zmq_msg_t>.allocate(capacity: Socket.maxFrames)
 
+    /// Set by listening with keys: asked for each message.
+    private(set) var guardian: Gate?
+    /// Accepted connections, while there are keys: who speaks over them, nil while nobody did.
+    private var sessions: [Int32: Gate.Session?] = [:]
+    /// Accepted connections that said nothing yet and may be in their handshake, oldest first.
+    private var strangers: [(connection: Int32, since: ContinuousClock.Instant)] = []
+
     /// Sender's name, header, table, payload.
     private static let maxFrames = 4
     /// Messages taken in one turn, so that one busy socket cannot starve timers.
     private static let messagesPerTurn = 32
+    /// Connections that may be in their handshake at a time; each costs a descriptor until its time is over.
+    static let maxStrangers = 200
+    /// Time that a handshake may take.
+    private static let handshakeMilliseconds: Int32 = 5_000
     /// Turns after which a connection's end is reported though messages keep coming.
     private static let turnsWithoutEnd = 100
 
@@ -48,7 +59,7 @@ package class Socket {
             try set(ZMQ_HEARTBEAT_IVL, 2_000)
             try set(ZMQ_HEARTBEAT_TIMEOUT, 8_000)
             try set(ZMQ_HEARTBEAT_TTL, 8_000)
-            try set(ZMQ_HANDSHAKE_IVL, 5_000)
+            try set(ZMQ_HANDSHAKE_IVL, Self.handshakeMilliseconds)
             try watch()
             descriptors.append(try descriptor(of: handle))
         } catch {
@@ -78,6 +89,8 @@ package class Socket {
         self.handle = nil
         monitor = nil
         descriptors = []
+        sessions = [:]
+        strangers = []
         assemblers = [:]
         outboxes = [:]
         onMessage = nil
@@ -94,7 +107,9 @@ package class Socket {
     var hasLinks: Bool { true }
 
     /// Splits what came before the header off: the sender's name, or a topic.
-    func sender(_ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32) -> String? { options.peerName }
+    func sender(
+        _ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32, session: Gate.Session?
+    ) -> String? { options.peerName }
 
     /// A connection was made, finished its handshake or ended.
     func connectionChanged(_ event: Int32, connection: Int32) {}
@@ -138,6 +153,7 @@ package class Socket {
         guard isOpen else { throw WireError(.closed) }
         try options.security.checkListening(on: endpoint)
         if endpoint.host.contains(":") { try set(ZMQ_IPV6, 1) }
+        try demandKeys()
         guard zmq_bind(handle, endpoint.bindText) == 0 else { throw .last("cannot listen on \(endpoint)") }
         var text = [CChar](repeating: 0, count: 256)
         var size = text.count
@@ -150,7 +166,98 @@ package class Socket {
     func connect(to endpoint: Endpoint) throws(WireError) {
         guard isOpen else { throw WireError(.closed) }
         if endpoint.host.contains(":") { try set(ZMQ_IPV6, 1) }
+        try showKeys()
         guard zmq_connect(handle, endpoint.description) == 0 else { throw .last("cannot connect to \(endpoint)") }
+    }
+
+    // MARK: Keys
+
+    /// Lets nobody connect but whom the gate admits; without keys nothing changes.
+    ///
+    /// libzmq would admit everybody if nobody answered its question (ZMQ_ZAP_ENFORCE_DOMAIN is not stable): the answerer
+    /// comes before the first bind and goes last, and a message of a session without a name is refused.
+    private func demandKeys() throws(WireError) {
+        guard let identity = options.security.identity else { return }
+        guard let gate = options.security.gate else { throw WireError(.noGate) }
+        try loop.answerHandshakes(by: gate)
+        try set(ZMQ_CURVE_SERVER, 1)
+        try set(ZMQ_CURVE_SECRETKEY, text: identity.secretKey)
+        try set(ZMQ_ZAP_DOMAIN, text: options.security.domain.rawValue)
+        guardian = gate
+    }
+
+    /// Shows the own key, and demands that the other side has the key it should have.
+    private func showKeys() throws(WireError) {
+        guard let identity = options.security.identity else { return }
+        guard let peerKey = options.security.peerKey else { throw WireError(.noPeerKey(options.peerName)) }
+        try set(ZMQ_CURVE_SERVERKEY, text: peerKey)
+        try set(ZMQ_CURVE_PUBLICKEY, text: identity.publicKey)
+        try set(ZMQ_CURVE_SECRETKEY, text: identity.secretKey)
+    }
+
+    /// Refuses a message by its session: counts it and ends the connection.
+    ///
+    /// A worker's former neighbour is neither: what it still sends is of an epoch that is over, and the next plan may
+    /// admit it again.
+    func refuse(_ refusal: Gate.Refusal, _ who: String, connection: Int32) {
+        guard refusal != .notInPlan else { return }
+        guardian?.note(refusal, who)
+        cut(connection)
+    }
+
+    /// Ends connections whose key is not authorised any more; call when keys were revoked.
+    ///
+    /// Connections that never said whose they are, as those of subscribers, end too: who may, connects again.
+    package func cutRevoked() {
+        guard let guardian, options.security.domain != .link else { return }
+        readMonitor()
+        for (connection, session) in sessions {
+            guard let session else {
+                cut(connection)
+                continue
+            }
+            if let refusal = guardian.refusal(of: session, in: options.security.domain) {
+                refuse(refusal, session.name, connection: connection)
+            }
+        }
+    }
+
+    /// Ends a connection by its descriptor, since libzmq has no call for it.
+    private func cut(_ connection: Int32) {
+        guard connection >= 0 else { return }
+        sessions[connection] = nil
+        shutdown(connection, Int32(SHUT_RDWR))
+    }
+
+    /// Follows handshakes: counts those that failed before the gate was asked, and bounds those under way.
+    private func noteHandshake(_ event: Int32, _ value: Int32) {
+        switch event {
+        case ZMQ_EVENT_ACCEPTED:
+            if guardian != nil { sessions[value] = .some(nil) }
+            let now = ContinuousClock.now
+            // Who is still there after a handshake's time is through with it; libzmq ends the others.
+            let oldest = now - .milliseconds(Self.handshakeMilliseconds + 1_000)
+            strangers.removeAll { $0.connection == value || $0.since < oldest }
+            strangers.append((value, now))
+            if strangers.count > Self.maxStrangers {
+                shutdown(strangers.removeFirst().connection, Int32(SHUT_RDWR))
+            }
+        case ZMQ_EVENT_DISCONNECTED:
+            strangers.removeAll { $0.connection == value }
+            sessions[value] = nil
+        case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL: guardian?.note(.halfHandshake)
+        case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
+            guardian?.note(value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH ? .noKey : .badHandshake)
+        default: break
+        }
+    }
+
+    /// What the handshake found out about the sender of a received frame.
+    private func session(of frame: UnsafeMutablePointer<zmq_msg_t>) -> Gate.Session? {
+        guard let name = zmq_msg_gets(frame, "User-Id"), let key = zmq_msg_gets(frame, ZapSocket.keyProperty) else {
+            return nil
+        }
+        return Gate.Session(name: String(cString: name), key: String(cString: key))
     }
 
     // MARK: Connections
@@ -183,6 +290,7 @@ package class Socket {
                 Int32(littleEndian: $0.loadUnaligned(fromByteOffset: 2, as: Int32.self))
             }
             while zmq_recv(monitor, &bytes, bytes.count, ZMQ_DONTWAIT) < 0 && zmq_errno() == EINTR { continue }
+            noteHandshake(event, value)
             connectionChanged(event, connection: value)
         }
     }
@@ -256,7 +364,17 @@ package class Socket {
             UnsafeRawBufferPointer(start: zmq_msg_data(frames + $0), count: zmq_msg_size(frames + $0))
         }
         var rest = buffers[...]
-        guard let peer = sender(&rest, connection: connection) else { return true }
+        if !strangers.isEmpty { strangers.removeAll { $0.connection == connection } }
+        var session: Gate.Session?
+        if let guardian {
+            session = self.session(of: frames + (kept - 1))
+            if let refusal = guardian.refusal(of: session, in: options.security.domain) {
+                refuse(refusal, session?.name ?? "", connection: connection)
+                return true
+            }
+            if connection >= 0, let session { sessions[connection] = session }
+        }
+        guard let peer = sender(&rest, connection: connection, session: session) else { return true }
         do throws(FrameError) {
             guard count <= Self.maxFrames else { throw FrameError(.frames(count), peer: peer) }
             let limit = options.limit

@@ -1,19 +1,57 @@
 /// Who may connect to a socket and who reads along.
 ///
-/// Without keys a socket listens on loopback only. Keys and the authorised set become further fields here.
-package struct Security: Equatable, Sendable {
+/// Without keys a socket listens on loopback only. With them every connection is encrypted, and both sides prove that
+/// they hold their keys.
+package struct Security: Sendable {
     /// Listen on any address without keys.
     package var allowInsecure: Bool
+    /// Name of the own key; empty without one.
+    package var name = ""
+    /// The own keys; nil for connections without.
+    package var identity: KeyPair?
+    /// Public key of the side that listens, for sockets that connect.
+    package var peerKey: String?
+    /// Who may connect, for sockets that listen; one for all sockets of a loop.
+    package var gate: Gate?
+    /// What a socket that listens is for.
+    package var domain = KeyDomain.control
 
     /// No keys: loopback only unless `allowInsecure`.
     package init(allowInsecure: Bool = false) { self.allowInsecure = allowInsecure }
 
+    /// Joins keys.
+    package init(name: String = "", identity: KeyPair, peerKey: String? = nil, gate: Gate? = nil) {
+        allowInsecure = false
+        self.name = name
+        self.identity = identity
+        self.peerKey = peerKey
+        self.gate = gate
+    }
+
+    /// The same for a socket of another purpose.
+    package func `for`(_ domain: KeyDomain) -> Security {
+        var copy = self
+        copy.domain = domain
+        return copy
+    }
+
     /// No keys, loopback only.
     package static let none = Security()
 
+    /// What the log says at the start.
+    package func summary(listeningOn endpoints: [Endpoint]) -> String {
+        if identity != nil { return "encrypted with keys" + (gate.map { $0.summary } ?? "") }
+        return endpoints.allSatisfy(\.isLoopback)
+            ? "not encrypted: there are no keys, and only this machine can connect"
+            : "NOT ENCRYPTED: whoever reaches these sockets can submit, cancel, read and join"
+    }
+
     /// Refuses to listen where other hosts could connect without a key.
     package func checkListening(on endpoint: Endpoint) throws(WireError) {
-        guard endpoint.isLoopback || allowInsecure else { throw WireError(.insecure(endpoint.description)) }
+        let hasKeys = identity != nil && gate != nil
+        guard endpoint.isLoopback || allowInsecure || hasKeys else {
+            throw WireError(.insecure(endpoint.description))
+        }
     }
 }
 
@@ -60,7 +98,10 @@ package struct SocketOptions: Sendable {
 
     /// For control sockets: JSON of at most 1 MiB.
     package static func control(name: String, bootID: UInt64, security: Security = .none) -> SocketOptions {
-        SocketOptions(name: name, bootID: bootID, security: security, highWater: 1000, queueBytes: 16 << 20) {
+        SocketOptions(
+            name: name, bootID: bootID, security: security, maxFrameBytes: 1 << 20, highWater: 1000,
+            queueBytes: 16 << 20
+        ) {
             header, _ in header.kind == .control ? 1 << 20 : nil
         }
     }
@@ -85,4 +126,36 @@ package enum SocketEvent: Equatable, Sendable {
     case refused(FrameError)
     /// Messages to a peer were dropped because it is gone.
     case undeliverable(peer: String, messages: Int)
+    /// The other side will not have this one.
+    case notAdmitted(Denial)
+}
+
+/// Why the other side will not have this one, as far as the handshake tells.
+package enum Denial: Equatable, Sendable, CustomStringConvertible {
+    /// This side has no keys, the other one demands them.
+    case demandsKeys
+    /// This side has keys, the other one has none.
+    case hasNoKeys
+    /// The key is not authorised for this socket.
+    case notAuthorised
+    /// The handshake ended without a word, more than once.
+    case silent
+    /// The handshake broke the protocol; libzmq's code.
+    case protocolError(Int32)
+
+    /// Whether the socket tries again by itself.
+    package var isTriedAgain: Bool { self == .silent }
+
+    /// One line with what may be wrong and the next step.
+    package var description: String {
+        switch self {
+        case .demandsKeys: "it demands keys: pass --keys DIR, see abbozzo keys --help"
+        case .hasNoKeys: "it has no keys: start it with keys, or pass --keys none"
+        case .notAuthorised: "it does not authorise this key: run abbozzo keys authorize FILE.pub there"
+        case .silent:
+            "it ends the handshake: this key is not authorised there, or it is not the coordinator whose public key this "
+                + "side has"
+        case .protocolError(let code): "the handshake failed (code \(String(code, radix: 16)))"
+        }
+    }
 }

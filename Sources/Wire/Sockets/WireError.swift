@@ -8,6 +8,12 @@ package struct WireError: Error, Equatable, Sendable, CustomStringConvertible {
         case endpoint(String, String)
         /// A listening address other hosts can reach, without keys.
         case insecure(String)
+        /// A socket with keys of its own was told of nobody who may connect.
+        case noGate
+        /// The public key of the peer is not known.
+        case noPeerKey(String)
+        /// The other side refuses this one; why.
+        case notAdmitted(endpoint: String, Denial)
         /// A call of libzmq or of the system failed.
         case system(call: String, code: Int32, text: String)
         /// No peer of that name is connected.
@@ -40,6 +46,9 @@ package struct WireError: Error, Equatable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Whether the other side refuses this one: exit code 4 of the command line.
+    package var isRefusal: Bool { if case .notAdmitted = reason { true } else { false } }
+
     /// Whether another try may succeed.
     package var isRetriable: Bool {
         switch reason {
@@ -53,8 +62,13 @@ package struct WireError: Error, Equatable, Sendable, CustomStringConvertible {
         switch reason {
         case .endpoint(let text, let why): "\(text) is not a usable endpoint: \(why); write tcp://HOST:PORT"
         case .insecure(let endpoint):
-            "refusing to listen on \(endpoint): other hosts could reach it, and this cluster has no keys; listen on "
-                + "127.0.0.1, or pass --insecure-network where every host of the network is trusted"
+            "refusing to listen on \(endpoint) without keys: other hosts could reach it. Make keys with "
+                + "`abbozzo keys init`, `abbozzo keys new worker NAME` and `abbozzo keys authorize NAME.pub --role "
+                + "worker`, copy NAME.key and coordinator.pub to the worker's machine, and start both with --keys DIR; "
+                + "or listen on 127.0.0.1"
+        case .noGate: "refusing to listen with keys but without a list of those who may connect"
+        case .noPeerKey(let peer): "the public key of \(peer) is not known, so it cannot be told from others"
+        case .notAdmitted(let endpoint, let why): "not admitted by \(endpoint): \(why)"
         case .system(let call, let code, let text): "\(call): \(text) (code \(code))"
         case .unroutable(let peer): "\(peer) is not connected"
         case .queueFull(let peer, let bytes, let limit):

@@ -18,7 +18,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
         discussion: """
             It prints one line when it is ready: "ready control=… data=… client=… events=… http=…" with the ports in use. \
             SIGTERM or SIGINT lets each picture end its step and goes; a second one stops at once. Unfinished pictures go \
-            on at the next start with the same --state.
+            on at the next start with the same --state. SIGHUP reads again who is authorised.
             """)
 
     @Option(
@@ -84,6 +84,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
             "Pictures in flight for each worker. Default: \(defaults.flightsPerWorker).", valueName: "n"))
     var flightsPerWorker: Int?
 
+    @OptionGroup var keys: KeysOptions
     @OptionGroup var daemon: DaemonOptions
     @OptionGroup var options: OutputOptions
 
@@ -97,7 +98,10 @@ struct CoordinatorCommand: AsyncParsableCommand {
         settings.client = try Endpoint(file.client)
         settings.events = try Endpoint(file.events)
         settings.advertisedHost = file.advertise
-        settings.security = Security(allowInsecure: file.insecureNetwork)
+        let endpoints = [settings.control, settings.data, settings.client, settings.events]
+        settings.security =
+            try keys.forDaemon(file.keysFolder, at: endpoints, isInsecure: file.insecureNetwork)?.forCoordinator()
+            ?? Security(allowInsecure: file.insecureNetwork)
         settings.core.minimumWorkers = file.workers
         settings.core.cut = file.cut
         settings.core.network.bytesPerSecond = file.networkMbit * 1e6 / 8
@@ -110,7 +114,8 @@ struct CoordinatorCommand: AsyncParsableCommand {
         if let seconds = file.lostAfterSeconds { settings.core.giveUp(afterSeconds: seconds) }
         settings.core.tries = file.attempts
 
-        let signals = StopSignals()
+        allowManyFiles()
+        let signals = StopSignals(alsoHangUp: true)
         let registry = MetricsRegistry()
         for (name, meaning) in CoordinatorService.metricMeanings { registry.describe(name, meaning) }
         let service = try await CoordinatorService.start(settings, log: logger, metrics: registry)
@@ -129,6 +134,8 @@ struct CoordinatorCommand: AsyncParsableCommand {
                 await service.drain()
             } stop: {
                 await service.stop()
+            } hangUp: {
+                await service.readKeys()
             }
         }
         await service.run()

@@ -64,6 +64,7 @@ struct WorkerCommand: AsyncParsableCommand {
     var giveUpAfter: Double?
 
     @OptionGroup var threads: ThreadOptions
+    @OptionGroup var keys: PeerKeysOptions
     @OptionGroup var daemon: DaemonOptions
     @OptionGroup var options: OutputOptions
 
@@ -80,10 +81,15 @@ struct WorkerCommand: AsyncParsableCommand {
         settings.memoryCap = UInt64((memoryGib ?? file.memoryGiB ?? 0) * 1_073_741_824)
         settings.benchmark = Benchmark(mode: benchmark ?? file.benchmark)
         settings.roles = Set(roles ?? file.roles)
-        settings.security = Security(allowInsecure: daemon.insecureNetwork || file.insecureNetwork)
+        let isInsecure = daemon.insecureNetwork || file.insecureNetwork
+        settings.security =
+            try keys.own.forDaemon(
+                file.keysFolder, at: [settings.listen, settings.coordinator], isInsecure: isInsecure)?
+            .forWorker(settings.name, serverKey: keys.serverKey) ?? Security(allowInsecure: isInsecure)
         settings.limits.unreachableAfter = giveUpAfter.map { UInt64($0 * 1e9) }
         settings.build = programVersion
 
+        allowManyFiles()
         let signals = StopSignals()
         let service = try await WorkerService.start(settings, log: logger)
         let endpoint = await service.dataEndpoint

@@ -1,18 +1,18 @@
 internal import Dispatch
 internal import Foundation
 
-/// SIGINT and SIGTERM as a sequence; while it is alive they no longer end the process.
+/// SIGINT and SIGTERM, and SIGHUP for who wants it, as a sequence; while it is alive they no longer end the process.
 struct StopSignals {
     /// Each signal as it comes.
     let stream: AsyncStream<Int32>
     private let sources: [any DispatchSourceSignal]
 
     /// Starts to listen.
-    init() {
+    init(alsoHangUp: Bool = false) {
         let (stream, continuation) = AsyncStream.makeStream(of: Int32.self, bufferingPolicy: .bufferingNewest(8))
         self.stream = stream
         let queue = DispatchQueue(label: "signals")
-        sources = [SIGINT, SIGTERM].map { number in
+        sources = ([SIGINT, SIGTERM] + (alsoHangUp ? [SIGHUP] : [])).map { number in
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
             source.setEventHandler { continuation.yield(number) }
@@ -21,12 +21,26 @@ struct StopSignals {
         }
     }
 
-    /// Calls `drain` at the first signal and `stop` at each further one, until the task is cancelled.
-    func attend(drain: () async -> Void, stop: () async -> Void) async {
+    /// Calls `drain` at the first signal and `stop` at each further one, until the task is cancelled; `hangUp` at SIGHUP.
+    func attend(
+        drain: () async -> Void, stop: () async -> Void, hangUp: () async -> Void = {}
+    ) async {
         var isFirst = true
-        for await _ in stream {
+        for await signal in stream {
+            if signal == SIGHUP {
+                await hangUp()
+                continue
+            }
             if isFirst { await drain() } else { await stop() }
             isFirst = false
         }
     }
+}
+
+/// Lets a daemon open as many files as the administrator allows: strangers at the door take one each.
+func allowManyFiles() {
+    var limit = rlimit()
+    guard getrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit) == 0 else { return }
+    limit.rlim_cur = limit.rlim_max
+    setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
 }

@@ -1,0 +1,283 @@
+internal import CZeroMQ
+internal import Glibc
+internal import Plan
+internal import TestKit
+internal import Testing
+
+@testable internal import Wire
+
+/// A listening socket with keys, a good peer that is tried all along, and peers that should not get in.
+@Suite("Sockets with keys", .serialized, .timeLimit(.minutes(1))) struct GateTests {
+    let temporary = TemporaryFolder()
+    private var folder: KeyFolder { KeyFolder(temporary.path("keys")) }
+
+    /// Keys of one coordinator, two workers and a user; all authorised.
+    private func listen(_ domain: KeyDomain) async throws -> (node: Node, endpoint: Endpoint, security: Security) {
+        _ = try folder.create(client: "anna")
+        for name in ["node1", "node2"] {
+            _ = try folder.make(name, .worker)
+            try folder.authorise("\(folder.path)/\(name).pub", role: .worker)
+        }
+        let security = try folder.forCoordinator().for(domain)
+        let node = try Node("coordinator")
+        await node.set(echoes: true)
+        return (node, try await node.listen { $0.security = security }, security)
+    }
+
+    private func connect(_ name: String, _ security: Security, to endpoint: Endpoint) async throws -> Node {
+        let node = try Node(name)
+        try await node.connect(to: endpoint) { $0.security = security }
+        try await node.send(Samples.activation())
+        return node
+    }
+
+    /// The good peer's message comes back.
+    private func works(_ node: Node) async throws {
+        let before = await node.received
+        try await node.send(Samples.activation())
+        await node.until { $0.received > before }
+    }
+
+    /// Waits until a reason was counted.
+    private func counted(_ reason: Gate.Refusal, _ gate: Gate?, atLeast count: UInt64 = 1) async throws {
+        while gate?.failures[reason.rawValue] ?? 0 < count { try await Task.sleep(for: .milliseconds(10)) }
+    }
+
+    /// How an intruder on the control socket differs from a worker.
+    enum Intruder: CaseIterable {
+        case noKey, strangersKey, strangersCoordinator, clientsKey, othersName
+
+        var reason: Gate.Refusal {
+            switch self {
+            case .noKey: .noKey
+            case .strangersKey: .unknownKey
+            case .strangersCoordinator: .badHandshake
+            case .clientsKey: .wrongRole
+            case .othersName: .wrongName
+            }
+        }
+    }
+
+    @Test("refuses and counts whoever lacks the right key, while a good peer goes on", arguments: Intruder.allCases)
+    func refuses(_ intruder: Intruder) async throws {
+        let (coordinator, endpoint, security) = try await listen(.control)
+        let good = try await connect("node1/1", try folder.forWorker("node1"), to: endpoint)
+        await good.until { $0.received == 1 }
+
+        let own = try folder.forWorker("node2")
+        let (name, keys): (String, Security) =
+            switch intruder {
+            case .noKey: ("node2/2", .none)
+            case .strangersKey: ("node2/2", Security(identity: try .fresh(), peerKey: own.peerKey))
+            case .strangersCoordinator:
+                ("node2/2", Security(identity: try #require(own.identity), peerKey: try KeyPair.fresh().publicKey))
+            case .clientsKey: ("anna/1", try folder.forClient(user: nil))
+            case .othersName: ("node1/2", own)
+            }
+        let bad = try await connect(name, keys, to: endpoint)
+        try await counted(intruder.reason, security.gate)
+        try await works(good)
+        #expect(await bad.received == 0)
+        #expect(await coordinator.messages.allSatisfy { $0.peer == "node1/1" })
+        #expect(await good.events == [.connected("coordinator")], "its connection was left alone")
+        let news = try #require(security.gate?.takeNews().first { $0.refusal == intruder.reason })
+        #expect(news.count >= 1 && !news.description.contains("\n"))
+        for pair in [own.identity, keys.identity] {
+            #expect(pair.map { !news.description.contains($0.secretKey) } ?? true)
+        }
+        for node in [bad, good, coordinator] { await node.loop.stop() }
+    }
+
+    @Test("a client socket admits users under their own names, and no worker")
+    func clients() async throws {
+        let (coordinator, endpoint, security) = try await listen(.client)
+        let anna = try folder.forClient(user: nil)
+        #expect(anna.name == "anna")
+        let good = [try await connect("anna/1", anna, to: endpoint), try await connect("anna/2", anna, to: endpoint)]
+        for node in good { await node.until { $0.received == 1 } }
+        let worker = try await connect("node1", try folder.forWorker("node1"), to: endpoint)
+        try await counted(.wrongRole, security.gate)
+        await worker.until { $0.events.contains(.notAdmitted(.notAuthorised)) }
+        let other = try await connect("bert/1", anna, to: endpoint)
+        try await counted(.wrongName, security.gate)
+        for node in good { try await works(node) }
+        #expect(await worker.received + other.received == 0)
+        for node in good + [worker, other, coordinator] { await node.loop.stop() }
+    }
+
+    @Test("a live session ends when its key is revoked; the other worker's goes on")
+    func revoked() async throws {
+        let (coordinator, endpoint, security) = try await listen(.data)
+        let good = try await connect("node1", try folder.forWorker("node1"), to: endpoint)
+        let bad = try await connect("node2", try folder.forWorker("node2"), to: endpoint)
+        for node in [good, bad] { await node.until { $0.received == 1 } }
+
+        try folder.revoke("node2")
+        security.gate?.refresh()
+        try await bad.send(Samples.activation())
+        try await counted(.revoked, security.gate)
+        await bad.until { $0.events.contains(.disconnected("coordinator")) }
+        #expect(await bad.received == 1)
+        // It dials again and is refused at the handshake.
+        try await counted(.revoked, security.gate, atLeast: 2)
+        try await works(good)
+
+        // A session that says nothing is ended too.
+        try folder.revoke("node1")
+        security.gate?.refresh()
+        await coordinator.cutRevoked()
+        await good.until { $0.events.contains(.disconnected("coordinator")) }
+        for node in [good, bad, coordinator] { await node.loop.stop() }
+    }
+
+    @Test("connections that say nothing are bounded and dropped after the handshake's time, and disturb nobody")
+    func halfOpen() async throws {
+        let (coordinator, endpoint, security) = try await listen(.control)
+        let good = try await connect("node1", try folder.forWorker("node1"), to: endpoint)
+        await good.until { $0.received == 1 }
+        let before = try openDescriptors()
+        let count = Socket.maxStrangers + 50
+        var silent = (0..<count).compactMap { _ in RawTCP(port: endpoint.port) }
+        #expect(silent.count == count)
+        // The oldest are ended long before their time is over.
+        try await counted(.halfHandshake, security.gate, atLeast: 50)
+        try await works(good)
+        #expect(try openDescriptors() <= before + count + Socket.maxStrangers + 5)
+        while security.gate?.failures["half_handshake"] ?? 0 < count {
+            try await works(good)
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        #expect(silent.allSatisfy { !$0.receiveAll().isEmpty }, "its greeting, then the end")
+        silent = []
+        let late = try await connect("node2", try folder.forWorker("node2"), to: endpoint)
+        await late.until { $0.received == 1 }
+        #expect(await good.events == [.connected("coordinator")])
+        for node in [good, late, coordinator] { await node.loop.stop() }
+    }
+
+    @Test("recorded bytes of a good session, played again, open nothing")
+    func replay() async throws {
+        let (coordinator, endpoint, security) = try await listen(.control)
+        let relay = try #require(RecordingRelay(to: endpoint.port))
+        let good = try await connect(
+            "node1", try folder.forWorker("node1"), to: Endpoint(host: "127.0.0.1", port: relay.port))
+        await good.until { $0.received == 1 }
+        try await works(good)
+        let recorded = relay.recorded
+        #expect(recorded.count > 1000)
+        let before = await coordinator.received
+        let failures = security.gate?.failures.values.reduce(0, +) ?? 0
+        for _ in 0..<3 {
+            let connection = try #require(RawTCP(port: endpoint.port))
+            connection.send(recorded)
+            _ = connection.receiveAll()
+        }
+        while security.gate?.failures.values.reduce(0, +) ?? 0 < failures + 3 {
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        #expect(await coordinator.received == before)
+        try await works(good)
+        #expect(await good.events == [.connected("coordinator")])
+        for node in [good, coordinator] { await node.loop.stop() }
+    }
+
+    @Test("bytes that are no protocol, oversized and malformed frames end or are refused, and disturb nobody")
+    func malformed() async throws {
+        let (coordinator, endpoint, _) = try await listen(.control)
+        let good = try await connect("node1", try folder.forWorker("node1"), to: endpoint)
+        await good.until { $0.received == 1 }
+        var random = Random(state: 4)
+        for round in 0..<40 {
+            let connection = try #require(RawTCP(port: endpoint.port))
+            // Noise, or a greeting of ZMTP 3.0 with CURVE and then noise.
+            let greeting = [0xff] + [UInt8](repeating: 0, count: 8) + [0x7f, 3, 0] + Array("CURVE".utf8)
+            let noise = (0..<Int.random(in: 1...3000, using: &random)).map { _ in
+                UInt8.random(in: 0...255, using: &random)
+            }
+            connection.send(
+                round % 2 == 0 ? noise : greeting + [UInt8](repeating: 0, count: 64 - greeting.count) + noise)
+            if round % 4 < 2 { connection.end() }
+        }
+        try await works(good)
+
+        // The holder of a good key who does not keep to the frames.
+        let bad = try Node("node2")
+        let keys = try folder.forWorker("node2")
+        try await bad.connect(to: endpoint) { $0.security = keys }
+        let header = Chunker(Samples.activation()).frames(0)[0]
+        for frames in [[[]], [[1, 2, 3]], [header], [[UInt8](repeating: 7, count: 96)], [header, [], [], [], [], []]] {
+            try await bad.sendRaw(frames)
+        }
+        await coordinator.until { $0.events.count { if case .refused = $0 { true } else { false } } >= 5 }
+        try await works(good)
+        try await bad.sendRaw([[UInt8](repeating: 0, count: 5 << 20)])
+        await bad.until { $0.events.contains(.disconnected("coordinator")) }
+        try await works(good)
+        #expect(await good.events == [.connected("coordinator")])
+        for node in [bad, good, coordinator] { await node.loop.stop() }
+    }
+
+    @Test("a worker admits the neighbour of its plan; one that dials too early gets in as soon as the plan comes")
+    func neighbours() async throws {
+        _ = try folder.create(client: "anna")
+        for name in ["node1", "node2", "node3"] { _ = try folder.make(name, .worker) }
+        let (first, second, third) = (
+            try folder.forWorker("node1"), try folder.forWorker("node2"), try folder.forWorker("node3")
+        )
+        let listener = try Node("node2")
+        await listener.set(echoes: true)
+        let endpoint = try await listener.listen { $0.security = second.for(.link) }
+        // As a worker's loop does, which is told the time.
+        try await listener.tick()
+        var early = first
+        early.peerKey = second.identity?.publicKey
+        let upstream = try await connect("node1", early, to: endpoint)
+        var outsider = third
+        outsider.peerKey = second.identity?.publicKey
+        let stranger = try await connect("node3", outsider, to: endpoint)
+        try await Task.sleep(for: .milliseconds(300))
+        #expect(await upstream.received == 0)
+        let time = try await ContinuousClock().measure {
+            second.gate?.open(to: [("node1", try #require(first.identity).publicKey)])
+            await upstream.until { $0.received == 1 }
+        }
+        #expect(time < .seconds(1), "the plan came, and it had to wait \(time)")
+        try await counted(.notInPlan, second.gate)
+        #expect(await stranger.received == 0)
+
+        // The next plan has another neighbour: what the old one still sends is dropped.
+        second.gate?.open(to: [("node3", try #require(third.identity).publicKey)])
+        try await upstream.send(Samples.activation())
+        await stranger.until { $0.received == 1 }
+        #expect(await upstream.received == 1)
+        #expect(await listener.messages.map(\.peer) == ["node1", "node3"])
+        for node in [upstream, stranger, listener] { await node.loop.stop() }
+    }
+
+    @Test("listens beyond loopback with keys, not without; never with keys but no gate")
+    func beyondLoopback() async throws {
+        let (coordinator, _, security) = try await listen(.control)
+        let node = try Node("other")
+        await #expect(throws: WireError(.insecure("tcp://*:0"))) { try await node.listen("tcp://*:*") }
+        let open = try await node.listen("tcp://*:*") { $0.security = security }
+        #expect(open.isWildcard)
+        let keys = Security(identity: try KeyPair.fresh())
+        let third = try Node("third")
+        await #expect(throws: WireError(.noGate)) { try await third.listen { $0.security = keys } }
+        for node in [coordinator, node, third] { await node.loop.stop() }
+    }
+}
+
+extension Node {
+    /// Sends frames as they are, through the dealer's socket.
+    func sendRaw(_ frames: [[UInt8]]) throws {
+        guard let handle = dealer?.handle else { throw WireError(.closed) }
+        for (index, frame) in frames.enumerated() {
+            let more = index + 1 < frames.count ? ZMQ_SNDMORE : 0
+            guard zmq_send(handle, frame, frame.count, more) >= 0 else { throw WireError.last("zmq_send") }
+        }
+    }
+
+    /// Wakes the loop again and again.
+    func tick() throws { loop.schedule(after: .zero, every: .milliseconds(50)) {} }
+}
