@@ -1,18 +1,43 @@
 internal import FoundationEssentials
+internal import Glibc
 internal import Plan
+internal import TestKit
 internal import Testing
 
 @testable internal import Wire
 
-/// Mutated frames; `ABBOZZO_FUZZ` sets how many (200,000 when unset).
-@Suite struct FuzzTests {
+/// Mutated frames and bodies; `ABBOZZO_FUZZ` sets how many (200,000 when unset, 10,000,000 for the long run).
+@Suite(.serialized) struct FuzzTests {
     private static let rounds = ProcessInfo.processInfo.environment["ABBOZZO_FUZZ"].flatMap(Int.init) ?? 200_000
     private static let limit = 3 << 20
+
+    /// Offset and width of the fields of a header.
+    private static let headerFields = [
+        (4, 1), (5, 1), (6, 1), (7, 1), (8, 4), (12, 4), (16, 8), (24, 8), (32, 8), (40, 1), (41, 1), (42, 1), (43, 1),
+        (44, 2), (46, 2), (48, 2), (50, 1), (51, 1), (52, 4), (56, 8), (64, 8), (72, 4), (76, 8), (84, 8),
+    ]
+    /// Offset and width of the fields of a row of the tensor table.
+    private static let rowFields = [(0, 2), (2, 1), (3, 1), (4, 4), (8, 4), (12, 4), (16, 4), (20, 8), (28, 4)]
 
     /// Changes a valid chunk the way a broken or hostile peer might, often with correct checksums.
     private func mutated(_ frames: [[UInt8]], _ random: inout Random) -> [[UInt8]] {
         var frames = frames
         let edges: [UInt8] = [0, 1, 2, 3, 4, 15, 16, 17, 23, 0x7f, 0x80, 0xfe, 0xff]
+        func put(
+            _ field: (offset: Int, width: Int), _ base: Int, _ frame: inout [UInt8], _ random: inout Random
+        ) {
+            let start = base + field.offset
+            guard start + field.width <= frame.count else { return }
+            let values: [UInt64] = [
+                0, 1, 2, 16, 17, 0x7f, 0xff, 0x100, 0x7fff, 0xffff, 0x10000, 0xf_ffff, 0x10_0000, 0x10_0001,
+                0x7fff_ffff, 0x8000_0000, 0xffff_ffff, 0x1_0000_0000, 0x3fff_ffff_ffff_ffff, 0x7fff_ffff_ffff_ffff,
+                0x8000_0000_0000_0000, .max - 1, .max,
+            ]
+            let value = values[Int.random(in: 0..<values.count, using: &random)]
+            for place in 0..<field.width {
+                frame[start + place] = UInt8(truncatingIfNeeded: value >> (8 * UInt64(place)))
+            }
+        }
         func poke(_ frame: inout [UInt8], _ random: inout Random) {
             guard !frame.isEmpty else { return }
             for _ in 0..<Int.random(in: 1...3, using: &random) {
@@ -22,7 +47,19 @@ internal import Testing
                     ? edges[Int.random(in: 0..<edges.count, using: &random)] : UInt8.random(in: 0...255, using: &random)
             }
         }
-        switch Int.random(in: 0..<10, using: &random) {
+        switch Int.random(in: 0..<16, using: &random) {
+        case 10...12:
+            // A whole field says something extreme, and the checksum agrees.
+            for _ in 0..<Int.random(in: 1...2, using: &random) {
+                let field = Self.headerFields[Int.random(in: 0..<Self.headerFields.count, using: &random)]
+                put(field, 0, &frames[0], &random)
+            }
+            frames[0] = sealed(frames[0])
+        case 13...15 where frames.count > 1 && frames[1].count >= 32:
+            let row = Int.random(in: 0..<frames[1].count / 32, using: &random) * 32
+            let field = Self.rowFields[Int.random(in: 0..<Self.rowFields.count, using: &random)]
+            put(field, row, &frames[1], &random)
+            frames[0] = sealed(frames[0], over: frames[1])
         case 0: poke(&frames[0], &random)
         case 1...3:
             poke(&frames[0], &random)
@@ -71,6 +108,7 @@ internal import Testing
             precondition(assembler.partialBytes <= assembler.maxPartial * Self.limit)
             precondition(assembler.partialCount <= assembler.maxPartial)
         }
+        let before = Self.peakMemory
         for round in 0..<Self.rounds {
             if round % 4 == 0 { assembler.reset() }
             if round % 500 == 499 {
@@ -79,47 +117,69 @@ internal import Testing
                 feed(mutated(short[round % short.count], &random))
             }
         }
+        // Other tests of the process count too, so only the long run, which is started alone, can tell.
+        if Self.rounds >= 1_000_000 {
+            let bound = (assembler.maxPartial + 2) * Self.limit + 16 << 20
+            #expect(Self.peakMemory - before < bound, "the peak of memory rose by \(Self.peakMemory - before) bytes")
+        }
         #expect(accepted > Self.rounds / 100, "some mutations are harmless")
         for label in ["checksum", "magic", "length", "field", "kind", "tensor", "chunk", "stale", "version"] {
             #expect(refused[label, default: 0] > 0, "no mutation led to \(label)")
         }
     }
 
+    /// Most memory that this process ever had, bytes.
+    private static var peakMemory: Int {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        return usage.ru_maxrss * 1024
+    }
+
     @Test("mutated JSON traps nothing")
     func json() throws {
         var random = Random(state: 77)
-        let bodies = [
-            try Message(ClientRequest.submit(Samples.job(1)), number: 1).body,
-            try Message(ControlMessage.loaded(Loaded(epoch: 1, residentBytes: 5))).body,
-            try Message(
-                ControlMessage.assign(
-                    ClusterPlan(
-                        epoch: 1,
-                        placements: [Placement(worker: "a", span: 0..<1, encodes: true, decodes: true, endpoint: "")],
-                        blockCount: 1))
-            ).body,
+        let plan = ClusterPlan(
+            epoch: 1,
+            placements: [
+                Placement(worker: "a", span: 0..<1, encodes: true, decodes: true, endpoint: "tcp://a:1", publicKey: "k")
+            ], blockCount: 1)
+        let image = Samples.image
+        var heartbeat = Heartbeat(epoch: 2, image: image, block: 4, counters: WorkerCounters())
+        heartbeat.counters.links = [LinkCounters(source: "a", target: "b")]
+        let controls: [ControlMessage] = [
+            .welcome(Welcome(protocolVersion: 1, heartbeatMilliseconds: 1000, dataEndpoint: "tcp://a:1")),
+            .refuse(Refusal(code: .name, text: "taken")), .assign(plan), .loaded(Loaded(epoch: 1, residentBytes: 5)),
+            .heartbeat(heartbeat), .alive, .fault(Fault(image: image, epoch: 1, text: "no", isRetriable: true)),
+            .introduce, .drain, .leave,
         ]
-        let interesting = Array("{}[]\",:-0123456789eE.\\untrflas \u{7f}".utf8) + [0xff, 0xc0, 0]
+        let requests: [ClientRequest] = [
+            .submit(Samples.job(2)), .jobs(limit: 5), .job(image.job), .watch(image.job, version: 1),
+            .cancel(image.job), .retry(image.job), .nodes, .drain(worker: "a"), .undrain(worker: "a"), .model,
+        ]
+        let status = ClusterStatus(
+            plan: plan, workers: [], queued: 1, inFlight: 2, imagesDone: 3, uptime: 4.5,
+            links: [LinkCounters(source: "a", target: "b")])
+        let replies: [ClientReply] = [
+            .accepted(image.job, duplicate: true), .jobs([]), .nodes(status), .model(nil), .done,
+            .failure(ClientFailure(.full, "full")),
+        ]
+        let bodies =
+            try controls.map { (MessageKind.control, try JSONMutator(Message($0).body)) }
+            + requests.map { (.clientRequest, try JSONMutator(Message($0, number: 1).body)) }
+            + replies.map { (.clientReply, try JSONMutator(Message($0, number: 1).body)) }
         var decoded = 0
-        for round in 0..<max(1, Self.rounds / 10) {
-            var body = bodies[round % bodies.count]
-            for _ in 0..<Int.random(in: 1...4, using: &random) {
-                let offset = Int.random(in: 0..<body.count, using: &random)
-                let byte = interesting[Int.random(in: 0..<interesting.count, using: &random)]
-                switch Int.random(in: 0..<3, using: &random) {
-                case 0: body[offset] = byte
-                case 1: body.insert(byte, at: offset)
-                default: body.removeSubrange(offset..<min(body.count, offset + Int.random(in: 1...8, using: &random)))
+        let rounds = max(1, Self.rounds / 10)
+        for round in 0..<rounds {
+            let (kind, mutator) = bodies[round % bodies.count]
+            let message = Message(kind, body: mutator.mutated(using: &random))
+            let isUnderstood =
+                switch kind {
+                case .control: (try? message.control(from: "f")) != nil
+                case .clientRequest: (try? message.clientRequest(from: "f")) != nil
+                default: (try? message.clientReply(from: "f")) != nil
                 }
-                if body.isEmpty { body = [123] }
-            }
-            let kind: MessageKind = round % bodies.count == 0 ? .clientRequest : .control
-            let message = Message(kind, body: body)
-            let ok =
-                kind == .control
-                ? (try? message.control(from: "f")) != nil : (try? message.clientRequest(from: "f")) != nil
-            decoded += ok ? 1 : 0
+            decoded += isUnderstood ? 1 : 0
         }
-        #expect(decoded > 0)
+        #expect(decoded > rounds / 20 && decoded < rounds, "\(decoded) of \(rounds) were understood")
     }
 }
