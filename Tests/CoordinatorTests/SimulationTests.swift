@@ -35,7 +35,8 @@ struct SimulationTests {
             let simulation = Simulation(seed: seed, hasPoison: true)
             try simulation.run()
             #expect(simulation.setAside >= 1)
-            #expect(simulation.losses == 2 * simulation.setAside, "seed \(seed)")
+            // One loss may count against two such pictures that were in hand together, and never do they take more.
+            #expect(simulation.losses >= 2 && simulation.losses <= 2 * simulation.setAside, "seed \(seed)")
         }
     }
 }
