@@ -20,7 +20,7 @@ import Wire
         heartbeat.counters.authFailures = ["no_key": 1]
         let controls: [ControlMessage] = [
             .hello(hello), .heartbeat(heartbeat), .loaded(Loaded(epoch: 1, residentBytes: 5)),
-            .fault(Fault(image: image, epoch: 1, text: "no", isRetriable: true)), .drain, .leave,
+            .fault(Fault(TaskID(.step, image, step: 3, epoch: 1), text: "no", isRetriable: true)), .drain, .leave,
         ]
         let request = ImageRequest(
             prompt: "a house", seed: 1, width: 64, height: 64, guidance: 3.5, textLength: 8, sampler: .euler(steps: 2))

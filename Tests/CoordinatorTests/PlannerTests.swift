@@ -252,7 +252,7 @@ struct PlannerTests {
         bench.handle(.result(bench.output(of: task), task.key, from: task.worker == "a" ? "b" : "a"))
         #expect(try bench.status(id).done == 0, "the other decoder was not asked")
         let lost = task.worker
-        bench.handle(.disconnected(worker: lost))
+        bench.handle(.disconnected(worker: lost, bootID: 1))
         bench.wait(2.5, beating: [lost == "a" ? "b" : "a"])
         bench.tasks.removeAll { $0.key.epoch == 1 }
         bench.load()

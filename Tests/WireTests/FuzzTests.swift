@@ -149,7 +149,8 @@ internal import Testing
         let controls: [ControlMessage] = [
             .welcome(Welcome(protocolVersion: 1, heartbeatMilliseconds: 1000, dataEndpoint: "tcp://a:1")),
             .refuse(Refusal(code: .name, text: "taken")), .assign(plan), .loaded(Loaded(epoch: 1, residentBytes: 5)),
-            .heartbeat(heartbeat), .alive, .fault(Fault(image: image, epoch: 1, text: "no", isRetriable: true)),
+            .heartbeat(heartbeat), .alive,
+            .fault(Fault(TaskID(.step, image, step: 3, epoch: 1), text: "no", isRetriable: true)),
             .introduce, .drain, .leave,
         ]
         let requests: [ClientRequest] = [

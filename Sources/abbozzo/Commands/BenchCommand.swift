@@ -44,7 +44,7 @@ struct BenchCommand: ParsableCommand {
         }
 
         func bench() throws -> Bench {
-            Bench(compute: Compute(threads: threads.count, kernels: kernelClass(compute)), seconds: seconds)
+            try Bench(compute: Compute(threads: threads.count, kernels: kernelClass(compute)), seconds: seconds)
         }
     }
 
