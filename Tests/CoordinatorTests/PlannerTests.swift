@@ -239,7 +239,7 @@ struct PlannerTests {
     @Test("several decoders share the pictures, each answers for its own only, and one that is lost is replaced")
     func decodesEverywhere() throws {
         let bench = Bench()
-        bench.join([Self.hello("a", 0.1, decode: 10), Self.hello("b", 0.1, decode: 10)])
+        bench.join([Self.hello("a", 0.1, decode: 1000), Self.hello("b", 0.1, decode: 1000)])
         #expect(bench.core.plan?.placements.filter(\.decodes).map(\.worker) == ["a", "b"])
         let requests = (0..<4).map { ImageRequest.ralu("p\($0)", seed: UInt64($0)) }
         let id = try bench.submit(requests)

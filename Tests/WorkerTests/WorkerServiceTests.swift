@@ -252,7 +252,7 @@ struct WorkerServiceTests {
             (await reason { $0.roles = [] }, "roles"),
         ]
         for (text, part) in reasons {
-            #expect(text.contains(part) && !text.contains("\n") && text.count < 300, "\(text)")
+            #expect(text.contains(part) && !text.contains("\n") && text.count < 400, "\(text)")
         }
         await blocker.stop()
         await blocker.loop.stop()
