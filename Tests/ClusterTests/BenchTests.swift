@@ -2,7 +2,7 @@ internal import Foundation
 internal import TestKit
 internal import Testing
 
-@Suite("abbozzo bench", .timeLimit(.minutes(1)))
+@Suite("abbozzo bench", .timeLimit(.minutes(10)))
 struct BenchTests {
     /// The parts of a line that are looked at.
     private struct Line: Decodable {

@@ -7,7 +7,7 @@ internal import Tensors
 internal import Testing
 
 /// Bad input through the real executable: one line with the next step, the right exit code, nothing half-written.
-@Suite("The command line", .timeLimit(.minutes(2)))
+@Suite("The command line", .timeLimit(.minutes(10)))
 struct CommandTests {
     let folder = TemporaryFolder()
     let tiny = Fixtures.path + "/flux-dev/model"

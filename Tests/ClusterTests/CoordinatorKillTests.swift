@@ -5,7 +5,7 @@ internal import TestKit
 internal import Testing
 
 /// The coordinator killed without warning while a batch runs.
-@Suite("Coordinator killed", .serialized, .timeLimit(.minutes(3)))
+@Suite("Coordinator killed", .serialized, .timeLimit(.minutes(10)))
 struct CoordinatorKillTests {
     let folder = TemporaryFolder()
     private let tiny = Fixtures.path + "/flux-dev/model"

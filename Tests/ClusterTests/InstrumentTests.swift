@@ -5,7 +5,7 @@ internal import Tensors
 internal import Testing
 
 /// `render --inject --trace` as people use it to compare with reference runs: files in, files out.
-@Suite("The instrument", .timeLimit(.minutes(2)))
+@Suite("The instrument", .timeLimit(.minutes(10)))
 struct InstrumentTests {
     let folder = TemporaryFolder()
     let model = Fixtures.path + "/flux-dev/model"

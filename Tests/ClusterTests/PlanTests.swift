@@ -4,7 +4,7 @@ internal import TestKit
 internal import Testing
 internal import Wire
 
-@Suite("abbozzo plan", .timeLimit(.minutes(1)))
+@Suite("abbozzo plan", .timeLimit(.minutes(10)))
 struct PlanTests {
     /// The parts of the report that are looked at.
     private struct Report: Decodable {

@@ -2,7 +2,7 @@ internal import Glibc
 internal import TestKit
 internal import Testing
 
-@Suite("The process runner", .timeLimit(.minutes(1)))
+@Suite("The process runner", .timeLimit(.minutes(10)))
 struct ProcessRunnerTests {
     private let shell = "/bin/sh"
 

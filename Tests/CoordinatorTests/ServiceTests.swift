@@ -7,7 +7,7 @@ import Testing
 import Wire
 
 /// The service with real sockets, store and files; the worker is played.
-@Suite(.timeLimit(.minutes(1)))
+@Suite(.timeLimit(.minutes(10)))
 struct ServiceTests {
     private static func settings(_ folder: String) throws -> ServiceSettings {
         var settings = ServiceSettings(

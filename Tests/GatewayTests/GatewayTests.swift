@@ -7,7 +7,7 @@ internal import Testing
 
 @testable internal import Gateway
 
-@Suite(.timeLimit(.minutes(1))) struct GatewayTests {
+@Suite(.timeLimit(.minutes(10))) struct GatewayTests {
     private var status: ClusterStatus {
         let facts = ModelFacts(
             name: "demo", family: "FluxPipeline", fingerprint: "f", blockCount: 3, width: 8, contextWidth: 8,

@@ -10,7 +10,7 @@ internal import Tensors
 internal import Testing
 
 /// Whole runs of the tiny models against diffusers, prompt to PNG.
-@Suite("Whole pipelines", .timeLimit(.minutes(5)))
+@Suite("Whole pipelines", .timeLimit(.minutes(10)))
 struct PipelineGoldenTests {
     struct Run: CustomTestStringConvertible {
         let model: String

@@ -10,7 +10,7 @@ internal import Tensors
 internal import Testing
 
 /// Whole RALU runs of the tiny model against the official implementation.
-@Suite("Whole RALU runs", .timeLimit(.minutes(5)))
+@Suite("Whole RALU runs", .timeLimit(.minutes(10)))
 struct RALUGoldenTests {
     @Test("RALU gives the official tensors, choices and pixels", arguments: RALURun.names)
     func ralu(name: String) throws {

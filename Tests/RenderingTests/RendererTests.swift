@@ -8,7 +8,7 @@ internal import TestKit
 internal import Tensors
 internal import Testing
 
-@Suite("One process", .timeLimit(.minutes(5)))
+@Suite("One process", .timeLimit(.minutes(10)))
 struct RendererTests {
     let golden: Golden
     let request: ImageRequest

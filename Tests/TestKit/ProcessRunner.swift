@@ -81,7 +81,7 @@ package actor ProcessSet {
     /// Kills what still runs and waits until all are gone.
     package func killAll() async {
         for member in members { await member.send(SIGKILL) }
-        for member in members { _ = try? await member.outcome(within: .seconds(10)) }
+        for member in members { _ = try? await member.outcome(within: .seconds(60)) }
     }
 }
 
@@ -131,7 +131,7 @@ package actor ChildProcess {
     /// Waits until it has printed a whole line with `text` on either stream and returns the first such line.
     ///
     /// - Throws: `ProcessFailure` when it ends first or `limit` passes.
-    package func line(containing text: String, within limit: Duration = .seconds(30)) async throws -> String {
+    package func line(containing text: String, within limit: Duration = .seconds(300)) async throws -> String {
         @Sendable func found(_ lines: [String]) -> String? { lines.first { $0.contains(text) } }
         let met = await wait(within: limit) { found($0.lines) != nil || $0.isOver }
         if let line = found(lines) { return line }
@@ -141,11 +141,11 @@ package actor ChildProcess {
     /// Waits for its end.
     ///
     /// - Throws: `ProcessFailure` when `limit` passes (it is killed then) or it could not be started.
-    package func outcome(within limit: Duration = .seconds(60)) async throws -> ProcessOutcome {
+    package func outcome(within limit: Duration = .seconds(300)) async throws -> ProcessOutcome {
         if await !wait(within: limit, until: { $0.isOver }) {
             let overdue = failure("still ran after \(limit)")
             send(SIGKILL)
-            _ = await wait(within: .seconds(10), until: { $0.isOver })
+            _ = await wait(within: .seconds(60), until: { $0.isOver })
             throw overdue
         }
         guard case .ended(let status) = phase else { throw failure("could not be started") }
@@ -183,7 +183,7 @@ package actor ChildProcess {
                 self.enter(.failed("\(error)"))
             }
         }
-        _ = await wait(within: .seconds(30)) { !$0.isStarting }
+        _ = await wait(within: .seconds(300)) { !$0.isStarting }
         if case .failed = phase { throw failure("could not be started") }
     }
 

@@ -1,5 +1,6 @@
 import Checkpoint
 import Foundation
+import Glibc
 import Tensors
 import TestKit
 import Testing
@@ -63,12 +64,11 @@ import Testing
         let clip = try ClipTokenizer(folder: clipFolder)
         let t5 = try T5Tokenizer(folder: t5Folder)
         let prompt = String(repeating: unit, count: 100_000 / unit.unicodeScalars.count)
-        let seconds = ContinuousClock().measure {
-            #expect(clip(prompt).count == 77)
-            #expect(t5(prompt, length: 512).count == 512)
-        }
+        let before = processorSeconds()
+        #expect(clip(prompt).count == 77)
+        #expect(t5(prompt, length: 512).count == 512)
         // The slowest takes 0.4 s on one idle core; quadratic code took 15 s.
-        #expect(seconds < .seconds(5))
+        #expect(processorSeconds() - before < 5)
     }
 
     @Test("the façade refuses prompts and lengths beyond its limits")
@@ -182,4 +182,11 @@ import Testing
         let error = try #require(throws: (any Error).self) { try load(copy) }
         #expect("\(error)".contains(copy) && !"\(error)".contains("\n") && "\(error)".count < 400, "\(error)")
     }
+}
+
+/// Time that a processor spent on the thread that asks.
+private func processorSeconds() -> Double {
+    var time = timespec()
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time)
+    return Double(time.tv_sec) + Double(time.tv_nsec) / 1e9
 }
