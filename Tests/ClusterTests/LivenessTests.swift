@@ -56,6 +56,19 @@ struct LivenessTests {
         }
     }
 
+    @Test("a daemon that crashes is gone at once")
+    func crashes() async throws {
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path)
+            let worker = try await cluster.worker("a", model: TestPicture.model)
+            _ = try await cluster.coordinator.line(containing: "a joined")
+            for process in [worker, cluster.coordinator] {
+                await process.send(SIGABRT)
+                #expect(try await process.outcome(within: .seconds(60)).status == .signaled(SIGABRT))
+            }
+        }
+    }
+
     private func nodes(_ client: ClientConnection) async throws -> ClusterStatus {
         guard case .nodes(let status) = try await client.request(.nodes) else {
             throw RenderFailure(description: "no nodes")

@@ -115,6 +115,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
         settings.core.tries = file.attempts
 
         allowManyFiles()
+        endAtOnceOnCrash()
         let signals = StopSignals(alsoHangUp: true)
         let registry = MetricsRegistry()
         for (name, meaning) in CoordinatorService.metricMeanings { registry.describe(name, meaning) }

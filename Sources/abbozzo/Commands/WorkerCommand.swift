@@ -90,6 +90,7 @@ struct WorkerCommand: AsyncParsableCommand {
         settings.build = programVersion
 
         allowManyFiles()
+        endAtOnceOnCrash()
         let signals = StopSignals()
         let service = try await WorkerService.start(settings, log: logger)
         let endpoint = await service.dataEndpoint

@@ -44,3 +44,12 @@ func allowManyFiles() {
     limit.rlim_cur = limit.rlim_max
     setrlimit(__rlimit_resource_t(RLIMIT_NOFILE.rawValue), &limit)
 }
+
+/// Lets a daemon that crashes end at once, so that its supervisor starts it again and its peers see it go.
+///
+/// The runtime's backtracer would hold the process: it waits for each thread to answer its signal, which libzmq's threads
+/// block, and was seen to stay for minutes afterwards. It stays on for who sets `SWIFT_BACKTRACE`.
+func endAtOnceOnCrash() {
+    guard ProcessInfo.processInfo.environment["SWIFT_BACKTRACE"] == nil else { return }
+    for number in [SIGQUIT, SIGILL, SIGTRAP, SIGABRT, SIGBUS, SIGFPE, SIGSEGV] { signal(number, SIG_DFL) }
+}
