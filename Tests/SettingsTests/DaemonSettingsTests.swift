@@ -22,6 +22,42 @@ struct DaemonSettingsTests {
         }
     }
 
+    @Test(
+        "the sample clusters can be read; their workers find the coordinator, agree on a format, and can be planned over",
+        arguments: ["two-racks", "mixed-nodes"])
+    func sampleClusters(name: String) throws {
+        let folder = Fixtures.root + "/configs/" + name
+        let coordinator = try CoordinatorFile(path: folder + "/coordinator.yaml")
+        let nodes = try NodesFile(path: folder + "/nodes.yaml")
+        let others = try FileManager.default.contentsOfDirectory(atPath: folder).filter {
+            !["coordinator.yaml", "nodes.yaml"].contains($0)
+        }
+        let workers = try others.map { try WorkerFile(path: "\(folder)/\($0)") }
+        #expect(!workers.isEmpty)
+        #expect(workers.allSatisfy { $0.coordinator == coordinator.control && $0.compute == workers[0].compute })
+        #expect(workers.allSatisfy { $0.keysFolder != nil } && coordinator.keysFolder != nil)
+        for role in Role.allCases {
+            #expect(workers.contains { $0.roles.contains(role) } && nodes.nodes.contains { $0.roles.contains(role) })
+        }
+        // What the files' comments promise.
+        let count = nodes.nodes.flatMap(\.names).count
+        switch name {
+        case "two-racks":
+            #expect(coordinator.workers == count && coordinator.cut == .even && coordinator.wire == .f32)
+        default:
+            #expect(coordinator.cut == .measured && coordinator.wire == .bf16 && coordinator.lostAfterSeconds == 6)
+            #expect(workers.contains { $0.roles == [.blocks] && $0.memoryGiB == 10 && $0.benchmark == .fresh })
+            #expect(nodes.nodes.map(\.networkMbit).min() == coordinator.networkMbit)
+        }
+        // The files that comments name are there.
+        for file in try FileManager.default.contentsOfDirectory(atPath: folder) {
+            let text = try String(contentsOfFile: "\(folder)/\(file)", encoding: .utf8)
+            for match in text.matches(of: /(configs|deploy)\/[a-z@.\/-]*[a-z]/) {
+                #expect(FileManager.default.fileExists(atPath: "\(Fixtures.root)/\(match.0)"), "\(file): \(match.0)")
+            }
+        }
+    }
+
     @Test("every field can be set")
     func sets() throws {
         let worker = try WorkerFile(
