@@ -340,7 +340,7 @@ extension CoordinatorCore {
             .measure(
                 .finished(
                     outcome, preset: flight.request.preset ?? flight.request.sampler.name,
-                    seconds: Double(now - flight.admitted) * 1e-9)))
+                    seconds: Double(now - flight.admitted) * 1e-9, replayed: flight.replayed)))
         if case .done = state { imagesDone += 1 }
         set(image, state)
     }

@@ -139,7 +139,7 @@ extension CoordinatorCore {
     }
 
     private mutating func beat(_ heartbeat: Heartbeat, _ name: String) {
-        members[name]?.note(heartbeat, now: now)
+        members[name]?.note(heartbeat, epoch: epoch, now: now)
         if let number = heartbeat.answering { counted(name, number) }
         send(.alive, name)
         if heartbeat.epoch > Self.highestEpochHeard && heartbeat.epoch > epoch {
@@ -205,9 +205,12 @@ extension CoordinatorCore {
         }
         for (name, member) in members.sorted(by: { $0.key < $1.key }) where member.isPresent {
             let silence = now - min(member.heard, now)
+            // Looked at in ticks, of which a busy machine is late for one: given up after the time that was promised,
+            // not at the first look after it.
+            let lostAfter = settings.lostAfter - min(settings.lostAfter, 2 * settings.tick)
             if let broken = member.disconnected, now - broken >= settings.disconnectGrace {
                 lose(name, "its connection broke", isDeath: true)
-            } else if silence >= settings.lostAfter {
+            } else if silence >= lostAfter {
                 lose(name, "silent for \(silence / 1_000_000_000) s", isDeath: true)
             } else if silence >= settings.suspectAfter && member.life != .suspect {
                 live(name, .suspect)
@@ -254,6 +257,7 @@ extension CoordinatorCore {
         members[name]?.inHand = nil
         members[name]?.idleSince = nil
         counted(name)
+        partings = partings.filter { $0.key.from != name && $0.key.to != name }
         log(isDeath ? .warning : .info, "\(name) is gone: \(why)")
         guard let share = placement(of: name) else { return }
         if isDeath { blame(share, why) }

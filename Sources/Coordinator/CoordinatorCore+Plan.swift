@@ -74,6 +74,18 @@ extension CoordinatorCore {
     /// The placements to have now, the present ones if others are not worth the change; nil with the reason.
     private mutating func proposal(_ eligible: [Hello], _ replan: Replan) -> ([Placement]?, String?) {
         guard let model = pin?.model else { return (nil, nil) }
+        var trouble = ""
+        for left in leftOut(of: eligible) {
+            let (placements, failure) = proposal(eligible.filter { !left.contains($0.name) }, model, replan)
+            if let placements { return (placements, nil) }
+            trouble = failure ?? trouble
+        }
+        return (nil, trouble + partingReason)
+    }
+
+    private mutating func proposal(
+        _ eligible: [Hello], _ model: ModelFacts, _ replan: Replan
+    ) -> ([Placement]?, String?) {
         let input = PlanningInput(
             model: model, nodes: PlanningNode.nodes(eligible, network: settings.network), mix: mix(for: model),
             rule: settings.cut, bytesPerValue: Double(settings.wire.rowBytes(model.width)) / Double(model.width))
@@ -134,7 +146,10 @@ extension CoordinatorCore {
             } else {
                 ready(image, need)
                 effects.append(.measure(.recovered(cause)))
-                if need == .step { effects.append(.measure(.replayed)) }
+                guard need == .step else { continue }
+                flights[image]?.replayed += 1
+                effects.append(.measure(.replayed))
+                log(.info, "picture \(image) computes step \((flight.progress?.step ?? 0) + 1) again")
             }
         }
     }

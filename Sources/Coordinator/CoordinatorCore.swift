@@ -77,6 +77,10 @@ package struct CoordinatorCore: Sendable {
     var credit = CreditLine()
     /// Since when steps have been ready while the first worker took none.
     var creditWaitSince: UInt64?
+    /// Links between workers that carried nothing.
+    var partings: [LinkEnds: Parting] = [:]
+    /// When they were last looked at.
+    var lastLook: UInt64 = 0
     /// Workers whose data link is up in this epoch.
     var linked: Set<String> = []
     /// Decodings that each worker was given in this epoch.
@@ -168,6 +172,7 @@ package struct CoordinatorCore: Sendable {
         }
         lastTick = now
         watchMembers()
+        watchLinks()
         resendLost()
         tryStoreAgain()
         tryFilesAgain()

@@ -18,9 +18,11 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var flightsPerWorker = 2
     /// Time between a worker's heartbeats.
     package var heartbeat: UInt64 = 1_000_000_000
+    /// Time between ticks.
+    package var tick: UInt64 = 200_000_000
     /// Silence after which a worker gets no new plan: three missed heartbeats.
     package var suspectAfter: UInt64 = 3_500_000_000
-    /// Silence after which a worker is given up.
+    /// Silence of a worker within which it is given up.
     package var lostAfter: UInt64 = 10_000_000_000
     /// Time a worker has to come back after its connection broke.
     package var disconnectGrace: UInt64 = 2_000_000_000

@@ -40,6 +40,8 @@ struct Flight {
     var shownEpoch: Epoch?
     /// Tries of the present task that came to a fault.
     var faults = 0
+    /// Steps that were computed again after a loss.
+    var replayed = 0
     /// Runs of workers that were lost with the present task in hand.
     var deaths: [Death] = []
     /// Tries to write its file.

@@ -5,7 +5,8 @@ package enum Measurement: Equatable, Sendable {
     /// A picture came to its end, so many seconds after its admission.
     ///
     /// The preset is the name that its user gave it; whoever makes a label of it has to bound how many there are.
-    case finished(Outcome, preset: String, seconds: Double)
+    /// `replayed` counts its steps that were computed again after a loss.
+    case finished(Outcome, preset: String, seconds: Double, replayed: Int)
     /// A plan was made.
     case planned(Cause)
     /// A picture that was in a worker's hands goes on from its last step.
@@ -34,7 +35,7 @@ package enum Measurement: Equatable, Sendable {
         case undrained
         /// A worker was given up.
         case lost
-        /// A data link broke, or what it carried never arrived.
+        /// A data link broke or is silent, or what it carried never arrived.
         case link
         /// A worker could not load its share.
         case load

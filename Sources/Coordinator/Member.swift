@@ -22,6 +22,8 @@ struct Member {
     /// What it had in hand, and since when that has not changed.
     var inHand: InHand?
     var inHandSince: UInt64 = 0
+    /// What it says of its link to the next worker, and since when.
+    var linkTrouble: (kind: Heartbeat.LinkTrouble, since: UInt64)?
     /// Since when it has had nothing in hand and nothing waiting.
     var idleSince: UInt64?
 
@@ -45,8 +47,10 @@ struct Member {
         isPresent && life != .suspect && !isDrained && !isLeaving && loadFailure == nil && disconnected == nil
     }
 
-    mutating func note(_ heartbeat: Heartbeat, now: UInt64) {
+    mutating func note(_ heartbeat: Heartbeat, epoch: Epoch, now: UInt64) {
         counters = heartbeat.counters
+        let trouble = heartbeat.epoch == epoch ? heartbeat.link : nil
+        if trouble != linkTrouble?.kind { linkTrouble = trouble.map { ($0, now) } }
         samples.append((now, heartbeat.counters))
         if samples.count > 6 { samples.removeFirst() }
         let inHand = heartbeat.image.map {

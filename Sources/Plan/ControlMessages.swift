@@ -161,16 +161,28 @@ package struct Heartbeat: Codable, Equatable, Sendable {
     package var counters: WorkerCounters
     /// Number of the `report` that it answers, if it answers one.
     package var answering: UInt64?
+    /// What is wrong with the link to the next worker of the plan; nil when nothing is known to be.
+    package var link: LinkTrouble?
+
+    /// Why hidden states may not have reached the next worker.
+    package enum LinkTrouble: String, Codable, Equatable, Sendable {
+        /// The link broke in this epoch and stands again: what was on its way is lost.
+        case broken
+        /// Work flows, and the next worker has not been heard over it for several heartbeats.
+        case silent
+    }
 
     /// Joins the fields.
     package init(
-        epoch: Epoch, image: ImageID?, block: Int?, counters: WorkerCounters, answering: UInt64? = nil
+        epoch: Epoch, image: ImageID?, block: Int?, counters: WorkerCounters, answering: UInt64? = nil,
+        link: LinkTrouble? = nil
     ) {
         self.epoch = epoch
         self.image = image
         self.block = block
         self.counters = counters
         self.answering = answering
+        self.link = link
     }
 }
 

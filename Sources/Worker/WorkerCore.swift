@@ -162,6 +162,7 @@ package struct WorkerCore: Sendable {
     package private(set) var isConnected = false
     private var held: Share?
     private var loading: Share?
+    private var nextLink = NextLink()
     private var jitter: SplitMix64
 
     /// A worker that has not said hello yet.
@@ -197,10 +198,11 @@ package struct WorkerCore: Sendable {
         case .control(let message): control(message, now, &effects)
         case .connection(let isUp): connection(isUp)
         case .denied(let why, let isTriedAgain): denied(why, isTriedAgain, now, &effects)
-        case .credit(let peer, let epoch, let limit): credit(from: peer, epoch, limit, &effects)
+        case .link(let isUp): if assignment != nil { nextLink.change(isUp: isUp) }
+        case .credit(let peer, let epoch, let limit): credit(from: peer, epoch, limit, now, &effects)
         case .task(let item, let peer): receive(item, from: peer, &effects)
         case .malformed(let task): malformed(task, &effects)
-        case .computed(let key, let answer, let elapsed): computed(key, answer, elapsed, &effects)
+        case .computed(let key, let answer, let elapsed): computed(key, answer, elapsed, now, &effects)
         case .loaded(let share, let result): loaded(share, result, &effects)
         case .drain: drain(now, &effects)
         case .stop: life = .left(.stopped)
@@ -271,7 +273,8 @@ extension WorkerCore {
         counters.queued = queue.waiting
         return Heartbeat(
             epoch: life.epoch ?? 0, image: queue.inHand?.key.image, block: queue.inHand == nil ? nil : vitals.block,
-            counters: counters, answering: asked)
+            counters: counters, answering: asked,
+            link: assignment == nil ? nil : nextLink.trouble(now, heartbeat: heartbeatEvery))
     }
 
     /// Stops working for a coordinator that is silent, keeps the weights, and says hello again.
@@ -390,6 +393,7 @@ extension WorkerCore {
         }
         let assignment = Assignment(plan, worker: hello.name)
         latest = assignment
+        nextLink = NextLink()
         effects.append(.admit(assignment?.upstream))
         guard let assignment else {
             effects += [.closeDownstream, .drop]
@@ -563,7 +567,8 @@ extension WorkerCore {
     }
 
     private mutating func computed(
-        _ key: TaskKey, _ result: Result<Outcome, WorkFailure>, _ elapsed: Nanoseconds, _ effects: inout [Effect]
+        _ key: TaskKey, _ result: Result<Outcome, WorkFailure>, _ elapsed: Nanoseconds, _ now: Nanoseconds,
+        _ effects: inout [Effect]
     ) {
         counters.busyNanoseconds += elapsed
         guard let ticket = queue.finish(key) else { return drops.stale += 1 }
@@ -577,7 +582,10 @@ extension WorkerCore {
             }
             if case .picture = outcome { counters.images += 1 }
             let answer = Answer(ticket: ticket, outcome: outcome)
-            if case .activation = outcome { return queue.hold(answer) }
+            if case .activation = outcome {
+                nextLink.use(now)
+                return queue.hold(answer)
+            }
             queue.remember(answer)
             effects.append(.answer(answer, to: .coordinator))
         }
@@ -616,10 +624,15 @@ extension WorkerCore {
 // MARK: - Credits
 
 extension WorkerCore {
-    private mutating func credit(from peer: Peer, _ epoch: Epoch, _ limit: UInt32, _ effects: inout [Effect]) {
+    private mutating func credit(
+        from peer: Peer, _ epoch: Epoch, _ limit: UInt32, _ now: Nanoseconds, _ effects: inout [Effect]
+    ) {
         guard let assignment, epoch == assignment.epoch else { return }
         switch peer {
-        case .downstream(let name): if name == assignment.downstream?.worker { queue.raiseCredit(to: limit) }
+        case .downstream(let name):
+            guard name == assignment.downstream?.worker else { return }
+            nextLink.hear(now)
+            queue.raiseCredit(to: limit)
         case .upstream(let name):  // it is there now: tell it what it may send
             if name == assignment.upstream?.worker, let grant = grant(under: assignment) { effects.append(grant) }
         case .coordinator: break

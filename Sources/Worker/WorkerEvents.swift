@@ -31,6 +31,8 @@ package enum Event: Sendable {
     case control(ControlMessage)
     /// The control connection to the coordinator stands, or has ended.
     case connection(isUp: Bool)
+    /// The connection to the next worker stands, or has ended.
+    case link(isUp: Bool)
     /// The coordinator's control socket will not have this worker; why, and whether the socket tries again by itself.
     case denied(String, isTriedAgain: Bool)
     /// A neighbour says how many messages it is ready to have received in an epoch; 0 from one that wants to send.

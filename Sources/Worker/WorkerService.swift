@@ -212,6 +212,15 @@ extension WorkerService {
         }
     }
 
+    private func nextHappened(_ event: SocketEvent, _ name: String) {
+        happened(event, on: "link to \(name)")
+        switch event {
+        case .connected: handle(.link(isUp: true))
+        case .disconnected: handle(.link(isUp: false))
+        default: break
+        }
+    }
+
     private func happened(_ event: SocketEvent, on socket: String) {
         switch event {
         case .connected(let peer): log.debug("\(socket): \(peer) connected")
@@ -350,7 +359,7 @@ extension WorkerService {
         options.security.peerKey = key
         let socket = try DealerSocket(loop, options, to: endpoint)
         socket.onMessage = { message, _ in self.receive(message, from: .downstream(name)) }
-        socket.onEvent = { event in self.happened(event, on: "link to \(name)") }
+        socket.onEvent = { event in self.nextHappened(event, name) }
         downstream = socket
     }
 

@@ -117,9 +117,12 @@ final class Bench {
         handle(.control(message, from: worker, bootID: boot))
     }
 
-    func beat(_ worker: String, boot: UInt64 = 1, image: ImageID? = nil, block: Int? = nil) {
+    func beat(
+        _ worker: String, boot: UInt64 = 1, image: ImageID? = nil, block: Int? = nil, link: Heartbeat.LinkTrouble? = nil
+    ) {
+        let epoch = core.plan?.epoch ?? 0
         say(
-            .heartbeat(Heartbeat(epoch: core.plan?.epoch ?? 0, image: image, block: block, counters: .init())), worker,
+            .heartbeat(Heartbeat(epoch: epoch, image: image, block: block, counters: .init(), link: link)), worker,
             boot: boot)
     }
 

@@ -95,16 +95,24 @@ struct CoreMemberTests {
         #expect(bench.life("a") == .lost)
     }
 
-    @Test("on a local network three missed heartbeats make a worker suspect, three seconds lost")
-    func hurriesOnLocalNetwork() throws {
-        let bench = Bench { $0.expectLocalNetwork() }
+    @Test(
+        "on a local network three missed heartbeats make a worker suspect, within three seconds it is lost",
+        arguments: [(UInt64(200_000_000), 2.5, 3.0), (0, 3.0, 3.2)])
+    func hurriesOnLocalNetwork(tick: UInt64, keeps: Double, loses: Double) throws {
+        let bench = Bench {
+            $0.expectLocalNetwork()
+            $0.tick = tick
+        }
         bench.join("a", "b")
         let welcome = bench.control.compactMap { if case .welcome(let welcome) = $0.message { welcome } else { nil } }
         #expect(welcome.first?.heartbeatMilliseconds == 300)
-        bench.wait(1.4, beating: ["a"])
+        bench.beat("b")
+        let heard = bench.now
+        bench.wait(1.5, beating: ["a"])
         #expect(bench.life("b") == .suspect)
-        bench.wait(2, beating: ["a"])
-        #expect(bench.life("b") == .lost)
+        while bench.life("b") != .lost, bench.now < heard + 5_000_000_000 { bench.wait(0.2, beating: ["a"]) }
+        let seconds = Double(bench.now - heard) * 1e-9
+        #expect(seconds > keeps && seconds <= loses, "the first look after the promised time would be too late")
     }
 
     @Test(

@@ -18,7 +18,7 @@ struct MeasurementTests {
         let waits = bench.measurements.compactMap { if case .admitted(let waited) = $0 { waited } else { nil } }
         #expect(waits.count == 1 && waits.allSatisfy { 3...5 ~= $0 }, "\(waits)")
         let ends = bench.measurements.compactMap { measurement -> Double? in
-            if case .finished(.done, "quick", let seconds) = measurement { seconds } else { nil }
+            if case .finished(.done, "quick", let seconds, 0) = measurement { seconds } else { nil }
         }
         #expect(ends.count == 1 && ends.allSatisfy { 0.004...0.1 ~= $0 }, "\(ends)")
         #expect(bench.measurements.contains(.planned(.joined)))
@@ -39,6 +39,10 @@ struct MeasurementTests {
         #expect(bench.measurements.filter { $0 == .planned(.lost) }.count == 1)
         #expect(bench.measurements.filter { $0 == .recovered(.lost) }.count == 1)
         #expect(bench.measurements.filter { $0 == .replayed }.count == 1)
+        let replayed = bench.measurements.compactMap {
+            if case .finished(_, _, _, let count) = $0 { count } else { nil }
+        }
+        #expect(replayed == [1])
     }
 
     @Test("time in which steps are ready and the first worker takes none is counted until it takes one")
@@ -72,8 +76,10 @@ struct MeasurementTests {
         }
         metrics.note(.admitted(waited: 2), model: "demo")
         metrics.note(.creditWaited(seconds: 0.25), model: "demo")
-        for index in 0..<100 { metrics.note(.finished(.done, preset: "p\(index)", seconds: 1), model: "demo") }
-        metrics.note(.finished(.failed, preset: "../etc {evil=\"1\"}", seconds: 1), model: "demo")
+        for index in 0..<100 {
+            metrics.note(.finished(.done, preset: "p\(index)", seconds: 1, replayed: 0), model: "demo")
+        }
+        metrics.note(.finished(.failed, preset: "../etc {evil=\"1\"}", seconds: 1, replayed: 3), model: "demo")
         var exposition = Exposition()
         registry.write(to: &exposition)
         let lines = exposition.text.split(separator: "\n")
@@ -84,6 +90,7 @@ struct MeasurementTests {
             "dit_images_finished_total{model=\"demo\",outcome=\"done\",preset=\"p0\"} 1",
             "dit_images_finished_total{model=\"demo\",outcome=\"done\",preset=\"other\"} 68",
             "dit_images_finished_total{model=\"demo\",outcome=\"failed\",preset=\"other\"} 1",
+            "dit_image_replayed_steps_sum 3", "dit_image_replayed_steps_count 101",
         ] {
             #expect(lines.contains { $0 == line }, "\(line)")
         }

@@ -233,6 +233,52 @@ struct WorkerTaskTests {
         #expect(effects.contains(.credit(to: .coordinator, epoch: 1, limit: 0)))
     }
 
+    /// What the next heartbeat says of the link, a second later.
+    private func link(_ worker: inout CoreHarness) -> Heartbeat.LinkTrouble? {
+        worker.send(.control(.alive))
+        for case .heartbeat(let beat) in worker.tick(after: 1).controls { return beat.link }
+        return nil
+    }
+
+    @Test("a worker whose next one falls silent while work flows says so, until it is heard again or the epoch is over")
+    func tellsSilence() {
+        var worker = middle(credit: 1)
+        for _ in 0..<20 { #expect(link(&worker) == nil, "nothing is on its way") }
+        worker.send(.task(activation(0), from: .upstream("node1")))
+        worker.send(.computed(activation(0).key, done, elapsed: 5))
+        for _ in 0..<5 { #expect(link(&worker) == nil) }
+        #expect(link(&worker) == .silent)
+        #expect(link(&worker) == .silent)
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: 1))
+        #expect(link(&worker) == nil)
+        for _ in 0..<5 { _ = link(&worker) }
+        #expect(link(&worker) == .silent)
+        worker.assign(CoreHarness.plan(2))
+        for _ in 0..<20 { #expect(link(&worker) == nil) }
+    }
+
+    @Test("a worker whose link broke with work on its way says so once it stands again")
+    func tellsBreak() {
+        var worker = middle(credit: 2)
+        worker.send(.link(isUp: false))
+        #expect(link(&worker) == nil)
+        worker.send(.link(isUp: true))
+        worker.send(.task(activation(0), from: .upstream("node1")))
+        worker.send(.computed(activation(0).key, done, elapsed: 5))
+        #expect(link(&worker) == nil, "nothing was on its way")
+        worker.assign(CoreHarness.plan(2))
+        worker.send(.credit(from: .downstream("node3"), epoch: 2, limit: 2))
+        worker.send(.task(activation(0, epoch: 2), from: .upstream("node1")))
+        worker.send(.computed(activation(0, epoch: 2).key, done, elapsed: 5))
+        #expect(link(&worker) == nil)
+        worker.send(.link(isUp: false))
+        #expect(link(&worker) == nil)
+        worker.send(.link(isUp: true))
+        #expect(link(&worker) == .broken)
+        worker.assign(CoreHarness.plan(3))
+        #expect(link(&worker) == nil)
+    }
+
     @Test("counts steps and their time by resolution stage, and stages beyond the last one with it")
     func countsStages() {
         var worker = CoreHarness()

@@ -13,6 +13,7 @@ final class CoordinatorMetrics: @unchecked Sendable {
     private let recoveries: [Measurement.Cause: Counter]
     private let replans: [Measurement.Cause: Counter]
     private let replayed: Counter
+    private let replayedByImage: Recorder
     private let creditWait: FloatingPointCounter
     private let stale: Counter
     private let checkpoint: CoreMetrics.Timer
@@ -31,6 +32,7 @@ final class CoordinatorMetrics: @unchecked Sendable {
         recoveries = causes("dit_recoveries_total")
         replans = causes("dit_replans_total")
         replayed = Counter(label: "dit_replayed_steps_total", factory: factory)
+        replayedByImage = Recorder(label: "dit_image_replayed_steps", aggregate: true, factory: factory)
         creditWait = FloatingPointCounter(
             label: "dit_credit_wait_seconds_total", dimensions: [("edge", "coordinator")], factory: factory)
         stale = Counter(label: "dit_stale_answers_total", factory: factory)
@@ -45,6 +47,7 @@ final class CoordinatorMetrics: @unchecked Sendable {
         ("dit_recoveries_total", "Pictures that went on from their last step after their work was taken back."),
         ("dit_replans_total", "Plans made."),
         ("dit_replayed_steps_total", "Steps computed again after a loss."),
+        ("dit_image_replayed_steps", "Steps of a finished picture that were computed again after a loss."),
         ("dit_credit_wait_seconds_total", "Seconds that work was ready and the next worker took none."),
         ("dit_stale_answers_total", "Answers that nobody waited for any more."),
         ("dit_checkpoint_seconds", "Seconds of one transaction of the queue, flushed to the disk."),
@@ -55,7 +58,8 @@ final class CoordinatorMetrics: @unchecked Sendable {
     func note(_ measurement: Measurement, model: String) {
         switch measurement {
         case .admitted(let seconds): waited.recordSeconds(seconds)
-        case .finished(let outcome, let preset, let seconds):
+        case .finished(let outcome, let preset, let seconds, let replayed):
+            replayedByImage.record(replayed)
             let preset = label(preset)
             Counter(
                 label: "dit_images_finished_total",

@@ -67,7 +67,6 @@ package actor CoordinatorService {
     /// Lives on its own loop.
     package nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
-    private static let tickInterval = Duration.milliseconds(200)
     /// Routing id of requests from this process; no peer can have it.
     private static let localClient = ""
 
@@ -207,7 +206,7 @@ package actor CoordinatorService {
             self?.assumeIsolated { if case .refused(let error) = event { $0.refused(error, on: "client") } }
         }
         handle(recovered)
-        loop.schedule(after: .zero, every: Self.tickInterval) { [weak self] in
+        loop.schedule(after: .zero, every: .nanoseconds(settings.core.tick)) { [weak self] in
             self?.assumeIsolated {
                 $0.watchKeys()
                 $0.handle(.tick)

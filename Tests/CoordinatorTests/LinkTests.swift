@@ -1,0 +1,132 @@
+import Coordinator
+import Plan
+import Testing
+
+/// Links between workers, of which the coordinator only hears.
+struct LinkTests {
+    /// Beats of all, twice a second, in which "a" says what is wrong with its link.
+    private func wait(_ bench: Bench, _ seconds: Double, beating workers: [String], link: Heartbeat.LinkTrouble?) {
+        for _ in 0..<Int(2 * seconds) {
+            for worker in workers { bench.beat(worker, link: worker == "a" ? link : nil) }
+            bench.wait(0.5)
+        }
+    }
+
+    private func replayed(_ bench: Bench) -> Int { bench.measurements.count { $0 == .replayed } }
+
+    /// A cluster of three with one picture on its way from "a" to "b" in its second step.
+    private func flowing(_ bench: Bench) throws -> JobID {
+        bench.join("a", "b", "c")
+        let id = try bench.submit([.euler("p")])
+        bench.work(until: { $0.key.need == .step && $0.key.step == 1 })
+        bench.tasks = []
+        return id
+    }
+
+    private func finish(_ bench: Bench, _ id: JobID) throws {
+        bench.load()
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+        #expect(bench.files.values.first == (try FakeModel.render(.euler("p"))))
+    }
+
+    @Test(
+        "a silent link between two workers that are heard is planned around within two heartbeats, and tried again later"
+    )
+    func silent() throws {
+        let bench = Bench()
+        let id = try flowing(bench)
+        wait(bench, 0.5, beating: ["a", "b", "c"], link: .silent)
+        #expect(bench.core.plan?.epoch == 1, "one heartbeat may have been late")
+        wait(bench, 1.5, beating: ["a", "b", "c"], link: .silent)
+        #expect(bench.core.plan?.epoch == 2 && bench.core.plan?.placements.map(\.worker) == ["a", "c"])
+        try finish(bench, id)
+        #expect(replayed(bench) == 1)
+        wait(bench, 55, beating: ["a", "b", "c"], link: nil)
+        #expect(bench.core.plan?.epoch == 2)
+        wait(bench, 5, beating: ["a", "b", "c"], link: nil)
+        #expect(bench.core.plan?.placements.map(\.worker) == ["a", "b", "c"])
+
+        // Still silent: twice as long without it.
+        bench.load()
+        _ = try flowing(bench)
+        wait(bench, 2, beating: ["a", "b", "c"], link: .silent)
+        #expect(bench.core.plan?.placements.map(\.worker) == ["a", "c"])
+        bench.load()
+        bench.work()
+        wait(bench, 110, beating: ["a", "b", "c"], link: nil)
+        #expect(bench.core.plan?.placements.map(\.worker) == ["a", "c"])
+        wait(bench, 12, beating: ["a", "b", "c"], link: nil)
+        #expect(bench.core.plan?.placements.map(\.worker) == ["a", "b", "c"])
+    }
+
+    @Test("a silent link to a worker that is silent here too is left to its loss: no step is sent a second time for it")
+    func silentWorker() throws {
+        let bench = Bench()
+        let id = try flowing(bench)
+        wait(bench, 4, beating: ["a", "b", "c"], link: nil)
+        wait(bench, 4, beating: ["a", "c"], link: nil)
+        wait(bench, 5, beating: ["a", "c"], link: .silent)
+        #expect(bench.core.plan?.epoch == 1)
+        wait(bench, 2, beating: ["a", "c"], link: .silent)
+        #expect(bench.core.plan?.epoch == 2 && bench.core.plan?.placements.map(\.worker) == ["a", "c"])
+        try finish(bench, id)
+        #expect(replayed(bench) == 1)
+        bench.say(.hello(FakeModel.hello("b", boot: 2)), "b", boot: 2)
+        bench.wait(0.6, beating: ["a", "c"])
+        #expect(bench.core.plan?.placements.map(\.worker) == ["a", "b", "c"], "nothing is held against its link")
+    }
+
+    @Test("a link that broke and stands again costs one step and no worker")
+    func broken() throws {
+        let bench = Bench()
+        let id = try flowing(bench)
+        wait(bench, 2, beating: ["a", "b", "c"], link: .broken)
+        #expect(bench.core.plan?.epoch == 2 && bench.core.plan?.placements.map(\.worker) == ["a", "b", "c"])
+        try finish(bench, id)
+        #expect(replayed(bench) == 1)
+    }
+
+    @Test("what a worker says of a link in an older epoch counts for nothing")
+    func old() throws {
+        let bench = Bench()
+        let id = try flowing(bench)
+        bench.handle(.linkLost(worker: "c"))
+        bench.wait(1, beating: ["a", "b", "c"])
+        bench.load()
+        for _ in 0..<6 {
+            for worker in ["a", "b", "c"] {
+                bench.say(
+                    .heartbeat(Heartbeat(epoch: 1, image: nil, block: nil, counters: .init(), link: .silent)), worker)
+            }
+            bench.wait(0.5)
+        }
+        #expect(bench.core.plan?.epoch == 2 && bench.core.plan?.placements.count == 3)
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+    }
+
+    @Test("where both ends of a silent link are needed a job waits and says why; of others the first end goes")
+    func needed() throws {
+        let bench = Bench()
+        bench.join([
+            FakeModel.hello("a", roles: [.encoder, .blocks]), FakeModel.hello("b", roles: [.blocks, .decoder]),
+        ])
+        let id = try bench.submit([.euler("p")])
+        bench.work(until: { $0.key.need == .step })
+        bench.tasks = []
+        wait(bench, 2, beating: ["a", "b"], link: .silent)
+        #expect(try bench.status(id).waiting?.hasSuffix("and a does not reach b") == true)
+        wait(bench, 61, beating: ["a", "b"], link: nil)
+        bench.load()
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+
+        let other = Bench()
+        other.join([FakeModel.hello("a", roles: [.blocks]), FakeModel.hello("b")])
+        _ = try other.submit([.euler("p")])
+        other.work(until: { $0.key.need == .step })
+        wait(other, 2, beating: ["a", "b"], link: .silent)
+        #expect(other.core.plan?.placements.map(\.worker) == ["b"])
+    }
+}
