@@ -8,7 +8,7 @@
 Prints, for each format, the means over all prompts and seeds:
   first step   cosine of the velocity, and length of its difference over that of f32's: the same noise goes in
   last step    the same, where the differences of all steps have added up
-  PSNR         of the finished picture in dB with values clamped to 0...1, and that of the worst picture
+  PSNR         of the finished picture in dB with values clamped to 0...1; its median; that of the worst picture
   SSIM         structural similarity of the finished picture's greys, and that of the worst picture
   regions      of the patches that RALU refines in f32, the share that it refines, too
   time         rendering time as a multiple of f32's, in turn on the same machine
@@ -21,6 +21,7 @@ import array
 import json
 import math
 import pathlib
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -186,19 +187,20 @@ def main():
 
     print(f"{len(options.prompts)} prompts x {len(options.seeds)} seeds, {options.sampler}, against f32\n")
     print(
-        "| format | first step: cosine | difference | last step: cosine | difference | PSNR | worst | SSIM | worst "
-        "| regions | time |"
+        "| format | first step: cosine | difference | last step: cosine | difference | PSNR | median | worst | SSIM "
+        "| worst | regions | time |"
     )
-    print("| --- " * 11 + "|")
+    print("| --- " * 12 + "|")
     exact = sum(found["seconds"]["f32"] for found in measures)
     for format in FORMATS[1:]:
         mean = [sum(column) / len(measures) for column in zip(*(found[format] for found in measures))]
         worst = [min(found[format][column] for found in measures) for column in (4, 5)]
+        median = statistics.median(found[format][4] for found in measures)
         regions = "-" if math.isnan(mean[6]) else f"{100 * mean[6]:.1f} %"
         time = sum(found["seconds"][format] for found in measures) / exact
         print(
             f"| {format} | {mean[0]:.6f} | {mean[1]:.5f} | {mean[2]:.6f} | {mean[3]:.5f} | {mean[4]:.1f} dB "
-            f"| {worst[0]:.1f} dB | {mean[5]:.4f} | {worst[1]:.4f} | {regions} | {time:.2f} |"
+            f"| {median:.1f} dB | {worst[0]:.1f} dB | {mean[5]:.4f} | {worst[1]:.4f} | {regions} | {time:.2f} |"
         )
 
 

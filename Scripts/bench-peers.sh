@@ -4,7 +4,7 @@
 # machine should have nothing else to do.
 #
 #   Scripts/bench-peers.sh                       1536 and 4608 tokens; --help lists the options
-#   Scripts/bench-peers.sh --quick               1536 tokens, two rounds, for a first look
+#   Scripts/bench-peers.sh --quick               1536 tokens, one round: minutes
 #   Scripts/bench-peers.sh --json >a.jsonl       every measurement as a line of JSON, ...
 #   Scripts/bench-peers.sh --table a.jsonl ...   ... and the tables of several such files
 #

@@ -1,7 +1,7 @@
 """Blocks of a FLUX with random weights in Abbozzo and in others, in rounds; tables in Markdown.
 
 A round starts each program once, one at a time, ours between the others. Each program makes its
-weights, runs a shape once for warmth and then at least twice, and tells the shortest and the median
+weights, runs a shape once for warmth and then three times, and tells the shortest and the median
 time. The tables have the shortest time of all rounds and the median of the rounds' medians.
 """
 import argparse
@@ -13,9 +13,11 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections import defaultdict
 from pathlib import Path
 
+BEGIN = time.monotonic()
 PEERS = Path(__file__).with_name("peers.py")
 OURS = ("f32", "bf16", "int8")
 ORDER = (  # of a round
@@ -23,7 +25,7 @@ ORDER = (  # of a round
     ("abbozzo", "int8"), ("openvino", "int8-weights"), ("openvino", "int8"),
 )
 NAMES = {"abbozzo": "Abbozzo", "pytorch": "PyTorch", "openvino": "OpenVINO"}
-FORMATS = {"int8-weights": "int8 weights, f32 products", "int8": "int8"}
+FORMATS = {"int8-weights": "int8 weights, f32 products", "int8": "int8, calibrated"}
 INSTRUCTIONS = ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 LEFT_OUT = (
     "stable-diffusion.cpp is left out: PyPI has stable-diffusion-cpp-python as source only, which builds a C++ project "
@@ -98,7 +100,7 @@ def instructions():
 
 
 def progress(text):
-    print(text, file=sys.stderr, flush=True)
+    print("%4.0f s  %s" % (time.monotonic() - BEGIN, text), file=sys.stderr, flush=True)
 
 
 # MARK: - Tables
@@ -125,11 +127,11 @@ def report(records):
         if "library" not in record:
             continue
         key = (record["library"], record["format"], record["kind"], record["rows"])
-        how.setdefault(key[:2], {})[record["how"]] = None  # in order, each once
         if record.get("refused"):
             refused[key] = record
         else:
             runs[key].append(record)
+            how.setdefault(key[:2], {})[record["how"]] = None  # in order, each once
     shapes = sorted({key[3] for key in runs})
 
     def time(library, format_, kind, rows):
@@ -161,7 +163,7 @@ def report(records):
             yield "- %s %s, %s block, %d tokens: not run, it would take about %.0f s." % (
                 NAMES[library], format_, kind, rows, record["estimatedSeconds"])
         else:
-            yield "- %s %s: not run." % (NAMES[library], format_)
+            yield "- %s %s: not run, %s." % (NAMES[library], format_, record["how"])
     for (library, format_), said in how.items():
         yield "- %s %s: %s." % (NAMES[library], format_, "; ".join(said))
     yield "- %s; instructions: %s; %d threads." % (
@@ -185,7 +187,7 @@ def main():
         prog="Scripts/bench-peers.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--abbozzo", required=True, help=argparse.SUPPRESS)
     add = parser.add_argument
-    add("--quick", action="store_true", help="1536 tokens, two rounds of two runs")
+    add("--quick", action="store_true", help="1536 tokens, one round, --limit 10")
     add("--rows", type=lambda s: [int(n) for n in s.split(",")], metavar="N,N",
         help="tokens of image and text together (default 1536,4608)")
     add("--text", type=int, default=512, metavar="N", help="how many of them are text (default %(default)s)")
@@ -194,15 +196,14 @@ def main():
         help="channels of a head (default %(default)s); 64 gives the width of SD3-medium")
     add("--threads", type=int, default=len(os.sched_getaffinity(0)), metavar="N", help="default: one for each core")
     add("--rounds", type=int, metavar="N", help="default 3")
-    add("--runs", type=int, metavar="N", help="of the others in a round, after one for warmth (default 3, as many as ours)")
-    add("--limit", type=float, default=60, metavar="SECONDS",
-        help="a block that PyTorch would take longer for is left out (default %(default)s)")
+    add("--runs", type=int, default=3, metavar="N", help="of the others in a round, after one for warmth (default 3, as ours)")
+    add("--limit", type=float, metavar="SECONDS", help="a block that PyTorch would take longer for is left out (default 60)")
     add("--only", nargs="+", metavar="NAME", help="some of: abbozzo pytorch openvino; or with a format: pytorch-bf16")
     add("--json", action="store_true", help="print every measurement as a line of JSON instead of tables")
     add("--table", nargs="+", metavar="FILE", help="measure nothing: tables of files that --json wrote")
     a = parser.parse_args()
     a.rows = a.rows or ([1536] if a.quick else [1536, 4608])
-    a.rounds, a.runs = a.rounds or (2 if a.quick else 3), a.runs or (2 if a.quick else 3)
+    a.rounds, a.limit = a.rounds or (1 if a.quick else 3), a.limit or (10 if a.quick else 60)
     if any(rows <= a.text for rows in a.rows):
         parser.error("--rows must be above --text")
 

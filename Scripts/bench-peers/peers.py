@@ -174,14 +174,14 @@ def openvino_(a, shapes):
 
 
 def implementations(compiled):
-    """Which of the plug-in's programs run the matrix products and attention."""
+    """Which of the plug-in's programs run the dense layers and, where it is not fused, attention."""
     found = collections.Counter()
     for node in compiled.get_runtime_model().get_ops():
         facts = node.get_rt_info()
 
         def fact(name):
             return facts[name].astype(str) if name in facts else ""
-        if fact("layerType") in ("FullyConnected", "MatMul", "ScaledDotProductAttention", "ScaledDotProductAttentionWithKVCache"):
+        if fact("layerType") in ("FullyConnected", "MatMul") or fact("layerType").startswith("ScaledDotProductAttention"):
             found["%s %s" % (fact("layerType"), fact("primitiveType"))] += 1
     return ", ".join("%d %s" % (count, name) for name, count in sorted(found.items()))
 
