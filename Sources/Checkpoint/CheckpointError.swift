@@ -53,7 +53,7 @@ package struct CheckpointError: Error, Equatable, Sendable, CustomStringConverti
         case .notAModel(let detail):
             return "\(file) is not a diffusers model folder: \(detail)"
         case .noWeights(let tried):
-            return "no weights in \(file): looked for \(tried.joined(separator: ", "))"
+            return "no weights in \(file): looked for \(tried.joined(separator: ", ")); copy or download it again"
         case .noFile:
             return "\(file) is missing: the model folder is incomplete, copy or download it again"
         case .system(let call, let code):
@@ -64,7 +64,9 @@ package struct CheckpointError: Error, Equatable, Sendable, CustomStringConverti
             let place = tensor.map { ", tensor \(printable($0))" } ?? ""
             return "\(file)\(place) is damaged: \(detail); copy or download it again"
         case .shardOutsideFolder(let shard):
-            return "\(file) names the shard \(printable(shard)), which is not a file of the same folder"
+            return
+                "\(file) names the shard \(printable(shard)), which is not a file of the same folder: "
+                + "copy or download it again"
         case .notInShard:
             return "\(file) does not hold \(name) although the index says so: copy or download it again"
         case .configuration(let detail):
@@ -72,9 +74,13 @@ package struct CheckpointError: Error, Equatable, Sendable, CustomStringConverti
         case .noTensor:
             return "\(file) has no \(name): the weights belong to another model or are incomplete"
         case .shape(let expected, let found):
-            return "\(name) of \(file) has shape \(found), the configuration asks for \(expected)"
+            return
+                "\(name) of \(file) has shape \(found), the configuration asks for \(expected): "
+                + "weights and config.json are of different models; copy or download both again"
         case .type(let type, let wanted):
-            return "\(name) of \(file) holds \(type.rawValue) values, which cannot be read as \(wanted)"
+            return
+                "\(name) of \(file) holds \(type.rawValue) values, which cannot be read as \(wanted): "
+                + "give a checkpoint in f32, f16 or bf16"
         }
     }
 }

@@ -355,7 +355,8 @@ extension CoordinatorCore {
             members[name].map { member in
                 var status = WorkerStatus(
                     hello: member.hello, life: member.life, placement: placement(of: name), counters: member.counters,
-                    heartbeatAge: Double(now - min(now, member.heard)) * 1e-9, rates: member.rates())
+                    heartbeatAge: Double(now - min(now, member.heard)) * 1e-9,
+                    rates: member.isPresent ? member.rates() : WorkerRates())
                 status.faults = member.faults
                 return status
             }

@@ -126,7 +126,7 @@ extension CoordinatorCore {
                     heartbeatMilliseconds: Int(settings.heartbeat / 1_000_000), dataEndpoint: settings.dataEndpoint)),
             name)
         effects.append(.publish(.worker(name: name, life: members[name]?.life ?? .joined)))
-        log(.info, "\(name) \(known == nil ? "joined" : "is back"): \(hello.threads) threads, \(hello.kernelClass)")
+        log(.info, "\(name) \(known == nil ? "joined" : "is back"): threads \(hello.threads), \(hello.kernelClass)")
         // Messages to or from it may have been lost with the old connection.
         wantPlan(
             known == nil ? .joined : .reconnected,

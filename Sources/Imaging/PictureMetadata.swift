@@ -3,7 +3,7 @@ package import Plan
 
 /// Everything that is needed to render a picture again, as it is written into its file.
 ///
-/// It holds no clock and no host: the same request on the same model gives the same text.
+/// It holds no clock, no host and no path: the same request on the same model gives the same text.
 package struct PictureMetadata: Codable, Equatable, Sendable {
     /// Key of the text that web interfaces read.
     package static let parametersKey = "parameters"
@@ -12,7 +12,7 @@ package struct PictureMetadata: Codable, Equatable, Sendable {
 
     /// What was asked for.
     package var request: ImageRequest
-    /// Name of the model.
+    /// Class of the model's pipeline, `FluxPipeline`: of its name only the folder knows, and copies may be named anyhow.
     package var model: String
     /// Fingerprint of its configuration and weights.
     package var fingerprint: String

@@ -5,6 +5,32 @@ package enum SamplerSettings: Codable, Hashable, Sendable {
     /// Region-adaptive latent upsampling in three stages.
     case ralu(RALUSettings)
 
+    private enum Kind: String, CodingKey { case euler, ralu }
+    private struct Euler: Codable { var steps: Int }
+
+    /// Reads `{"euler": {"steps": n}}` or `{"ralu": {...}}`.
+    package init(from decoder: any Decoder) throws {
+        let container = try decoder.container(keyedBy: Kind.self)
+        switch container.allKeys.first {
+        case .euler? where container.allKeys.count == 1:
+            self = .euler(steps: try container.decode(Euler.self, forKey: .euler).steps)
+        case .ralu? where container.allKeys.count == 1:
+            self = .ralu(try container.decode(RALUSettings.self, forKey: .ralu))
+        default:
+            throw DecodingError.dataCorrupted(
+                .init(codingPath: decoder.codingPath, debugDescription: "one sampler is needed: euler or ralu"))
+        }
+    }
+
+    /// Writes what `init(from:)` reads.
+    package func encode(to encoder: any Encoder) throws {
+        var container = encoder.container(keyedBy: Kind.self)
+        switch self {
+        case .euler(let steps): try container.encode(Euler(steps: steps), forKey: .euler)
+        case .ralu(let settings): try container.encode(settings, forKey: .ralu)
+        }
+    }
+
     /// Network calls for one picture.
     package var totalSteps: Int {
         switch self {

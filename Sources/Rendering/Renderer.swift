@@ -76,7 +76,7 @@ package struct Renderer: Sendable {
     private func metadata(of request: ImageRequest, _ injection: Injection) -> PictureMetadata {
         let injected = injection.used(by: request.sampler)
         return PictureMetadata(
-            request: request, model: facts.name, fingerprint: facts.fingerprint, kernelClass: kernelClass,
+            request: request, model: facts.family, fingerprint: facts.fingerprint, kernelClass: kernelClass,
             version: programVersion, injected: injected.isEmpty ? nil : injected)
     }
 

@@ -136,7 +136,7 @@ package actor WorkerService {
             Task { await self.handle(event) }
         }
         log.info(
-            "\(hello.name): \(hello.model.name), \(hello.threads) threads, \(hello.kernelClass), data on \(bound)")
+            "\(hello.name): \(hello.model.name), threads \(hello.threads), \(hello.kernelClass), data on \(bound)")
         log.notice("\(hello.name): \(settings.security.summary(listeningOn: [bound]))")
         loop.schedule(after: .zero, every: Self.tickInterval) { self.tick() }
         loop.schedule(after: .seconds(1), every: .seconds(1)) {

@@ -25,7 +25,8 @@ struct PictureOptions: ParsableArguments {
 
     @Option(
         parsing: .unconditional,
-        help: ArgumentHelp("Seed of the first picture; each further one of a batch adds 1.", valueName: "n"),
+        help: ArgumentHelp(
+            "Seed; of several pictures the first one's, and each further one adds 1. Default: 0.", valueName: "n"),
         transform: parsedSeed)
     var seed: UInt64 = 0
 

@@ -67,6 +67,26 @@ struct ExactnessTests {
         }
     }
 
+    @Test("copies of the model in folders of other names draw the same bytes")
+    func otherNames() async throws {
+        let folder = TemporaryFolder()
+        let alone = try await TestPicture.rendered(TestPicture.all, in: folder, threads: 2)
+        let batch = try folder.write(
+            Array(TestPicture.all.map(\.line).joined(separator: "\n").utf8), name: "batch.jsonl")
+        let copy = folder.path("copy")
+        try FileManager.default.createSymbolicLink(atPath: copy, withDestinationPath: TestPicture.model)
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path, workers: 2)
+            for (name, model) in [("node1", copy), ("node2", TestPicture.model)] {
+                _ = try await cluster.worker(name, model: model)
+                _ = try await cluster.coordinator.line(containing: "\(name) joined")
+            }
+            let outcome = try await cluster.client(["submit", batch, "--folder", "batch"])
+            #expect(outcome.status == .exited(0), "\(outcome.errors)")
+            #expect(try cluster.pictures(in: "batch") == alone)
+        }
+    }
+
     /// What happens to a cluster of three in the middle of a batch.
     enum Mishap: Sendable, CustomTestStringConvertible {
         case killed(String)

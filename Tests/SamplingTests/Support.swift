@@ -64,7 +64,7 @@ struct KnownPreset: CustomTestStringConvertible, Sendable {
             ]),
         KnownPreset(
             name: "schnell-4", settings: ralu([1, 1, 2], [0.3, 0.45, 1], [1, 1, 0.864], 2, 0.3, .exact),
-            distance: 0.0267, originalShift: 1, kappa: -0.2495,
+            distance: 0.0287, originalShift: 1, kappa: -0.2495,
             transitions: [[0.588235, 0.823529], [0.645161, 0.709677]],
             sigmas: [[1, 0.7], [0.823529, 0.55], [0.709677, 0.336068, 0]]),
     ]

@@ -17,7 +17,7 @@ struct PictureWriter: Sendable {
             return .failure(WriteFailure("cannot make the folder \(folder); check its owner and the space on its disk"))
         }
         let metadata = PictureMetadata(
-            request: picture.request, model: picture.pin.model.name, fingerprint: picture.pin.model.fingerprint,
+            request: picture.request, model: picture.pin.model.family, fingerprint: picture.pin.model.fingerprint,
             kernelClass: picture.pin.kernelClass, wireFormat: wire, version: version)
         do {
             let bytes = try PNG.encode(

@@ -47,6 +47,8 @@ struct BatchSummary: Encodable {
     let tokenSteps: Ratio
     let bytesPerLink: Ratio
     let countedTokenSteps: UInt64
+    /// Whether layers were cut anew while the batch ran; a link has carried only a part of the batch then.
+    let planChanged: Bool
     let links: [Link]
     let nodes: [Node]
 
@@ -58,6 +60,8 @@ struct BatchSummary: Encodable {
         seconds = (status.finished ?? status.submitted) - status.submitted
         usualSteps = facts.usualSteps
         countedTokenSteps = status.tokenSteps
+        // The first plan may be made for this batch.
+        planChanged = after.plan?.epoch != (before.plan?.epoch ?? 1)
         func sum(_ settings: (ImageRequest) -> SamplerSettings) -> (tokenSteps: Int, bytes: Int) {
             requests.reduce((0, 0)) { sum, request in
                 let model = CostModel(facts: facts, textTokens: request.textLength)
@@ -82,6 +86,7 @@ struct BatchSummary: Encodable {
         for worker in after.workers {
             let (now, then) = (worker.counters, old[worker.hello.bootID] ?? WorkerCounters())
             let name = worker.hello.name
+            guard worker.life != .lost || now.steps > then.steps || now.images > then.images else { continue }
             let up = Double(now.upNanoseconds) - Double(then.upNanoseconds)
             nodes.append(
                 Node(
@@ -111,14 +116,18 @@ struct BatchSummary: Encodable {
             "token-steps   \(grouped(tokenSteps.batch)) (counted \(grouped(countedTokenSteps))): "
                 + "\(ratioText(tokenSteps.ofSameSteps)) of the same number of full steps, "
                 + "\(ratioText(tokenSteps.ofUsualSteps)) of the model's usual \(usualSteps)",
-            "bytes a link  \(grouped(bytesPerLink.batch)): "
+            "bytes a link  \(grouped(bytesPerLink.batch)) by the formula: "
                 + "\(ratioText(bytesPerLink.ofSameSteps)) of the same number of full steps, "
                 + "\(ratioText(bytesPerLink.ofUsualSteps)) of the model's usual \(usualSteps)",
         ]
         for link in links {
+            let deviation =
+                planChanged
+                ? "part of the batch: layers were cut anew meanwhile"
+                : "formula \(grouped(link.formula)), " + String(format: "%+.3f %%", link.deviation * 100)
             lines.append(
-                "  \(link.source) -> \(link.target)  counted \(grouped(link.counted)), formula \(grouped(link.formula)), "
-                    + String(format: "%+.3f %%", link.deviation * 100) + "; all bytes \(grouped(link.all))")
+                "  \(link.source) -> \(link.target)  counted \(grouped(link.counted)), \(deviation); "
+                    + "all bytes \(grouped(link.all))")
         }
         var table = Table(["NODE", "BLOCKS", "IMAGES", "STEPS", "TOKENS", "BUSY", "SENT", "RECEIVED"])
         for node in nodes {

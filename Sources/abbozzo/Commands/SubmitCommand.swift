@@ -30,7 +30,9 @@ struct SubmitCommand: AsyncParsableCommand {
     var key: String?
 
     @Option(
-        help: ArgumentHelp("Folder below the coordinator's output folder. Default: the job's id.", valueName: "name"))
+        help: ArgumentHelp(
+            "Folder below the coordinator's output folder; one that another job has gets a number. Default: the job's id.",
+            valueName: "name"))
     var folder: String?
 
     @Option(

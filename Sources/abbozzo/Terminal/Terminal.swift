@@ -25,12 +25,16 @@ func sayJSON(_ value: some Encodable) throws {
     say(String(decoding: try encoder.encode(value), as: UTF8.self))
 }
 
-/// Columns of text, each as wide as its widest cell; numbers are set to the right.
+/// Columns of text, each as wide as its widest cell; columns of numbers are set to the right, unless the head is `left`.
 struct Table {
     private var rows: [[String]]
+    private let left: Set<String>
 
-    /// Starts with the head.
-    init(_ head: [String]) { rows = [head] }
+    /// Starts with the head; names and identifiers may look like numbers.
+    init(_ head: [String], left: Set<String> = ["JOB", "NODE", "NAME"]) {
+        rows = [head]
+        self.left = left
+    }
 
     /// Adds a row of as many cells as the head has.
     mutating func add(_ cells: [String]) { rows.append(cells) }
@@ -39,7 +43,8 @@ struct Table {
     var lines: [String] {
         let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
         let right = rows[0].indices.map { column in
-            rows.dropFirst().allSatisfy { $0[column].first.map { $0.isNumber || "-+".contains($0) } ?? true }
+            !left.contains(rows[0][column])
+                && rows.dropFirst().allSatisfy { $0[column].first.map { $0.isNumber || "-+".contains($0) } ?? true }
         }
         return rows.map { row in
             let cells = row.indices.map { column in
