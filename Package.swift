@@ -101,7 +101,10 @@ let package = Package(
         tests("Settings", ["Settings", "Sampling", "Plan"]),
         tests(
             "Coordinator",
-            ["Coordinator", "JobStore", "Wire", "Telemetry", "Sampling", "Imaging", "Tensors", "Plan", log, metrics]),
+            [
+                "Coordinator", "Worker", "DiT", "JobStore", "Wire", "Telemetry", "Sampling", "Imaging", "Tensors", "Plan",
+                log, metrics,
+            ]),
         tests("Worker", ["Worker", "Wire", "Stages", "DiT", "Checkpoint", "Tensors", "Plan", log]),
         tests("Gateway", ["Gateway", "Telemetry", "Plan", .product(name: "FlyingSocks", package: "FlyingFox")]),
         tests(

@@ -5,6 +5,8 @@ extension CoordinatorCore {
     /// A client that waits until workers have reported.
     struct Census {
         var client: ClientTicket
+        /// The job whose trace it wants; nil for the counters.
+        var job: JobID?
         /// The number that a report for it carries.
         var number: UInt64
         var missing: Set<String>
@@ -14,12 +16,12 @@ extension CoordinatorCore {
     /// Longest wait for reports; a worker reports between two messages, whatever it computes.
     static let censusWait: UInt64 = 2_000_000_000
 
-    mutating func count(_ client: ClientTicket) {
+    mutating func count(_ client: ClientTicket, for job: JobID? = nil) {
         lastNumber += 1
         let names = members.values.filter { $0.isPresent && $0.life != .suspect }.map(\.hello.name)
         for name in names.sorted() { send(.report(lastNumber), name) }
         censuses.append(
-            Census(client: client, number: lastNumber, missing: Set(names), deadline: now + Self.censusWait))
+            Census(client: client, job: job, number: lastNumber, missing: Set(names), deadline: now + Self.censusWait))
         endCensuses()
     }
 
@@ -32,7 +34,7 @@ extension CoordinatorCore {
     /// Answers the clients that have waited enough.
     mutating func endCensuses() {
         for census in censuses where census.missing.isEmpty || census.deadline <= now {
-            reply(.nodes(clusterStatus()), census.client)
+            reply(census.job.map(traceReply) ?? .nodes(clusterStatus()), census.client)
         }
         censuses.removeAll { $0.missing.isEmpty || $0.deadline <= now }
     }

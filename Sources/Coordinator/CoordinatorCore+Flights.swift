@@ -13,18 +13,22 @@ extension CoordinatorCore {
 
     mutating func admit() {
         guard case .active = planning, !isStopping, storeTrouble == nil, let pin else { return }
-        while flights.count < flightLimit, let id = line.first {
-            guard let index = jobs[id]?.waiting.popLast(), let job = jobs[id] else {
+        while let id = line.first {
+            guard jobs[id]?.waiting.isEmpty == false else {
                 line.removeFirst()
                 continue
             }
+            guard hasRoom(isInteractive: jobs[id]?.isInteractive ?? false),
+                let index = jobs[id]?.waiting.popLast(), let job = jobs[id]
+            else { return }
             queued -= 1
             let image = ImageID(job: id, index: index)
             let request = job.requests[Int(index)]
             let ticket = ticket(.sampler(image))
+            noteAdmission(image)
             flights[image] = Flight(
-                image: image, request: request, priority: job.priority, admitted: now,
-                phase: .sampling(ticket: ticket))
+                image: image, request: request, priority: job.priority, isInteractive: job.isInteractive, admitted: now,
+                phase: .sampling(ticket: ticket), phaseSince: now)
             effects.append(.measure(.admitted(waited: max(0, wall - job.status.submitted))))
             set(image, .running(step: 0, of: request.sampler.totalSteps))
             let checkpoint = job.checkpoints.contains(index) ? image : nil
@@ -32,7 +36,28 @@ extension CoordinatorCore {
         }
     }
 
+    /// Whether one more picture may be in flight.
+    ///
+    /// An interactive one may although batches fill the cluster: theirs wait while it is fed (`batchSteps`). As many as
+    /// there are workers with blocks may, and while there are any, a batch's picture begins only where less than that is
+    /// in flight.
+    private func hasRoom(isInteractive: Bool) -> Bool {
+        let interactive = flights.values.count(where: \.isInteractive)
+        if isInteractive { return interactive < interactiveLimit }
+        return flights.count < (interactive == 0 ? flightLimit : interactiveLimit)
+    }
+
     // MARK: Work
+
+    /// Steps of batches that may be at workers at a time; nil while no interactive picture needs steps.
+    ///
+    /// One for each worker with blocks, less those of interactive pictures: so that a step of theirs finds the pipeline
+    /// with little more before it than what is being computed (cluster specification 6.6). No batch's picture loses
+    /// anything, they only wait.
+    private var batchSteps: Int? {
+        let interactive = flights.values.count { $0.isInteractive && $0.wantsSteps }
+        return interactive == 0 ? nil : max(0, interactiveLimit - interactive)
+    }
 
     mutating func dispatch() {
         var stepsWait = false
@@ -63,13 +88,18 @@ extension CoordinatorCore {
     private func next(_ needs: Set<Need>, _ plan: ClusterPlan) -> ImageID? {
         var candidates: [Scheduler.Candidate] = []
         var inHand = 0
+        var batchesMay = true
+        if needs == [.step], let batchSteps {
+            batchesMay = flights.values.count { !$0.isInteractive && $0.sentNeed == .step } < batchSteps
+        }
         for flight in flights.values {
             switch flight.phase {
             case .ready(let need, let since, let number) where needs.contains(need):
+                guard batchesMay || flight.isInteractive else { continue }
                 candidates.append(
                     .init(
-                        image: flight.image, priority: flight.priority, tokens: need == .step ? flight.tokens : 0,
-                        since: since, number: number))
+                        image: flight.image, isInteractive: flight.isInteractive, priority: flight.priority,
+                        tokens: need == .step ? flight.tokens : 0, since: since, number: number))
             case .sent(let need, _) where needs.contains(need): inHand += 1
             default: break
             }
@@ -91,7 +121,7 @@ extension CoordinatorCore {
             flights[image]?.decoder = worker
             decodings[worker, default: 0] += 1
         }
-        flights[image]?.phase = .sent(need, at: now)
+        enter(.sent(need, at: now), image)
         effects.append(.task(input, flight.key(need, epoch: epoch), to: worker))
     }
 
@@ -133,7 +163,7 @@ extension CoordinatorCore {
 
     mutating func ready(_ image: ImageID, _ need: Need) {
         lastNumber += 1
-        flights[image]?.phase = .ready(need, since: now, number: lastNumber)
+        enter(.ready(need, since: now, number: lastNumber), image)
     }
 
     // MARK: Answers
@@ -185,7 +215,7 @@ extension CoordinatorCore {
     private mutating func goOn(_ image: ImageID, _ task: (Sampler) -> SamplingTask) {
         guard let sampler = flights[image]?.progress?.sampler else { return }
         let ticket = ticket(.sampler(image))
-        flights[image]?.phase = .sampling(ticket: ticket)
+        enter(.sampling(ticket: ticket), image)
         effects.append(.sample(task(sampler), ticket: ticket))
     }
 
@@ -221,6 +251,7 @@ extension CoordinatorCore {
         flights[image]?.faults = faults
         members[worker]?.faults += 1
         log(.warning, "\(worker), \(fault.task): \(fault.text)")
+        traces.note("\(worker), \(fault.task.kind) \(fault.task.step): \(fault.text)", image, now: now)
         // The worker may have forgotten the conditioning: send it along.
         flights[image]?.shownEpoch = nil
         if fault.isRetriable && faults < settings.tries + 1 {
@@ -275,7 +306,7 @@ extension CoordinatorCore {
     private mutating func writeFile(_ image: ImageID) {
         guard let flight = flights[image], let pin, let path = path(of: image) else { return }
         let ticket = ticket(.file(image, path: path))
-        flights[image]?.phase = .writing(ticket: ticket)
+        enter(.writing(ticket: ticket), image)
         effects.append(
             .write(
                 Picture(image: image, rgb8: flight.picture, request: flight.request, pin: pin, path: path),
@@ -328,13 +359,13 @@ extension CoordinatorCore {
     /// Makes the end of a picture durable; clients see it after that.
     private mutating func end(_ image: ImageID, _ state: ImageState) {
         let ticket = ticket(.end(image))
-        flights[image]?.phase = .recording(state, ticket: ticket)
+        enter(.recording(state, ticket: ticket), image)
         effects.append(.store(.finish(image, state, time: wall), ticket: ticket))
     }
 
     mutating func ended(_ image: ImageID, _ ticket: UInt64) {
         guard let flight = flights[image], case .recording(let state, ticket) = flight.phase else { return }
-        flights[image] = nil
+        land(image)
         let outcome: Measurement.Outcome = if case .done = state { .done } else { .failed }
         effects.append(
             .measure(

@@ -35,6 +35,7 @@ extension CoordinatorCore {
         case .retry(let id): effects.append(.store(.retry(id), ticket: ticket(.retry(client))))
         case .nodes: reply(.nodes(clusterStatus()), client)
         case .countedNodes: count(client)
+        case .trace(let id): trace(id, client)
         case .drain(let name): drain(name, true, client)
         case .undrain(let name): drain(name, false, client)
         case .model: reply(.model(pin?.model), client)
@@ -121,7 +122,8 @@ extension CoordinatorCore {
         let id = stored.status.id
         lastSerial += 1
         var job = LiveJob(
-            status: stored.status, requests: stored.requests, priority: stored.priority, serial: lastSerial,
+            status: stored.status, requests: stored.requests, priority: stored.priority,
+            isInteractive: stored.isInteractive, serial: lastSerial, queued: now,
             checkpoints: Set(stored.checkpoints.keys), waiting: [])
         job.waiting = stored.status.images.indices.reversed().filter { !stored.status.images[$0].isFinal }
             .map(UInt32.init)
@@ -160,7 +162,7 @@ extension CoordinatorCore {
                     effects.append(.remove(path: path))
                     jobs[id]?.leftovers.remove(image.index)
                 }
-                flights[image] = nil
+                land(image)
                 if !job.status.images[index].isFinal { jobs[id]?.set(UInt32(index), .cancelled, wall: time) }
             }
             if !forgotten.isEmpty {
@@ -184,6 +186,7 @@ extension CoordinatorCore {
                 jobs[id]?.set(UInt32(index), .queued, wall: time)
                 jobs[id]?.checkpoints.remove(UInt32(index))
                 jobs[id]?.waiting.append(UInt32(index))
+                jobs[id]?.requeued[UInt32(index)] = now
                 queued += 1
             case .queued, .running, .done: break
             }
@@ -207,8 +210,8 @@ extension CoordinatorCore {
                     done: 0, failed: 0, cancelled: 0, waiting: nil, tokenSteps: 0)
                 insert(
                     StoredJob(
-                        status: status, number: 0, priority: submission.priority, requests: submission.images,
-                        checkpoints: [:]))
+                        status: status, number: 0, priority: submission.priority,
+                        isInteractive: submission.isInteractive, requests: submission.images, checkpoints: [:]))
                 log(.info, "job \(id): \(submission.images.count) pictures queued")
                 changed(id)
             }
@@ -315,6 +318,7 @@ extension CoordinatorCore {
         guard status.isFinal && !isInFlight && !isBeingCancelled else { return }
         queuedBytes -= job.bytes
         jobs[id] = nil
+        traces.close(id)
         line.removeAll { $0 == id }
         log(
             .info,

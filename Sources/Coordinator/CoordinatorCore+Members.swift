@@ -117,6 +117,7 @@ extension CoordinatorCore {
         var member = Member(hello, now: now)
         member.isDrained = members[name]?.isDrained ?? false
         member.counters = known?.counters ?? member.counters
+        if let former = members[name], former.hello.bootID == hello.bootID { member.clock = former.clock }
         members[name] = member
         if member.isDrained { members[name]?.life = .draining }
         send(
@@ -140,6 +141,11 @@ extension CoordinatorCore {
 
     private mutating func beat(_ heartbeat: Heartbeat, _ name: String) {
         members[name]?.note(heartbeat, epoch: epoch, now: now)
+        if let report = heartbeat.done, var clock = members[name]?.clock {
+            clock.note(clock: report.clock, roundTrip: heartbeat.counters.roundTripNanoseconds, now: now)
+            traces.note(report, by: name, &clock, now: now)
+            members[name]?.clock = clock
+        }
         if let number = heartbeat.answering { counted(name, number) }
         send(.alive, name)
         if heartbeat.epoch > Self.highestEpochHeard && heartbeat.epoch > epoch {
@@ -182,7 +188,8 @@ extension CoordinatorCore {
         }
         planning = .active(plan)
         effects.append(.publish(.plan(plan)))
-        log(.info, "epoch \(epoch): \(plan.pipeline.map { "\($0.worker) \($0.span)" }.joined(separator: ", "))")
+        log(.info, "epoch \(epoch): \(plan.summary)")
+        traces.note("epoch \(epoch): \(plan.summary)", now: now)
         changedAll()
     }
 
@@ -259,6 +266,7 @@ extension CoordinatorCore {
         counted(name)
         partings = partings.filter { $0.key.from != name && $0.key.to != name }
         log(isDeath ? .warning : .info, "\(name) is gone: \(why)")
+        traces.note("\(name) is gone: \(why)", now: now)
         guard let share = placement(of: name) else { return }
         if isDeath { blame(share, why) }
         wantPlan(isDeath ? .lost : .drained, "\(name) is gone", isGraceful: false)

@@ -67,6 +67,7 @@ extension CoordinatorCore {
         // A coordinator that starts again must not give the same number to another plan.
         effects.append(.store(.fact(name: "epoch", value: String(epoch)), ticket: ticket(.epoch(epoch))))
         releaseLeavers()
+        traces.note("planning epoch \(epoch): \(replan.text)", now: now)
         log(.info, "planning epoch \(epoch) over \(placements.count) workers: \(replan.text)")
         changedAll()
     }
@@ -145,6 +146,7 @@ extension CoordinatorCore {
                 fail(image, "set aside, because workers die with it in hand: \(evidence)")
             } else {
                 ready(image, need)
+                traces.note("\(need) \(flight.progress?.step ?? 0) again: \(cause)", image, now: now)
                 effects.append(.measure(.recovered(cause)))
                 guard need == .step else { continue }
                 flights[image]?.replayed += 1

@@ -109,6 +109,8 @@ package struct CoordinatorCore: Sendable {
     var refusedWrites: [(write: StoreWrite, ticket: UInt64)] = []
     var nextWriteTry: UInt64 = 0
     var storeTrouble: String?
+    /// What became of the pictures of the last jobs.
+    var traces = TraceBook()
     /// Pictures whose file could not be written, and when to try again.
     var rewrites: [(image: ImageID, due: UInt64)] = []
 
@@ -198,4 +200,7 @@ package struct CoordinatorCore: Sendable {
         guard case .active(let plan) = planning else { return 0 }
         return settings.flightsPerWorker * plan.pipeline.count
     }
+
+    /// Pictures of interactive jobs in flight at most, and of all while there are any: one for each worker with blocks.
+    var interactiveLimit: Int { flightLimit / max(1, settings.flightsPerWorker) }
 }

@@ -28,9 +28,13 @@ struct Flight {
     let image: ImageID
     let request: ImageRequest
     let priority: Int
+    /// Somebody waits for it.
+    let isInteractive: Bool
     /// When it left the queue.
     let admitted: UInt64
     var phase: Phase
+    /// When it came to that phase.
+    var phaseSince: UInt64
     /// Its sampler with what it needs; nil until it is open.
     var progress: Advance?
     var conditioning: Conditioning?
@@ -62,6 +66,15 @@ struct Flight {
         case .finished: .picture
         case nil: nil
         }
+    }
+
+    /// Whether the network is not done with it.
+    var wantsSteps: Bool {
+        switch phase {
+        case .writing, .recording: return false
+        case .sampling, .ready, .sent: break
+        }
+        return if case .finished = progress?.demand { false } else { true }
     }
 
     var isSent: Bool { if case .sent = phase { true } else { false } }

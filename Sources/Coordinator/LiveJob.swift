@@ -6,8 +6,14 @@ struct LiveJob {
     var status: JobStatus
     let requests: [ImageRequest]
     let priority: Int
+    /// Somebody waits for it.
+    let isInteractive: Bool
     /// Order of submission among the jobs of this run.
     let serial: UInt64
+    /// Since when its pictures wait, or have waited.
+    let queued: UInt64
+    /// Since when those wait that were queued again.
+    var requeued: [UInt32: UInt64] = [:]
     /// Pictures that have a durable checkpoint.
     var checkpoints: Set<UInt32>
     /// Pictures waiting for admission, last one first.
@@ -26,7 +32,10 @@ struct LiveJob {
     }
 
     /// Goes before another in admission.
-    func precedes(_ other: LiveJob) -> Bool { (-priority, serial) < (-other.priority, other.serial) }
+    func precedes(_ other: LiveJob) -> Bool {
+        func rank(_ job: LiveJob) -> (Int, Int, UInt64) { (job.isInteractive ? 0 : 1, -job.priority, job.serial) }
+        return rank(self) < rank(other)
+    }
 
     /// Sets the state of a picture, and the counts.
     mutating func set(_ index: UInt32, _ state: ImageState, wall: Double) {

@@ -19,6 +19,8 @@ struct Member {
     var faults: UInt64 = 0
     /// Counters of the last heartbeats, oldest first, for rates.
     var samples: [(time: UInt64, counters: WorkerCounters)] = []
+    /// Its clock, for traces.
+    var clock = WorkerClock()
     /// What it had in hand, and since when that has not changed.
     var inHand: InHand?
     var inHandSince: UInt64 = 0

@@ -38,8 +38,8 @@ extension JobStore {
             checkpoints[row["index"]] = row["step"]
         }
         return StoredJob(
-            status: try status(row, images: images), number: number, priority: row["priority"], requests: requests,
-            checkpoints: checkpoints)
+            status: try status(row, images: images), number: number, priority: row["priority"],
+            isInteractive: row["interactive"], requests: requests, checkpoints: checkpoints)
     }
 
     static func status(_ row: Row, images: [ImageState]) throws -> JobStatus {

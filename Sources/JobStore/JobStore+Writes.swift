@@ -67,9 +67,13 @@ extension JobStore {
         let folder = try freeFolder(folder, in: database)
         try database.execute(
             sql: """
-                INSERT INTO job (id, key, folder, priority, submitted, version, total) VALUES (?, ?, ?, ?, ?, 1, ?)
+                INSERT INTO job (id, key, folder, priority, interactive, submitted, version, total)
+                VALUES (?, ?, ?, ?, ?, ?, 1, ?)
                 """,
-            arguments: [id.description, submission.key, folder, submission.priority, time, submission.images.count])
+            arguments: [
+                id.description, submission.key, folder, submission.priority, submission.isInteractive, time,
+                submission.images.count,
+            ])
         let job = database.lastInsertedRowID
         let insert = try database.cachedStatement(
             sql: "INSERT INTO image (job, \"index\", request, state) VALUES (?, ?, ?, 0)")

@@ -77,11 +77,12 @@ package final class JobStore: Sendable {
         }
     }
 
-    /// Every job with work left, in the order it is to be done: higher priority first, then older.
+    /// Every job with work left, in the order it is to be done: interactive ones first, then higher priority, then older.
     package func unfinished() throws(StoreError) -> [StoredJob] {
         try read { database in
             try Row.fetchAll(
-                database, sql: "SELECT * FROM job WHERE finished IS NULL ORDER BY priority DESC, number"
+                database,
+                sql: "SELECT * FROM job WHERE finished IS NULL ORDER BY interactive DESC, priority DESC, number"
             ).map { try Self.stored($0, in: database) }
         }
     }

@@ -48,6 +48,15 @@ enum Schema {
                     CREATE TABLE fact (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
                     """)
         }
+        migrator.registerMigration("2 interactive jobs") { database in
+            try database.execute(
+                sql: """
+                    ALTER TABLE job ADD COLUMN interactive INTEGER NOT NULL DEFAULT 0;
+                    DROP INDEX job_unfinished;
+                    CREATE INDEX job_unfinished ON job (interactive DESC, priority DESC, number)
+                        WHERE finished IS NULL;
+                    """)
+        }
         return migrator
     }
 }

@@ -40,6 +40,8 @@ package struct StoredJob: Equatable, Sendable {
     package var number: Int64
     /// Its priority.
     package var priority: Int
+    /// Whether somebody waits for it.
+    package var isInteractive: Bool
     /// The pictures.
     package var requests: [ImageRequest]
     /// Steps in the checkpoints of pictures that have one, by index.
@@ -47,11 +49,13 @@ package struct StoredJob: Equatable, Sendable {
 
     /// Joins the fields.
     package init(
-        status: JobStatus, number: Int64, priority: Int, requests: [ImageRequest], checkpoints: [UInt32: Int]
+        status: JobStatus, number: Int64, priority: Int, isInteractive: Bool = false, requests: [ImageRequest],
+        checkpoints: [UInt32: Int]
     ) {
         self.status = status
         self.number = number
         self.priority = priority
+        self.isInteractive = isInteractive
         self.requests = requests
         self.checkpoints = checkpoints
     }

@@ -158,6 +158,22 @@ extension Heartbeat: Bounded {
             try Bounds.check("heartbeat.counters.links.source", name: link.source)
             try Bounds.check("heartbeat.counters.links.target", name: link.target)
         }
+        try done?.checkBounds()
+    }
+}
+
+extension SpanReport: Bounded {
+    /// Refuses what nothing of ours would send; clocks may show any time.
+    package func checkBounds() throws(ImpossibleValue) {
+        try Bounds.check("the number of spans in heartbeat.done", spans.count, 0...Self.limit)
+        for span in spans {
+            try Bounds.check("heartbeat.done.spans.tokens", span.tokens, 0...Int(UInt32.max))
+            guard span.began <= clock, span.nanoseconds <= clock - span.began else {
+                throw ImpossibleValue(
+                    "a span in heartbeat.done begins at \(span.began) and takes \(span.nanoseconds), but its clock shows "
+                        + "\(clock)")
+            }
+        }
     }
 }
 
@@ -211,7 +227,7 @@ extension ClientRequest: Bounded {
                 }
             }
         case .drain(let worker), .undrain(let worker): try Bounds.check("the worker", name: worker)
-        case .jobs, .job, .watch, .cancel, .retry, .nodes, .countedNodes, .model: break
+        case .jobs, .job, .watch, .cancel, .retry, .nodes, .countedNodes, .model, .trace: break
         }
     }
 }

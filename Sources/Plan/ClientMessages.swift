@@ -16,6 +16,8 @@ package enum ClientRequest: Codable, Equatable, Sendable {
     case nodes
     /// Lists nodes with counters that include everything done before the request: each worker is asked for them.
     case countedNodes
+    /// What became of a job's pictures, moment by moment, up to now: each worker is asked for what it has not told.
+    case trace(JobID)
     /// Takes a worker out of the plan once its work in hand is done.
     case drain(worker: String)
     /// Lets a drained worker back in.
@@ -34,6 +36,8 @@ package enum ClientReply: Codable, Equatable, Sendable {
     case job(JobStatus)
     /// Answer to `nodes` and `countedNodes`.
     case nodes(ClusterStatus)
+    /// Answer to `trace`.
+    case trace(JobTrace)
     /// Answer to `model`; nil until a worker has joined.
     case model(ModelFacts?)
     /// Done, nothing to say.
@@ -78,13 +82,34 @@ package struct Submission: Codable, Equatable, Sendable {
     package var images: [ImageRequest]
     /// Higher goes first.
     package var priority: Int
+    /// Somebody waits for it: it goes before every batch, of whatever priority, and batches step back while it runs.
+    package var isInteractive: Bool
 
     /// Joins the fields.
-    package init(key: String? = nil, folder: String? = nil, images: [ImageRequest], priority: Int = 0) {
+    package init(
+        key: String? = nil, folder: String? = nil, images: [ImageRequest], priority: Int = 0,
+        isInteractive: Bool = false
+    ) {
         self.key = key
         self.folder = folder
         self.images = images
         self.priority = priority
+        self.isInteractive = isInteractive
+    }
+}
+
+extension Submission {
+    /// Decodes a batch; one from before there were interactive jobs is none.
+    ///
+    /// - Throws: `DecodingError` where a field is missing or of another type.
+    package init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            key: try fields.decodeIfPresent(String.self, forKey: .key),
+            folder: try fields.decodeIfPresent(String.self, forKey: .folder),
+            images: try fields.decode([ImageRequest].self, forKey: .images),
+            priority: try fields.decode(Int.self, forKey: .priority),
+            isInteractive: try fields.decodeIfPresent(Bool.self, forKey: .isInteractive) ?? false)
     }
 }
 

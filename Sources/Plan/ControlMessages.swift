@@ -161,6 +161,8 @@ package struct Heartbeat: Codable, Equatable, Sendable {
     package var counters: WorkerCounters
     /// Number of the `report` that it answers, if it answers one.
     package var answering: UInt64?
+    /// What it did since the last one, task by task.
+    package var done: SpanReport?
     /// What is wrong with the link to the next worker of the plan; nil when nothing is known to be.
     package var link: LinkTrouble?
 
@@ -175,7 +177,7 @@ package struct Heartbeat: Codable, Equatable, Sendable {
     /// Joins the fields.
     package init(
         epoch: Epoch, image: ImageID?, block: Int?, counters: WorkerCounters, answering: UInt64? = nil,
-        link: LinkTrouble? = nil
+        link: LinkTrouble? = nil, done: SpanReport? = nil
     ) {
         self.epoch = epoch
         self.image = image
@@ -183,6 +185,7 @@ package struct Heartbeat: Codable, Equatable, Sendable {
         self.counters = counters
         self.answering = answering
         self.link = link
+        self.done = done
     }
 }
 

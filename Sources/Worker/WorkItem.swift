@@ -87,7 +87,8 @@ package struct WorkItem: Equatable, Sendable {
             case .activation(let stream): stream.image.shape[0]
             case .encode, .decode: 0
             }
-        return Ticket(key: key, stage: stage, tokens: tokens)
+        let isEdge = if case .decode(_, let final) = work { !final } else { false }
+        return Ticket(key: key, stage: stage, tokens: tokens, isEdge: isEdge)
     }
 }
 
@@ -99,12 +100,28 @@ package struct Ticket: Equatable, Sendable {
     package var stage: UInt8
     /// Image tokens; 0 for tasks outside the transformer.
     package var tokens: Int
+    /// Whether a decoding is of an intermediate picture.
+    package var isEdge: Bool
 
     /// Joins the fields.
-    package init(key: TaskKey, stage: UInt8, tokens: Int) {
+    package init(key: TaskKey, stage: UInt8, tokens: Int, isEdge: Bool = false) {
         self.key = key
         self.stage = stage
         self.tokens = tokens
+        self.isEdge = isEdge
+    }
+
+    /// The time that it took, for traces.
+    func span(began: Nanoseconds, nanoseconds: Nanoseconds) -> TaskSpan {
+        let kind: TaskSpan.Kind =
+            switch key.kind {
+            case .encode: .encode
+            case .step, .activation: .step
+            case .decode: isEdge ? .edge : .picture
+            }
+        return TaskSpan(
+            kind: kind, image: key.image, step: key.step, epoch: key.epoch, stage: key.isStep ? stage : 0,
+            tokens: tokens, began: began, nanoseconds: nanoseconds)
     }
 }
 

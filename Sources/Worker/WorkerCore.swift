@@ -147,6 +147,7 @@ package struct WorkerCore: Sendable {
     private var queue: WorkQueue
     private var conditionings: ConditioningCache
     private var counters = WorkerCounters()
+    private var spans = SpanLog()
     private var heartbeatEvery: Nanoseconds = 1_000_000_000
     private var heartbeatAt: Nanoseconds = 0
     /// Number of the report that the coordinator waits for.
@@ -245,7 +246,9 @@ extension WorkerCore {
         if now >= heartbeatAt {
             heartbeatAt = now + heartbeatEvery
             heartbeatSent = heartbeatSent ?? now
-            effects.append(.control(.heartbeat(heartbeat(vitals, now))))
+            var beat = heartbeat(vitals, now)
+            beat.done = spans.report(clock: now)
+            effects.append(.control(.heartbeat(beat)))
             asked = nil
             repeatCredits(&effects)
         }
@@ -571,6 +574,10 @@ extension WorkerCore {
         _ effects: inout [Effect]
     ) {
         counters.busyNanoseconds += elapsed
+        if let ticket = queue.inHand, ticket.key == key {
+            // By when it was heard of, a message between threads after its end: so no span reaches into the next one.
+            spans.note(ticket.span(began: now - min(elapsed, now), nanoseconds: min(elapsed, now)))
+        }
         guard let ticket = queue.finish(key) else { return drops.stale += 1 }
         guard let assignment, key.epoch == assignment.epoch else { return drops.stale += 1 }
         switch result {

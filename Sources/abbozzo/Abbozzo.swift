@@ -42,7 +42,7 @@ struct AbbozzoCommand: ParsableCommand {
         version: programVersion,
         subcommands: [
             RenderCommand.self, CoordinatorCommand.self, WorkerCommand.self, SubmitCommand.self, JobsCommand.self,
-            NodesCommand.self, TopCommand.self, PlanCommand.self, BenchCommand.self, ImageCommand.self,
-            ModelCommand.self, KeysCommand.self,
+            NodesCommand.self, TopCommand.self, TraceCommand.self, PlanCommand.self, BenchCommand.self,
+            ImageCommand.self, ModelCommand.self, KeysCommand.self,
         ])
 }

@@ -49,6 +49,14 @@ struct Client: Sendable {
         return cluster
     }
 
+    /// What became of a job's pictures, up to now.
+    func trace(_ id: JobID) async throws -> JobTrace {
+        guard case .trace(let trace) = try await ask(.trace(id), within: patience + .seconds(3)) else {
+            throw oddAnswer("trace")
+        }
+        return trace
+    }
+
     /// Facts of the served model; nil until a worker has joined.
     func model() async throws -> ModelFacts? {
         guard case .model(let facts) = try await ask(.model) else { throw oddAnswer("model") }

@@ -200,9 +200,13 @@ final class Bench {
     /// The reply to the last request, which may have come later.
     var reply: ClientReply? { replies[lastNumber] }
 
-    func submit(_ images: [ImageRequest], key: String? = nil, folder: String? = nil, priority: Int = 0) throws -> JobID
-    {
-        let reply = ask(.submit(Submission(key: key, folder: folder, images: images, priority: priority)))
+    func submit(
+        _ images: [ImageRequest], key: String? = nil, folder: String? = nil, priority: Int = 0,
+        isInteractive: Bool = false
+    ) throws -> JobID {
+        let submission = Submission(
+            key: key, folder: folder, images: images, priority: priority, isInteractive: isInteractive)
+        let reply = ask(.submit(submission))
         guard case .accepted(let id, _) = reply else {
             Issue.record("not accepted: \(String(describing: reply))")
             throw BenchError()

@@ -18,6 +18,9 @@ import Wire
         var heartbeat = Heartbeat(epoch: 1, image: image, block: 1, counters: WorkerCounters())
         heartbeat.counters.links = [LinkCounters(source: "a", target: "b")]
         heartbeat.counters.authFailures = ["no_key": 1]
+        let span = TaskSpan(
+            kind: .step, image: image, step: 1, epoch: 1, stage: 1, tokens: 4, began: 1_000_000, nanoseconds: 500_000)
+        heartbeat.done = SpanReport(clock: 2_000_000, first: 3, spans: [span, span])
         let controls: [ControlMessage] = [
             .hello(hello), .heartbeat(heartbeat), .loaded(Loaded(epoch: 1, residentBytes: 5)),
             .fault(Fault(TaskID(.step, image, step: 3, epoch: 1), text: "no", isRetriable: true)), .drain, .leave,
@@ -27,7 +30,7 @@ import Wire
         let requests: [ClientRequest] = [
             .submit(Submission(key: "k", folder: "f", images: [request, request], priority: 1)), .jobs(limit: 5),
             .job(image.job), .watch(image.job, version: 1), .cancel(image.job), .retry(image.job), .nodes,
-            .drain(worker: "w1"), .undrain(worker: "w1"), .model,
+            .drain(worker: "w1"), .undrain(worker: "w1"), .model, .trace(image.job),
         ]
         let controlBodies = try controls.map { try JSONMutator(Message($0).body) }
         let requestBodies = try requests.map { try JSONMutator(Message($0, number: 1).body) }

@@ -188,7 +188,8 @@ struct FakeStore {
 
     func stored(_ job: Job) -> StoredJob {
         StoredJob(
-            status: job.status, number: job.number, priority: job.submission.priority, requests: job.submission.images,
+            status: job.status, number: job.number, priority: job.submission.priority,
+            isInteractive: job.submission.isInteractive, requests: job.submission.images,
             checkpoints: job.checkpoints.mapValues(\.step))
     }
 

@@ -25,11 +25,14 @@ struct HostileTests {
                 .init(size: 4, seconds: 1), .init(size: 9, seconds: 2),
             ])
         }
+        let span = TaskSpan(
+            kind: .step, image: image, step: 1, epoch: 1, stage: 1, tokens: 4, began: 1_000_000, nanoseconds: 500_000)
+        let spans = SpanReport(clock: 2_000_000, first: 3, spans: [span, span])
         return [
             .hello(measured), .hello(FakeModel.hello("a")), .hello(FakeModel.hello("a", boot: 2)),
             .hello(FakeModel.hello("c")),
             .loaded(Loaded(epoch: 1, residentBytes: 5, failure: "no")), .loaded(Loaded(epoch: 1, residentBytes: 5)),
-            .heartbeat(Heartbeat(epoch: 1, image: image, block: 3, counters: counters)),
+            .heartbeat(Heartbeat(epoch: 1, image: image, block: 3, counters: counters, done: spans)),
             .fault(Fault(TaskID(.step, image, step: 1, epoch: 1), text: "no", isRetriable: true)),
             .welcome(Welcome(protocolVersion: 1, heartbeatMilliseconds: 1000, dataEndpoint: "tcp://a:1")),
             .refuse(Refusal(code: .name, text: "no")), .drain, .leave, .alive, .introduce,
@@ -90,7 +93,7 @@ struct HostileTests {
             .submit(Submission(key: "k", folder: "f", images: [.ralu("p"), .euler("q")], priority: 1)),
             .jobs(limit: 3), .job(JobID(high: 7, low: 1)), .watch(JobID(high: 7, low: 1), version: 3),
             .cancel(JobID(high: 7, low: 1)), .retry(JobID(high: 7, low: 1)), .nodes, .drain(worker: "a"),
-            .undrain(worker: "a"), .model,
+            .undrain(worker: "a"), .model, .trace(JobID(high: 7, low: 1)),
         ]
         for _ in 0..<20 {
             let bench = Bench()

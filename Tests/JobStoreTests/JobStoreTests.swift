@@ -109,16 +109,41 @@ struct JobStoreTests {
         #expect(try store.unfinished().map(\.status.id) == [id])
     }
 
-    @Test("jobs come back by priority, then by age; listings newest first")
+    @Test("jobs come back interactive ones first, then by priority, then by age; listings newest first")
     func ordersJobs() throws {
         let folder = try Scratch()
         let store = try JobStore(folder: folder.path)
         let low = try store.submit(.three(), time: 1).id
         let high = try store.submit(.three(priority: 5), time: 2).id
         let late = try store.submit(.three(), time: 3).id
-        #expect(try store.unfinished().map(\.status.id) == [high, low, late])
-        #expect(try store.jobs(limit: 2).map(\.id) == [late, high])
+        let waited = try store.submit(.three(priority: -1, isInteractive: true), time: 4).id
+        #expect(try store.unfinished().map(\.status.id) == [waited, high, low, late])
+        #expect(try store.unfinished().map(\.isInteractive) == [true, false, false, false])
+        #expect(try store.jobs(limit: 2).map(\.id) == [waited, late])
         #expect(try store.jobs(limit: -1).isEmpty)
+    }
+
+    @Test("a queue from before there were interactive jobs is taken over as it is")
+    func migrates() throws {
+        let folder = try Scratch()
+        let id: JobID
+        do {
+            let store = try JobStore(folder: folder.path)
+            id = try store.submit(.three(priority: 5), time: 2).id
+        }
+        try DatabaseQueue(path: folder.path + "/queue.sqlite").write {
+            try $0.execute(
+                sql: """
+                    DROP INDEX job_unfinished;
+                    ALTER TABLE job DROP COLUMN interactive;
+                    CREATE INDEX job_unfinished ON job (priority DESC, number) WHERE finished IS NULL;
+                    DELETE FROM grdb_migrations WHERE identifier = '2 interactive jobs';
+                    """)
+        }
+        let store = try JobStore(folder: folder.path)
+        let later = try store.submit(.three(isInteractive: true), time: 3).id
+        #expect(try store.unfinished().map(\.status.id) == [later, id])
+        #expect(try store.unfinished().map(\.isInteractive) == [true, false])
     }
 
     @Test("two jobs never share a folder")
@@ -238,8 +263,9 @@ extension ImageRequest {
 }
 
 extension Submission {
-    static func three(key: String? = nil, priority: Int = 0) -> Submission {
+    static func three(key: String? = nil, priority: Int = 0, isInteractive: Bool = false) -> Submission {
         Submission(
-            key: key, images: (0..<3).map { .small("picture \($0)", seed: $0) }, priority: priority)
+            key: key, images: (0..<3).map { .small("picture \($0)", seed: $0) }, priority: priority,
+            isInteractive: isInteractive)
     }
 }

@@ -15,6 +15,7 @@ internal import Testing
         var heartbeat = Heartbeat(epoch: 2, image: Samples.image, block: 4, counters: WorkerCounters())
         heartbeat.counters.busyNanoseconds = .max
         heartbeat.answering = 3
+        heartbeat.done = Samples.spans
         let messages: [ControlMessage] = [
             .assign(plan), .alive, .report(.max), .drain, .leave, .heartbeat(heartbeat),
             .fault(
@@ -32,6 +33,48 @@ internal import Testing
         #expect(message.sequence == 17)
         #expect(message.payloadBytes < Message.clientLimit)
         #expect(try message.clientRequest(from: "c") == request)
+    }
+
+    @Test("a job from before there were interactive ones is not one; a full trace fits into a reply")
+    func tracesAndOldJobs() throws {
+        var message = try Message(.submit(Samples.job(1)), number: 1)
+        // Fields come in any order.
+        let text = String(decoding: message.body, as: UTF8.self)
+            .replacing("\"isInteractive\":false,", with: "").replacing(",\"isInteractive\":false", with: "")
+        message.body = Array(text.utf8)
+        #expect(!String(decoding: message.body, as: UTF8.self).contains("nteractive"))
+        #expect(try message.clientRequest(from: "c") == .submit(Samples.job(1)))
+
+        var trace = Samples.trace
+        trace.entries = Array(repeating: trace.entries[0], count: 16_384)
+        trace.notes = Array(repeating: .init(time: .max, image: .max, text: "\u{0}\"x"), count: 512)
+        let reply = try Message(ClientReply.trace(trace), number: 1)
+        #expect(reply.body.count < Message.clientLimit / 16)
+        #expect(try reply.clientReply(from: "c") == .trace(trace))
+    }
+
+    @Test("a full report of spans fits into a heartbeat; more of them, or one that ends after its clock, are refused")
+    func spans() throws {
+        func tried(_ change: (inout SpanReport) -> Void) throws -> FrameError? {
+            var heartbeat = Heartbeat(epoch: 1, image: nil, block: nil, counters: WorkerCounters())
+            var report = SpanReport(
+                clock: .max, first: .max, spans: Array(repeating: Samples.spans.spans[0], count: SpanReport.limit))
+            change(&report)
+            heartbeat.done = report
+            let message = try Message(.heartbeat(heartbeat))
+            do throws(FrameError) {
+                #expect(try message.control(from: "a") == .heartbeat(heartbeat))
+            } catch {
+                return error
+            }
+            return nil
+        }
+        #expect(try tried { _ in } == nil)
+        #expect(try tried { $0.spans.append($0.spans[0]) } != nil)
+        #expect(try tried { $0.spans[3].nanoseconds = 4 } != nil)
+        #expect(try tried { $0.clock = 5 } != nil)
+        #expect(try tried { $0.spans[0].tokens = -1 } != nil)
+        #expect(try tried { $0.spans[0].tokens = .max } != nil)
     }
 
     @Test("JSON that is too long, too deep, cut off or of another shape is refused in one short line")

@@ -146,6 +146,7 @@ internal import Testing
         let image = Samples.image
         var heartbeat = Heartbeat(epoch: 2, image: image, block: 4, counters: WorkerCounters())
         heartbeat.counters.links = [LinkCounters(source: "a", target: "b")]
+        heartbeat.done = Samples.spans
         let controls: [ControlMessage] = [
             .welcome(Welcome(protocolVersion: 1, heartbeatMilliseconds: 1000, dataEndpoint: "tcp://a:1")),
             .refuse(Refusal(code: .name, text: "taken")), .assign(plan), .loaded(Loaded(epoch: 1, residentBytes: 5)),
@@ -156,12 +157,13 @@ internal import Testing
         let requests: [ClientRequest] = [
             .submit(Samples.job(2)), .jobs(limit: 5), .job(image.job), .watch(image.job, version: 1),
             .cancel(image.job), .retry(image.job), .nodes, .drain(worker: "a"), .undrain(worker: "a"), .model,
+            .trace(image.job),
         ]
         let status = ClusterStatus(
             plan: plan, workers: [], queued: 1, inFlight: 2, imagesDone: 3, uptime: 4.5,
             links: [LinkCounters(source: "a", target: "b")])
         let replies: [ClientReply] = [
-            .accepted(image.job, duplicate: true), .jobs([]), .nodes(status), .model(nil), .done,
+            .accepted(image.job, duplicate: true), .jobs([]), .nodes(status), .model(nil), .done, .trace(Samples.trace),
             .failure(ClientFailure(.full, "full")),
         ]
         let bodies =

@@ -6,6 +6,29 @@ internal import Plan
 enum Samples {
     static let image = ImageID(job: JobID(high: 0x0102_0304_0506_0708, low: 0x090a_0b0c_0d0e_0f10), index: 7)
 
+    /// What a worker did.
+    static let spans = SpanReport(
+        clock: .max, first: .max,
+        spans: [
+            TaskSpan(
+                kind: .edge, image: image, step: .max, epoch: .max, stage: .max, tokens: Int(UInt32.max),
+                began: .max - 3, nanoseconds: 3)
+        ])
+
+    /// A job's trace with the longest numbers.
+    static var trace: JobTrace {
+        var trace = JobTrace(job: image.job)
+        trace.workers = ["a"]
+        trace.entries = [
+            .init(
+                row: .max, kind: .record, image: .max, step: .max, stage: .max, tokens: .max, epoch: .max, began: .max,
+                nanoseconds: .max)
+        ]
+        trace.notes = [.init(time: 5, text: "epoch 1")]
+        trace.isWhole = false
+        return trace
+    }
+
     /// An activation of `tokens` rows of `width` channels, every value different.
     static func activation(tokens: Int = 5, width: Int = 16, step: UInt16 = 3) -> Message {
         func values(_ count: Int, _ start: Float) -> [Float] { (0..<count).map { start + Float($0) * 0.25 } }

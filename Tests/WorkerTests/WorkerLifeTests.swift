@@ -139,6 +139,43 @@ struct WorkerLifeTests {
         #expect(beats.last?.counters.upNanoseconds == 3_000_000_000)
     }
 
+    @Test("heartbeats tell each task once, with its time, and of too many the newest, with a gap that shows the others")
+    func tellsTasks() throws {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1))
+        func beat() throws -> SpanReport {
+            for case .heartbeat(let beat) in worker.tick(after: 1).controls { return try #require(beat.done) }
+            throw WorkerError(.compute(.f32))
+        }
+        #expect(try beat() == SpanReport(clock: 1_000_000_000, first: 0, spans: []))
+        worker.send(.task(step(4, 7), from: .coordinator))
+        worker.now += 30_000_000
+        worker.send(.computed(step(4, 7).key, .success(.activation(stream(1))), elapsed: 20_000_000))
+        worker.send(.task(encode(2), from: .coordinator))
+        worker.now += 5_000_000
+        worker.send(.computed(encode(2).key, .failure(WorkFailure(text: "no")), elapsed: 5_000_000))
+        let report = try beat()
+        let began: UInt64 = 1_000_000_000
+        #expect(
+            report.spans == [
+                TaskSpan(
+                    kind: .step, image: image(4), step: 7, epoch: 1, stage: 0, tokens: 3, began: began + 10_000_000,
+                    nanoseconds: 20_000_000),
+                TaskSpan(
+                    kind: .encode, image: image(2), step: 0, epoch: 1, stage: 0, tokens: 0, began: began + 30_000_000,
+                    nanoseconds: 5_000_000),
+            ])
+        #expect(report.first == 0 && report.clock == worker.now)
+        for index in 0..<UInt32(SpanReport.limit + 88) {
+            worker.send(.task(encode(index), from: .coordinator))
+            worker.send(.computed(encode(index).key, .failure(WorkFailure(text: "no")), elapsed: 0))
+        }
+        let full = try beat()
+        #expect(full.first == 2 + 88 && full.spans.count == SpanReport.limit)
+        #expect(full.spans.first?.image == image(88))
+        #expect(try beat().first == UInt64(2 + 88 + SpanReport.limit))
+    }
+
     @Test("a report that is asked for goes out at once with its number, and only once")
     func reports() {
         var worker = CoreHarness("node2")

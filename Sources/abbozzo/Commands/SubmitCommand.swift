@@ -40,6 +40,13 @@ struct SubmitCommand: AsyncParsableCommand {
         help: ArgumentHelp("Jobs of a higher number go first; may be negative.", valueName: "n"))
     var priority = 0
 
+    @Flag(
+        inversion: .prefixedNo,
+        help: ArgumentHelp(
+            "Go before all batches, which wait with half of their pictures while this runs. Default: only for a single -p "
+                + "prompt that is waited for and has no --priority."))
+    var interactive: Bool?
+
     @Flag(inversion: .prefixedNo, help: "Wait for the pictures.")
     var wait = true
 
@@ -82,7 +89,8 @@ struct SubmitCommand: AsyncParsableCommand {
                 return request
             }
             let before = summary ? try await client.countedNodes() : nil
-            let submission = Submission(key: key, folder: folder, images: requests, priority: priority)
+            let submission = Submission(
+                key: key, folder: folder, images: requests, priority: priority, isInteractive: isInteractive)
             guard
                 case .accepted(let id, let duplicate) = try await client.ask(
                     .submit(submission), within: client.patience + .seconds(60))
@@ -111,6 +119,10 @@ struct SubmitCommand: AsyncParsableCommand {
         if let contactSheet { try writeSheet(of: status, to: contactSheet) }
         try status.throwUnlessDone()
     }
+
+    /// Somebody who types one prompt and waits should not wait for other people's batches; whoever gives a priority has
+    /// said how urgent it is.
+    private var isInteractive: Bool { interactive ?? (prompt.count == 1 && wait && priority == 0) }
 
     private func promptLines() throws -> [PromptLine] {
         if let file { return try PromptFile.read(path: file) }

@@ -1,0 +1,101 @@
+internal import Foundation
+internal import Plan
+internal import TestKit
+internal import Testing
+
+/// Traces of jobs through the real executable over TCP.
+@Suite("Traces of jobs", .serialized, .timeLimit(.minutes(4)))
+struct TraceTests {
+    let folder = TemporaryFolder()
+    let tiny = Fixtures.path + "/flux-dev/model"
+    private let small = ["--width", "64", "--height", "64", "--text-length", "16"]
+
+    private struct Document: Decodable {
+        struct Event: Decodable {
+            struct Arguments: Decodable {
+                let name: String?
+                let picture: Int?
+                let step: Int?
+                let tokens: Int?
+            }
+            let name: String
+            let ph: String
+            let pid: Int
+            let tid: Int?
+            let ts: Double?
+            let dur: Double?
+            let args: Arguments?
+        }
+        struct Facts: Decodable {
+            let job: String
+            let gaps: [String]
+        }
+        let otherData: Facts
+        let traceEvents: [Event]
+    }
+
+    private func job(_ outcome: ProcessOutcome) throws -> JobID {
+        struct Report: Decodable { let job: JobStatus }
+        #expect(outcome.status == .exited(0), "\(outcome.errors)")
+        return try JSONDecoder().decode(Report.self, from: Data(outcome.output.utf8)).job.id
+    }
+
+    @Test("the trace of a job shows each picture's steps on every worker, and a restarted coordinator has none")
+    func exports() async throws {
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path, workers: 2)
+            for name in ["a", "b"] { _ = try await cluster.worker(name, model: tiny) }
+            let file = folder.path + "/batch.jsonl"
+            let lines = """
+                {"prompt": "a red heart", "sampler": "ralu", "preset": "flux-4x"}
+                {"prompt": "a house", "steps": 3}
+                {"prompt": "a tree", "steps": 2}
+                """
+            try Data(lines.utf8).write(to: URL(filePath: file))
+            let id = try job(try await cluster.client(["submit", file, "--json"] + small))
+            let path = folder.path + "/trace.json"
+            let exported = try await cluster.client(["trace", "export", String(id.description.prefix(8)), "-o", path])
+            #expect(exported.status == .exited(0), "\(exported.errors)")
+            #expect(exported.output.contains("on 2 workers: \(path)"))
+            let document = try JSONDecoder().decode(Document.self, from: Data(contentsOf: URL(filePath: path)))
+            #expect(document.otherData.job == id.description && document.otherData.gaps.isEmpty)
+            let events = document.traceEvents
+            let names = events.filter { $0.name == "thread_name" && $0.pid == 1 }.map { $0.args?.name }
+            #expect(names.first == "coordinator" && Set(names.dropFirst()) == ["a", "b"])
+
+            let spans = events.filter { $0.ph == "X" }
+            for (picture, steps) in [(1, 18), (2, 3), (3, 2)] {
+                for worker in 1...2 {
+                    let found = spans.filter {
+                        $0.pid == 1 && $0.tid == worker && $0.args?.picture == picture && $0.args?.step != nil
+                    }
+                    #expect(found.compactMap { $0.args?.step }.sorted() == Array(1...steps), "\(picture) \(worker)")
+                    #expect(found.allSatisfy { ($0.args?.tokens ?? 0) > 0 })
+                }
+                let other = spans.filter { $0.pid == 1 && $0.args?.picture == picture && $0.args?.step == nil }
+                let tasks = ["encode"] + (picture == 1 ? ["edge decode"] : []) + ["final decode"]
+                #expect(other.map(\.name).sorted() == tasks.sorted())
+                let phases = spans.filter { $0.pid == 2 && $0.args?.picture == picture }
+                #expect(phases.first?.name == "waiting in queue" && phases.contains { $0.name == "write file" })
+            }
+            for (row, tasks) in Dictionary(grouping: spans, by: { [$0.pid, $0.tid ?? -1] }) {
+                for (one, next) in zip(tasks, tasks.dropFirst()) {
+                    let end = (one.ts ?? 0) + (one.dur ?? 0)
+                    #expect(end <= (next.ts ?? 0) + 0.001, "row \(row): \(one) reaches into \(next)")
+                }
+            }
+            #expect(events.contains { $0.ph == "i" && $0.name.contains("in epoch ") })
+
+            // Without a file it goes to standard output, and nothing else does.
+            let printed = try await cluster.client(["trace", "export", id.description])
+            #expect(try JSONDecoder().decode(Document.self, from: Data(printed.output.utf8)).traceEvents.count > 50)
+
+            await cluster.coordinator.send(SIGTERM)
+            #expect(try await cluster.coordinator.outcome(within: .seconds(60)).status == .exited(0))
+            let again = try await cluster.again(in: folder.path, workers: 2)
+            let none = try await again.client(["trace", "export", id.description, "-o", path])
+            #expect(none.status == .exited(1) && none.errorLines.count == 1)
+            #expect(none.errors.contains("there is no trace of job \(id)"), "\(none.errors)")
+        }
+    }
+}
