@@ -57,6 +57,8 @@ extension CoordinatorCore {
         recallFlights(replan.cause)
         effects.append(.measure(.planned(replan.cause)))
         epoch += 1
+        // What was said of a link was said of another neighbour.
+        for name in members.keys { members[name]?.linkTrouble = nil }
         hasPlanned = true
         credit = CreditLine()
         linked = []
