@@ -102,7 +102,8 @@ let package = Package(
         tests(
             "Coordinator",
             [
-                "Coordinator", "Worker", "DiT", "JobStore", "Wire", "Telemetry", "Sampling", "Imaging", "Tensors", "Plan",
+                "Coordinator", "Worker", "DiT", "JobStore", "Wire", "Telemetry", "Sampling", "Imaging", "Tensors",
+                "Plan",
                 log, metrics,
             ]),
         tests("Worker", ["Worker", "Wire", "Stages", "DiT", "Checkpoint", "Tensors", "Plan", log]),

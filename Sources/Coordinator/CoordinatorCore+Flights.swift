@@ -12,7 +12,7 @@ extension CoordinatorCore {
     // MARK: Admission
 
     mutating func admit() {
-        guard case .active = planning, !isStopping, storeTrouble == nil, let pin else { return }
+        guard !isStopping, storeTrouble == nil, let pin else { return }
         while let id = line.first {
             guard jobs[id]?.waiting.isEmpty == false else {
                 line.removeFirst()
@@ -60,106 +60,157 @@ extension CoordinatorCore {
     }
 
     mutating func dispatch() {
-        var stepsWait = false
-        defer { watchCredit(stepsWait) }
-        guard case .active(let plan) = planning, !isStopping, replan == nil else { return }
-        // A picture that was in hand of a lost worker runs alone, so that the next loss shows whose fault it is.
-        let suspects = flights.values.filter { !$0.deaths.isEmpty }
-        let isAlone = suspects.contains { $0.isSent || $0.isReady }
-        if isAlone {
-            guard !flights.values.contains(where: \.isSent) else { return }
-            let first = suspects.filter(\.isReady).min { $0.image < $1.image }
-            if let first, case .ready(let need, _, _) = first.phase { send(first.image, need, plan) }
-            return
+        defer { watchCredit() }
+        guard plan != nil, !isStopping, replan == nil else { return }
+        bind()
+        let closed = sendSuspects()
+        for need in [Need.encode, .edge, .picture, .step] {
+            while let (image, worker) = next(need, closed) { send(image, need, to: worker) }
         }
-        for need in [Need.encode, .edge, .picture] {
-            while let image = next([need], plan) { send(image, need, plan) }
-        }
-        while credit.isOpen, let image = next([.step], plan) { send(image, .step, plan) }
-        stepsWait = next([.step], plan) != nil
     }
 
-    /// Measures how long steps wait for the first worker's credit.
-    private mutating func watchCredit(_ stepsWait: Bool) {
+    /// Measures how long steps wait for the credit of a first worker.
+    private mutating func watchCredit() {
+        let wait = flights.values.contains { flight in
+            guard case .ready(.step, _, _) = flight.phase, let number = flight.replica else { return false }
+            return !replicas[number].credit.isOpen && linked.contains(replicas[number].first)
+        }
         if let since = creditWaitSince { effects.append(.measure(.creditWaited(seconds: Double(now - since) * 1e-9))) }
-        creditWaitSince = stepsWait ? now : nil
+        creditWaitSince = wait ? now : nil
     }
 
-    private func next(_ needs: Set<Need>, _ plan: ClusterPlan) -> ImageID? {
-        var candidates: [Scheduler.Candidate] = []
-        var inHand = 0
+    /// Gives a replica to each picture that has none: the one with most places free for its size.
+    ///
+    /// A picture keeps it until the next plan, since its first worker keeps the conditioning. After the loss of a replica
+    /// there can be more pictures than places; what was in hand of a lost worker does not wait for one, since others wait
+    /// for it.
+    private mutating func bind() {
+        let loose = flights.values.filter { $0.replica == nil && $0.isReady }
+        guard !loose.isEmpty else { return }
+        var taken = Array(repeating: 0, count: replicas.count)
+        for flight in flights.values { if let number = flight.replica { taken[number] += 1 } }
+        func rank(_ flight: Flight) -> (Int, Int, Int, UInt64) {
+            guard case .ready(_, _, let number) = flight.phase else { return (1, 1, 0, 0) }
+            return (flight.deaths.isEmpty ? 1 : 0, flight.isInteractive ? 0 : 1, -flight.priority, number)
+        }
+        for flight in loose.sorted(by: { rank($0) < rank($1) }) {
+            let open = replicas.indices.filter {
+                replicas[$0].isLoaded
+                    && (taken[$0] < replicas[$0].limit || flight.isInteractive || !flight.deaths.isEmpty)
+            }
+            func load(_ number: Int) -> Double { Double(taken[number]) / Double(replicas[number].limit) }
+            guard let number = open.min(by: { (load($0), $0) < (load($1), $1) }) else { continue }
+            taken[number] += 1
+            flights[flight.image]?.replica = number
+        }
+    }
+
+    /// What only suspects may be given: replicas, and workers that serve several.
+    private struct Closed {
+        var replicas: Set<Int> = []
+        var workers: Set<String> = []
+    }
+
+    /// A picture that was in hand of a lost worker runs alone in its replica, and alone at workers that serve several, so
+    /// that the next loss shows whose fault it is.
+    private mutating func sendSuspects() -> Closed {
+        var closed = Closed()
+        let suspects = flights.values.filter { !$0.deaths.isEmpty && ($0.isReady || $0.isSent) }
+        for number in Set(suspects.compactMap(\.replica)).sorted() {
+            closed.replicas.insert(number)
+            let inHand = flights.values.filter { $0.replica == number && $0.isSent }
+            guard inHand.isEmpty else {
+                closed.workers.formUnion(inHand.filter { !$0.deaths.isEmpty }.compactMap(\.holder))
+                continue
+            }
+            let first = suspects.filter { $0.replica == number && $0.isReady }.min { $0.image < $1.image }
+            guard let first, case .ready(let need, _, _) = first.phase, let worker = target(of: need, number)
+            else { continue }
+            if !flights.values.contains(where: { $0.isSent && $0.holder == worker }) {
+                send(first.image, need, to: worker)
+            }
+            closed.workers.insert(worker)
+        }
+        return closed
+    }
+
+    private func next(_ need: Need, _ closed: Closed) -> (ImageID, String)? {
+        var candidates: [Int: [Scheduler.Candidate]] = [:]
         var batchesMay = true
-        if needs == [.step], let batchSteps {
+        if need == .step, let batchSteps {
             batchesMay = flights.values.count { !$0.isInteractive && $0.sentNeed == .step } < batchSteps
         }
         for flight in flights.values {
-            switch flight.phase {
-            case .ready(let need, let since, let number) where needs.contains(need):
-                guard batchesMay || flight.isInteractive else { continue }
-                candidates.append(
-                    .init(
-                        image: flight.image, isInteractive: flight.isInteractive, priority: flight.priority,
-                        tokens: need == .step ? flight.tokens : 0, since: since, number: number))
-            case .sent(let need, _) where needs.contains(need): inHand += 1
-            default: break
-            }
+            guard case .ready(need, let since, let number) = flight.phase, let replica = flight.replica,
+                !closed.replicas.contains(replica), batchesMay || flight.isInteractive
+            else { continue }
+            candidates[replica, default: []].append(
+                .init(
+                    image: flight.image, isInteractive: flight.isInteractive, priority: flight.priority,
+                    tokens: need == .step ? flight.tokens : 0,
+                    since: since, number: number))
         }
-        if needs == [.encode] && inHand >= Self.slots { return nil }
-        guard let need = needs.first, let worker = target(of: need, plan), linked.contains(worker) else { return nil }
-        return Scheduler.next(candidates, now: now, nanosecondsPerToken: nanosecondsPerToken)
+        for (replica, candidates) in candidates.sorted(by: { $0.key < $1.key }) {
+            guard let worker = target(of: need, replica), !closed.workers.contains(worker),
+                let image = Scheduler.next(candidates, now: now, nanosecondsPerToken: nanosecondsPerToken)
+            else { continue }
+            return (image, worker)
+        }
+        return nil
     }
 
-    private mutating func send(_ image: ImageID, _ need: Need, _ plan: ClusterPlan) {
-        guard let worker = target(of: need, plan), linked.contains(worker), need != .step || credit.isOpen,
-            let flight = flights[image], let input = flight.input(need, epoch: epoch)
+    private mutating func send(_ image: ImageID, _ need: Need, to worker: String) {
+        guard let flight = flights[image], let replica = flight.replica, let input = flight.input(need, epoch: epoch)
         else { return }
         if need == .step {
-            credit.send()
+            replicas[replica].credit.send()
             flights[image]?.shownEpoch = epoch
         }
-        if need == .edge || need == .picture {
-            flights[image]?.decoder = worker
-            decodings[worker, default: 0] += 1
-        }
+        flights[image]?.holder = worker
+        if need == .edge || need == .picture { decodings[worker, default: 0] += 1 }
         enter(.sent(need, at: now), image)
         effects.append(.task(input, flight.key(need, epoch: epoch), to: worker))
     }
 
-    /// Who is given a task.
-    private func target(of need: Need, _ plan: ClusterPlan) -> String? {
+    /// Who can be given a task of a replica's pictures now; nil when nobody takes one.
+    private func target(of need: Need, _ number: Int) -> String? {
+        let replica = replicas[number]
+        guard replica.isLoaded else { return nil }
         switch need {
-        case .encode: plan.placements.first(where: \.encodes)?.worker
-        case .step: plan.pipeline.first?.worker
-        case .edge, .picture: decoder(plan)
+        case .encode:
+            let inHand = flights.values.count { $0.sentNeed == .encode && $0.holder == replica.encoder }
+            return linked.contains(replica.encoder) && inHand < Self.slots ? replica.encoder : nil
+        case .step: return linked.contains(replica.first) && replica.credit.isOpen ? replica.first : nil
+        case .edge, .picture: return decoder(replica)
         }
     }
 
     /// The decoder with the fewest decodings in hand, of equal ones the one that has been given least time's worth; nil
     /// while all have their slots full.
-    private func decoder(_ plan: ClusterPlan) -> String? {
+    private func decoder(_ replica: Replica) -> String? {
         var inHand: [String: Int] = [:]
         for flight in flights.values where flight.sentNeed == .edge || flight.sentNeed == .picture {
-            if let decoder = flight.decoder { inHand[decoder, default: 0] += 1 }
+            if let decoder = flight.holder { inHand[decoder, default: 0] += 1 }
         }
         func rank(_ share: Placement) -> (Int, Double) {
             let speed = members[share.worker]?.hello.profile?.costs?.decode.samples.last
             let seconds = speed.map { $0.seconds / Double($0.size) } ?? 1
             return (inHand[share.worker] ?? 0, Double(decodings[share.worker] ?? 0) * seconds)
         }
-        let free = plan.placements.filter {
-            $0.decodes && linked.contains($0.worker) && inHand[$0.worker] ?? 0 < Self.slots
+        let free = replica.decoders.filter {
+            linked.contains($0.worker) && inHand[$0.worker] ?? 0 < Self.slots
         }
         return free.min { rank($0) < rank($1) }?.worker
     }
 
-    /// Who answers a task.
-    private func source(of need: Need, _ flight: Flight, _ plan: ClusterPlan) -> String? {
-        switch need {
-        case .encode: plan.placements.first(where: \.encodes)?.worker
-        case .step: plan.pipeline.last?.worker
-        case .edge, .picture: flight.decoder
-        }
+    /// Who can have a task in their hands: a step passes all of the picture's pipeline.
+    func hands(_ need: Need, _ flight: Flight) -> [String] {
+        guard need == .step else { return flight.holder.map { [$0] } ?? [] }
+        return flight.replica.map { replicas[$0].pipeline } ?? []
     }
+
+    /// Who answers a task.
+    private func source(of need: Need, _ flight: Flight) -> String? { hands(need, flight).last }
 
     mutating func ready(_ image: ImageID, _ need: Need) {
         lastNumber += 1
@@ -169,9 +220,8 @@ extension CoordinatorCore {
     // MARK: Answers
 
     mutating func take(_ output: TaskOutput, _ key: TaskKey, from worker: String) {
-        guard case .active(let plan) = planning, key.epoch == epoch, let flight = flights[key.image],
-            case .sent(let need, let at) = flight.phase, flight.key(need, epoch: epoch) == key,
-            source(of: need, flight, plan) == worker
+        guard key.epoch == epoch, let flight = flights[key.image], case .sent(let need, let at) = flight.phase,
+            flight.key(need, epoch: epoch) == key, source(of: need, flight) == worker
         else {
             return effects.append(.measure(.staleAnswer))
         }
@@ -180,6 +230,7 @@ extension CoordinatorCore {
         }
         flights[key.image]?.faults = 0
         flights[key.image]?.deaths = []
+        flights[key.image]?.recalls = []
         switch output {
         case .conditioning(let conditioning):
             flights[key.image]?.conditioning = conditioning
@@ -243,7 +294,7 @@ extension CoordinatorCore {
     }
 
     mutating func take(_ fault: Fault, from worker: String) {
-        guard let (flight, need) = waiting(for: fault.task), mayHave(need, flight, worker) else {
+        guard let (flight, need) = waiting(for: fault.task), hands(need, flight).contains(worker) else {
             return effects.append(.measure(.staleAnswer))
         }
         let image = fault.task.image
@@ -263,23 +314,16 @@ extension CoordinatorCore {
 
     /// The picture that waits for the answer to this very task, and what for.
     private func waiting(for task: TaskID) -> (Flight, Need)? {
-        guard case .active = planning, task.epoch == epoch, let flight = flights[task.image],
-            let need = flight.sentNeed, flight.key(need, epoch: epoch).id == task
+        guard task.epoch == epoch, let flight = flights[task.image], let need = flight.sentNeed,
+            flight.key(need, epoch: epoch).id == task
         else { return nil }
         return (flight, need)
     }
 
-    /// Whether a worker can have a task in its hands: a step passes all of the pipeline.
-    private func mayHave(_ need: Need, _ flight: Flight, _ worker: String) -> Bool {
-        guard let plan else { return false }
-        return need == .step
-            ? plan.pipeline.contains { $0.worker == worker } : source(of: need, flight, plan) == worker
-    }
-
     /// A task could not be handed to the socket: it waits until the worker's link is up again.
     mutating func returned(_ key: TaskKey, from worker: String) {
-        guard let (_, need) = waiting(for: key.id) else { return }
-        if need == .step { credit.takeBack() }
+        guard let (flight, need) = waiting(for: key.id) else { return }
+        if need == .step, let replica = flight.replica { replicas[replica].credit.takeBack() }
         linked.remove(worker)
         flights[key.image]?.shownEpoch = nil
         ready(key.image, need)
@@ -287,7 +331,7 @@ extension CoordinatorCore {
 
     /// Payload bytes of the answer that a worker owes; nil when it owes none to this task.
     package func answerBytes(_ task: TaskID, from worker: String) -> Int? {
-        guard let (flight, need) = waiting(for: task), let plan, source(of: need, flight, plan) == worker, let pin
+        guard let (flight, need) = waiting(for: task), source(of: need, flight) == worker, let pin
         else { return nil }
         let request = flight.request
         let float = MemoryLayout<Float>.size

@@ -368,6 +368,7 @@ extension CoordinatorCore {
         var status = ClusterStatus(
             plan: plan, workers: workers, queued: queued, inFlight: flights.count, imagesDone: imagesDone,
             uptime: Double(now) * 1e-9, links: [])
+        status.inFlightByReplica = replicas.indices.map { number in flights.values.count { $0.replica == number } }
         status.jobsRunning = Set(flights.keys.map(\.job)).count
         status.jobsWaiting = jobs.count - status.jobsRunning
         return status

@@ -39,8 +39,9 @@ extension CoordinatorCore {
         let isOver = partings.values.contains { $0.until > lastLook && $0.until <= now }
         lastLook = now
         if isOver { wantPlan(.link, "a link that was silent is tried again", isGraceful: true) }
-        guard case .active(let plan) = planning, replan?.isGraceful ?? true else { return }
-        for (share, next) in zip(plan.pipeline, plan.pipeline.dropFirst()) {
+        guard let plan, replan?.isGraceful ?? true else { return }
+        let loaded = zip(plan.pipelines, replicas).filter(\.1.isLoaded).map(\.0)
+        for (share, next) in loaded.flatMap({ zip($0, $0.dropFirst()) }) {
             guard let trouble = members[share.worker]?.linkTrouble else { continue }
             guard isHeard(share.worker), isHeard(next.worker) else {
                 members[share.worker]?.linkTrouble?.since = now

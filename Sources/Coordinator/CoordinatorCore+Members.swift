@@ -182,15 +182,18 @@ extension CoordinatorCore {
         members[name]?.counters.residentBytes = loaded.residentBytes
         live(name, .ready)
         missing.remove(name)
-        guard missing.isEmpty else {
-            planning = .loading(plan, missing: missing)
-            return
+        var isNews = missing.isEmpty
+        for number in replicas.indices where !replicas[number].isLoaded && replicas[number].canWork(without: missing) {
+            replicas[number].isLoaded = true
+            isNews = true
         }
-        planning = .active(plan)
-        effects.append(.publish(.plan(plan)))
-        log(.info, "epoch \(epoch): \(plan.summary)")
-        traces.note("epoch \(epoch): \(plan.summary)", now: now)
-        changedAll()
+        planning = missing.isEmpty ? .active(plan) : .loading(plan, missing: missing)
+        if missing.isEmpty {
+            effects.append(.publish(.plan(plan)))
+            log(.info, "epoch \(epoch): \(plan.summary)")
+            traces.note("epoch \(epoch): \(plan.summary)", now: now)
+        }
+        if isNews { changedAll() }
     }
 
     /// The boot of a worker that is present.
@@ -244,14 +247,14 @@ extension CoordinatorCore {
         return max(settings.stuckAfter, UInt64(min(5 * predicted, 1e15)))
     }
 
-    /// Sends work again that every worker of the plan denies having: a message was lost without its connection.
+    /// Sends work again that every worker which could have it denies having: a message was lost without its connection.
     mutating func resendLost() {
-        guard case .active(let plan) = planning, replan?.isGraceful ?? true else { return }
+        guard plan != nil, replan?.isGraceful ?? true else { return }
         let stale = flights.values.contains { flight in
-            guard case .sent(_, let at) = flight.phase else { return false }
+            guard case .sent(let need, let at) = flight.phase else { return false }
             return now - at >= settings.resendAfter
-                && plan.placements.allSatisfy { share in
-                    members[share.worker]?.hasBeenIdle(for: settings.resendAfter / 2, now: now) ?? false
+                && hands(need, flight).allSatisfy { worker in
+                    members[worker]?.hasBeenIdle(for: settings.resendAfter / 2, now: now) ?? false
                 }
         }
         if stale { wantPlan(.link, "work was lost on its way", isGraceful: false) }
@@ -267,29 +270,29 @@ extension CoordinatorCore {
         partings = partings.filter { $0.key.from != name && $0.key.to != name }
         log(isDeath ? .warning : .info, "\(name) is gone: \(why)")
         traces.note("\(name) is gone: \(why)", now: now)
+        if isDeath { blameLate(member, why) }
         guard let share = placement(of: name) else { return }
         if isDeath { blame(share, why) }
         wantPlan(isDeath ? .lost : .drained, "\(name) is gone", isGraceful: false)
     }
 
     /// Every picture that may have been in the worker's hands is a suspect: it runs alone until it passes the task.
-    ///
-    /// A run of a worker dies once, however often it is told.
     mutating func blame(_ share: Placement, _ why: String) {
         for (image, flight) in flights {
-            guard let need = flight.sentNeed else { continue }
-            let wasThere =
-                switch need {
-                case .encode: share.encodes
-                case .step: !share.span.isEmpty
-                case .edge, .picture: flight.decoder == share.worker
-                }
-            let isKnown = flight.deaths.contains { $0.worker == share.worker && $0.run == share.bootID }
-            guard wasThere, !isKnown else { continue }
-            let task = need == .step ? "step \((flight.progress?.step ?? 0) + 1)" : "task \(need)"
-            flights[image]?.deaths.append(
-                Flight.Death(
-                    worker: share.worker, run: share.bootID, line: "\(share.worker) was lost at \(task) (\(why))"))
+            guard let need = flight.sentNeed, hands(need, flight).contains(share.worker) else { continue }
+            flights[image]?.note(deathOf: share.worker, run: share.bootID, at: need, why)
+        }
+    }
+
+    /// So is every picture that a new plan took out of its hands after it was heard for the last time.
+    private mutating func blameLate(_ member: Member, _ why: String) {
+        for (image, flight) in flights {
+            for recall in flight.recalls
+            where recall.worker == member.hello.name && recall.run == member.hello.bootID && member.heard <= recall.at {
+                flights[image]?.note(deathOf: recall.worker, run: recall.run, at: recall.need, why)
+            }
+            // What is at a worker again is judged when it comes back from there.
+            if flight.isReady { setAsideIfDeadly(image) }
         }
     }
 

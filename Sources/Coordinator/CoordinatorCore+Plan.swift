@@ -46,6 +46,7 @@ extension CoordinatorCore {
         let (proposed, trouble) = proposal(eligible, replan)
         guard var placements = proposed, !isTooFew else {
             recallFlights(replan.cause)
+            replicas = []
             planning = .none(missing(eligible, trouble, isTooFew: isTooFew))
             for (name, member) in members where member.life == .loading || member.life == .ready { live(name, .joined) }
             log(.info, waitingReason ?? "")
@@ -60,17 +61,18 @@ extension CoordinatorCore {
         // What was said of a link was said of another neighbour.
         for name in members.keys { members[name]?.linkTrouble = nil }
         hasPlanned = true
-        credit = CreditLine()
         linked = []
         decodings = [:]
         let plan = ClusterPlan(
             epoch: epoch, placements: placements, blockCount: pin?.model.blockCount ?? 0, wire: settings.wire)
         planning = .loading(plan, missing: Set(placements.map(\.worker)))
+        replicas = Replica.all(plan, flightsPerWorker: settings.flightsPerWorker)
         // A coordinator that starts again must not give the same number to another plan.
         effects.append(.store(.fact(name: "epoch", value: String(epoch)), ticket: ticket(.epoch(epoch))))
         releaseLeavers()
         traces.note("planning epoch \(epoch): \(replan.text)", now: now)
-        log(.info, "planning epoch \(epoch) over \(placements.count) workers: \(replan.text)")
+        let shape = replicas.count > 1 ? " in \(replicas.count) replicas" : ""
+        log(.info, "planning epoch \(epoch) over \(placements.count) workers\(shape): \(replan.text)")
         changedAll()
     }
 
@@ -93,9 +95,9 @@ extension CoordinatorCore {
             model: model, nodes: PlanningNode.nodes(eligible, network: settings.network), mix: mix(for: model),
             rule: settings.cut, bytesPerValue: Double(settings.wire.rowBytes(model.width)) / Double(model.width))
         do throws(PlanningFailure) {
-            let made = try Planner.plan(input)
-            if replan.isGraceful, case .active(let plan) = planning, let current = CutPlan(plan.placements),
-                Planner.keeps(current, over: made, input)
+            let made = try Planner.plan(input, replicas: settings.replicas)
+            if replan.isGraceful, case .active(let plan) = planning, let current = ReplicatedPlan(plan),
+                Planner.keeps(current, over: made, input, replicas: settings.replicas)
             {
                 if made != current { log(.info, "\(replan.cause): the plan stays, another one would gain too little") }
                 return (plan.placements, nil)
@@ -142,20 +144,38 @@ extension CoordinatorCore {
     /// Work at workers counts for nothing any more; samplers go on from their last state.
     private mutating func recallFlights(_ cause: Measurement.Cause) {
         for (image, flight) in flights.sorted(by: { $0.key < $1.key }) {
+            flights[image]?.replica = nil
+            flights[image]?.holder = nil
             guard case .sent(let need, _) = flight.phase else { continue }
-            if flight.deaths.count >= settings.deathsToSetAside {
-                let evidence = flight.deaths.map(\.line).joined(separator: "; ")
-                fail(image, "set aside, because workers die with it in hand: \(evidence)")
-            } else {
-                ready(image, need)
-                traces.note("\(need) \(flight.progress?.step ?? 0) again: \(cause)", image, now: now)
-                effects.append(.measure(.recovered(cause)))
-                guard need == .step else { continue }
-                flights[image]?.replayed += 1
-                effects.append(.measure(.replayed))
-                log(.info, "picture \(image) computes step \((flight.progress?.step ?? 0) + 1) again")
-            }
+            // The loss of a worker that is silent already may show only after the plan.
+            let recalls =
+                flight.recalls.filter { isSilent($0.worker, $0.run, since: $0.at) }
+                + hands(need, flight).compactMap { worker in
+                    bootID(of: worker).map { Flight.Recall(worker: worker, run: $0, need: need, at: now) }
+                }
+            flights[image]?.recalls = recalls
+            guard !setAsideIfDeadly(image) else { continue }
+            ready(image, need)
+            traces.note("\(need) \(flight.progress?.step ?? 0) again: \(cause)", image, now: now)
+            effects.append(.measure(.recovered(cause)))
+            guard need == .step else { continue }
+            flights[image]?.replayed += 1
+            effects.append(.measure(.replayed))
+            log(.info, "picture \(image) computes step \((flight.progress?.step ?? 0) + 1) again")
         }
+    }
+
+    /// Ends a picture with which in hand too many runs of workers died.
+    @discardableResult
+    mutating func setAsideIfDeadly(_ image: ImageID) -> Bool {
+        guard let deaths = flights[image]?.deaths, deaths.count >= settings.deathsToSetAside else { return false }
+        let evidence = deaths.map(\.line).joined(separator: "; ")
+        fail(image, "set aside, because workers die with it in hand: \(evidence)")
+        return true
+    }
+
+    private func isSilent(_ worker: String, _ run: UInt64, since time: UInt64) -> Bool {
+        bootID(of: worker) == run && members[worker].map { $0.heard <= time } ?? false
     }
 
     private func missing(_ eligible: [Hello], _ role: String?, isTooFew: Bool) -> String {
@@ -177,16 +197,19 @@ extension CoordinatorCore {
         if isStopping { return "the coordinator is stopping; the job goes on when it is started again" }
         switch planning {
         case .none(let reason): return reason
+        case .loading where replicas.contains(where: \.isLoaded): return nil
         case .loading(_, let missing): return "\(missing.sorted().joined(separator: ", ")) loading weights"
         case .active: return nil
         }
     }
 
-    /// A worker's data link is up; the first one may also be given so many steps.
+    /// A worker's data link is up; the first one of a pipeline may also be given so many steps.
     mutating func open(limit: UInt32, epoch: Epoch, worker: String) {
-        guard epoch == self.epoch, let plan, members[worker]?.isPresent == true else { return }
+        guard epoch == self.epoch, plan != nil, members[worker]?.isPresent == true else { return }
         linked.insert(worker)
-        if plan.pipeline.first?.worker == worker { credit.raise(to: limit) }
+        if let replica = replicas.firstIndex(where: { $0.first == worker }) {
+            replicas[replica].credit.raise(to: limit)
+        }
     }
 
     /// The data link of a worker broke: what was on its way over it is lost.

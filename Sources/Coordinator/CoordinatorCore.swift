@@ -8,12 +8,13 @@ internal import Plan
 /// (a step through the pipeline, a decoded picture for the edge map), at last decoded, written and recorded as done.
 /// The life of a plan: workers join, a plan is made and its epoch made durable, each worker loads its share, work flows
 /// until a worker joins, drains, leaves or is lost; then the epoch rises. Answers of an older epoch count for nothing.
+/// A plan may have several replicas of the pipeline; a picture is bound to one of them until the epoch rises.
 package struct CoordinatorCore: Sendable {
     /// What has become of planning.
     enum Planning: Equatable {
         /// No plan, and why.
         case none(String)
-        /// Waits until the epoch is durable, then for workers to load.
+        /// Waits until the epoch is durable, then for workers to load; work flows through replicas that have.
         case loading(ClusterPlan, missing: Set<String>)
         /// Work flows.
         case active(ClusterPlan)
@@ -74,8 +75,9 @@ package struct CoordinatorCore: Sendable {
     var epoch: Epoch = 0
     var hasPlanned = false
     var replan: Replan?
-    var credit = CreditLine()
-    /// Since when steps have been ready while the first worker took none.
+    /// The replicas of the plan; none without one.
+    var replicas: [Replica] = []
+    /// Since when steps have been ready while a first worker took none.
     var creditWaitSince: UInt64?
     /// Links between workers that carried nothing.
     var partings: [LinkEnds: Parting] = [:]
@@ -196,11 +198,8 @@ package struct CoordinatorCore: Sendable {
     }
 
     /// Pictures in flight at most.
-    var flightLimit: Int {
-        guard case .active(let plan) = planning else { return 0 }
-        return settings.flightsPerWorker * plan.pipeline.count
-    }
+    var flightLimit: Int { replicas.reduce(0) { $0 + ($1.isLoaded ? $1.limit : 0) } }
 
     /// Pictures of interactive jobs in flight at most, and of all while there are any: one for each worker with blocks.
-    var interactiveLimit: Int { flightLimit / max(1, settings.flightsPerWorker) }
+    var interactiveLimit: Int { replicas.reduce(0) { $0 + ($1.isLoaded ? $1.pipeline.count : 0) } }
 }

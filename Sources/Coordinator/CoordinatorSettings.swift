@@ -8,6 +8,8 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var minimumWorkers = 1
     /// How the layers are cut.
     package var cut = CutRule.measured
+    /// Pipelines beside each other.
+    package var replicas = ReplicaRule.count(1)
     /// The link between workers on different machines.
     package var network = PlanningNode.Link.gigabit
     /// How hidden states travel between workers.

@@ -25,6 +25,14 @@ struct Flight {
         var line: String
     }
 
+    /// A run of a worker out of whose hands a new plan took the task.
+    struct Recall: Equatable {
+        var worker: String
+        var run: UInt64
+        var need: Need
+        var at: UInt64
+    }
+
     let image: ImageID
     let request: ImageRequest
     let priority: Int
@@ -38,8 +46,10 @@ struct Flight {
     /// Its sampler with what it needs; nil until it is open.
     var progress: Advance?
     var conditioning: Conditioning?
-    /// Who decodes it at present.
-    var decoder: String?
+    /// The pipeline that it goes through while the plan lasts; nil until work flows.
+    var replica: Int?
+    /// Who was given the present task; of a step, the first worker of the pipeline.
+    var holder: String?
     /// The epoch in which the first worker was given the conditioning.
     var shownEpoch: Epoch?
     /// Tries of the present task that came to a fault.
@@ -48,6 +58,8 @@ struct Flight {
     var replayed = 0
     /// Runs of workers that were lost with the present task in hand.
     var deaths: [Death] = []
+    /// Runs of workers that had the present task before the last plans, and were not heard since: they may be dead already.
+    var recalls: [Recall] = []
     /// Tries to write its file.
     var writes = 0
     /// The finished picture, kept until its file is durable.
@@ -85,6 +97,13 @@ struct Flight {
     /// The name of the task it waits for.
     func key(_ need: Need, epoch: Epoch) -> TaskKey {
         TaskKey(need: need, image: image, step: progress?.step ?? 0, epoch: epoch)
+    }
+
+    /// Puts the loss of a run of a worker on record; it dies once, however often it is told.
+    mutating func note(deathOf worker: String, run: UInt64, at need: Need, _ why: String) {
+        guard !deaths.contains(where: { $0.worker == worker && $0.run == run }) else { return }
+        let task = need == .step ? "step \((progress?.step ?? 0) + 1)" : "task \(need)"
+        deaths.append(Death(worker: worker, run: run, line: "\(worker) was lost at \(task) (\(why))"))
     }
 
     /// The input of the task it waits for.

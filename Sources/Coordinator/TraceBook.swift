@@ -206,7 +206,9 @@ extension JobTrace.Entry.Kind {
 
 extension ClusterPlan {
     /// Who has which blocks, in one line.
-    var summary: String { pipeline.map { "\($0.worker) \($0.span)" }.joined(separator: ", ") }
+    var summary: String {
+        pipelines.map { $0.map { "\($0.worker) \($0.span)" }.joined(separator: ", ") }.joined(separator: " | ")
+    }
 }
 
 /// Traces: what the core notes, and how it answers for it.

@@ -180,29 +180,39 @@ extension SpanReport: Bounded {
 extension ClusterPlan {
     /// What is wrong with a plan for a model of so many blocks, in one line; nil when it can be worked for.
     ///
-    /// Spans must follow each other from the first block to the last, and every worker be named once and have an address.
+    /// In each replica spans must follow each other from the first block to the last, replicas be numbered without a gap,
+    /// and every worker be named once and have an address.
     package func trouble(blockCount: Int) -> String? {
         guard self.blockCount == blockCount else {
             return "it is for a model of \(self.blockCount) blocks, this one has \(blockCount)"
         }
         guard Bounds.workers ~= placements.count else { return "it names \(placements.count) workers" }
-        var next = 0
+        var ends: [Int: Int] = [:]
         var names: Set<String> = []
         for share in placements {
             do throws(ImpossibleValue) {
                 try Bounds.check("a name", worker: share.worker)
                 try Bounds.check("the address of \(share.worker)", endpoint: share.endpoint)
+                try Bounds.check("the replica of \(share.worker)", share.replica ?? 0, 0...Bounds.workers.upperBound)
             } catch {
                 return "\(error)"
             }
             guard names.insert(share.worker).inserted else { return "\(share.worker) is in it twice" }
             guard !share.span.isEmpty else { continue }
+            let next = ends[share.replica ?? 0] ?? 0
             guard share.span.lowerBound == next, share.span.upperBound <= blockCount else {
                 return "\(share.worker) has blocks \(share.span), after 0..<\(next) of 0..<\(blockCount)"
             }
-            next = share.span.upperBound
+            ends[share.replica ?? 0] = share.span.upperBound
         }
-        return next == blockCount ? nil : "nobody has blocks \(next)..<\(blockCount)"
+        for replica in 0..<max(1, ends.count) {
+            let end = ends[replica] ?? 0
+            if end != blockCount {
+                let place = ends.count > 1 ? " of replica \(replica)" : ""
+                return "nobody has blocks \(end)..<\(blockCount)\(place)"
+            }
+        }
+        return nil
     }
 }
 

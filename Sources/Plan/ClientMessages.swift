@@ -203,15 +203,23 @@ package struct ClusterStatus: Codable, Equatable, Sendable {
     package var links: [LinkCounters]
     /// Connections and messages refused for want of the right key, by reason; nil in a cluster without keys.
     package var authFailures: [String: UInt64]?
+    /// Pictures in flight in each replica of the plan, those that wait for a replica left out; nil from a coordinator that
+    /// knows none.
+    package var inFlightByReplica: [Int]?
     /// Unfinished jobs with a picture in flight.
     package var jobsRunning = 0
     /// Unfinished jobs whose pictures all wait.
     package var jobsWaiting = 0
 
-    /// Share of the pipeline's time that its workers were not computing, 0...1; nil while nothing is in flight.
-    package var bubble: Double? {
-        let pipeline = workers.filter { $0.placement?.span.isEmpty == false && $0.life == .ready }
-        guard inFlight > 0, !pipeline.isEmpty else { return nil }
+    /// Share of a pipeline's time that its workers were not computing, 0...1; nil while nothing is in flight there.
+    package func bubble(replica: Int) -> Double? {
+        let pipeline = workers.filter { worker in
+            guard let share = worker.placement, !share.span.isEmpty else { return false }
+            return share.replica ?? 0 == replica && worker.life == .ready
+        }
+        guard (inFlightByReplica.map { $0.indices.contains(replica) ? $0[replica] : 0 } ?? inFlight) > 0,
+            !pipeline.isEmpty
+        else { return nil }
         return 1 - pipeline.reduce(0) { $0 + $1.rates.busy } / Double(pipeline.count)
     }
 

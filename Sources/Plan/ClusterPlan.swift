@@ -1,8 +1,11 @@
 /// Who does what in one epoch.
+///
+/// A plan has one or more replicas: pipelines of the same model beside each other. Each picture goes through one of them.
 package struct ClusterPlan: Codable, Equatable, Sendable {
     /// Generation; a worker drops messages of older ones.
     package var epoch: Epoch
-    /// What each worker holds, in pipeline order: spans are contiguous from block 0 to `blockCount`.
+    /// What each worker holds, replica after replica, each in pipeline order: the spans of a replica are contiguous from
+    /// block 0 to `blockCount`.
     package var placements: [Placement]
     /// Blocks of the transformer.
     package var blockCount: Int
@@ -17,8 +20,20 @@ package struct ClusterPlan: Codable, Equatable, Sendable {
         self.wire = wire
     }
 
-    /// Workers that hold blocks, first span first.
+    /// Workers that hold blocks, replica after replica, each from its first span on.
     package var pipeline: [Placement] { placements.filter { !$0.span.isEmpty } }
+
+    /// The pipelines, by the number of their replica, each from its first span on.
+    package var pipelines: [[Placement]] {
+        let byNumber = Dictionary(grouping: pipeline) { $0.replica ?? 0 }
+        return byNumber.sorted { $0.key < $1.key }.map(\.value)
+    }
+
+    /// The pipeline of one replica; nil when there is no such replica.
+    package func pipeline(of replica: Int) -> [Placement]? {
+        let shares = pipeline.filter { $0.replica ?? 0 == replica }
+        return shares.isEmpty ? nil : shares
+    }
 
     /// Cuts `blockCount` blocks over `workers` so that spans differ by at most one block, longer ones first.
     package static func evenSpans(blockCount: Int, workers: Int) -> [Range<Int>] {
@@ -42,6 +57,28 @@ package enum CutRule: Equatable, Sendable {
     case counts([Int])
 }
 
+/// How many replicas a plan has.
+package enum ReplicaRule: Equatable, Sendable {
+    /// So many, or fewer while there are too few workers, or too little memory, for that.
+    case count(Int)
+    /// As many as give most pictures an hour by measured times; one while a worker has not measured.
+    case auto
+
+    /// Numbers that can be asked for.
+    package static let counts = 1...1000
+
+    /// Reads `auto` or a number; nil for anything else.
+    package init?(_ text: String) {
+        if text == "auto" {
+            self = .auto
+        } else if let count = Int(text), Self.counts ~= count {
+            self = .count(count)
+        } else {
+            return nil
+        }
+    }
+}
+
 /// One worker's share of a plan.
 package struct Placement: Codable, Equatable, Sendable {
     /// Name of the worker.
@@ -58,10 +95,15 @@ package struct Placement: Codable, Equatable, Sendable {
     package var bootID: UInt64 = 0
     /// The worker's public key, by which its neighbours know it; nil in a cluster without keys.
     package var publicKey: String?
+    /// The replica that it works for, from 0; nil for one that has no blocks and serves all of them.
+    ///
+    /// A plan of a coordinator that knows no replicas has none here: its one pipeline is number 0.
+    package var replica: Int?
 
     /// Joins the fields.
     package init(
-        worker: String, span: Range<Int>, encodes: Bool, decodes: Bool, endpoint: String, publicKey: String? = nil
+        worker: String, span: Range<Int>, encodes: Bool, decodes: Bool, endpoint: String, publicKey: String? = nil,
+        replica: Int? = nil
     ) {
         self.worker = worker
         self.span = span
@@ -69,7 +111,11 @@ package struct Placement: Codable, Equatable, Sendable {
         self.decodes = decodes
         self.endpoint = endpoint
         self.publicKey = publicKey
+        self.replica = replica
     }
+
+    /// Whether pictures of a replica may be encoded and decoded here.
+    package func serves(_ replica: Int) -> Bool { self.replica == nil || self.replica == replica }
 }
 
 /// Facts of a model that the coordinator needs to plan, sample and bound messages; it never reads weights.

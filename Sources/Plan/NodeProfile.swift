@@ -53,6 +53,17 @@ package struct MeasuredCosts: Codable, Equatable, Sendable {
     /// Nothing measured.
     package init() {}
 
+    /// The costs on a machine that is so many times as fast.
+    package func faster(_ factor: Double) -> MeasuredCosts {
+        func faster(_ curve: CostCurve) -> CostCurve {
+            CostCurve(curve.samples.map { .init(size: $0.size, seconds: $0.seconds / factor) })
+        }
+        var costs = self
+        (costs.double, costs.single, costs.embed) = (faster(double), faster(single), faster(embed))
+        (costs.head, costs.encode, costs.decode) = (faster(head), faster(encode), faster(decode))
+        return costs
+    }
+
     /// Whether every number can be a time: a report from outside must not lead the planner astray.
     package var isSane: Bool {
         [double, single, embed, head, encode, decode].allSatisfy(\.isSane) && bytesPerWeight > 0 && bytesPerWeight <= 16

@@ -51,6 +51,11 @@ package struct CoordinatorFile: Equatable, Sendable {
     ///
     /// The pictures do not depend on it. A larger share costs its worker memory and time.
     package var cut = CutRule.measured
+    /// Pipelines beside each other, each with all of the model: a number, fewer while there are too few workers or too
+    /// little memory for that, or `auto` for what gives most pictures an hour by measured times; default 1.
+    ///
+    /// More replicas draw more where a worker can hold the whole model, but each takes the model's memory once more.
+    package var replicas = ReplicaRule.count(1)
     /// Speed of the network between machines in Mbit/s; default 936, what TCP leaves of Gigabit Ethernet.
     ///
     /// A smaller value makes the planner avoid links that would hold the pictures up.
@@ -107,8 +112,9 @@ package struct CoordinatorFile: Equatable, Sendable {
 
     /// Every key of the file.
     package static let keys = [
-        "control", "data", "client", "events", "http_port", "output", "state", "workers", "cut", "network_mbit",
-        "wire", "flights_per_worker", "queue_limit", "job_limit", "queue_mib", "liveness", "lost_after_seconds",
+        "control", "data", "client", "events", "http_port", "output", "state", "workers", "cut", "replicas",
+        "network_mbit", "wire", "flights_per_worker", "queue_limit", "job_limit", "queue_mib", "liveness",
+        "lost_after_seconds",
         "attempts", "advertise", "keys", "insecure_network", "log_level",
     ]
 
@@ -132,6 +138,7 @@ package struct CoordinatorFile: Equatable, Sendable {
         state = try yaml.text("state") ?? state
         workers = try yaml.int("workers", in: 1...1000) ?? workers
         cut = try yaml.cut("cut") ?? cut
+        replicas = try yaml.replicas("replicas") ?? replicas
         networkMbit =
             try yaml.double("network_mbit", wanted: "a number of Mbit/s from 0.1", where: { (0.1...1e9).contains($0) })
             ?? networkMbit
@@ -161,6 +168,16 @@ extension YAMLFile {
         case "measured": return .measured
         case "even": return .even
         default: throw bad(key, wanted: "measured, even or a list of whole numbers of at least 1")
+        }
+    }
+
+    /// `auto` or a number of replicas; nil when the key is missing.
+    func replicas(_ key: String) throws(SettingsError) -> ReplicaRule? {
+        if (try? text(key)) == "auto" { return .auto }
+        do throws(SettingsError) {
+            return try int(key, in: ReplicaRule.counts).map { .count($0) }
+        } catch {
+            throw bad(key, wanted: "auto or a whole number from 1 to \(ReplicaRule.counts.upperBound)")
         }
     }
 

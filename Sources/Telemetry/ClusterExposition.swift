@@ -8,17 +8,27 @@ extension Exposition {
             "dit_plan_epoch", .gauge, "Generation of the plan in force; 0 before the first.",
             Double(status.plan?.epoch ?? 0))
         single("dit_images_queued", .gauge, "Pictures that wait.", Double(status.queued))
-        family("dit_images_in_flight", .gauge, "Pictures being made.")
-        sample("dit_images_in_flight", Self.replica, Double(status.inFlight))
+        family("dit_images_in_flight", .gauge, "Pictures being made, by the pipeline that they go through.")
+        let bound = status.inFlightByReplica ?? []
+        for (replica, count) in bound.enumerated() {
+            sample("dit_images_in_flight", [("replica", String(replica))], Double(count))
+        }
+        // Those that no pipeline has yet, or of a coordinator that has no plan.
+        let loose = status.inFlight - bound.reduce(0, +)
+        if bound.isEmpty || loose > 0 { sample("dit_images_in_flight", [("replica", "none")], Double(max(0, loose))) }
         family("dit_jobs", .gauge, "Unfinished jobs: with a picture in flight, or waiting.")
         sample("dit_jobs", [("state", "running")], Double(status.jobsRunning))
         sample("dit_jobs", [("state", "waiting")], Double(status.jobsWaiting))
-        if let bubble = status.bubble {
+        let replicas = status.plan?.pipelines.count ?? 0
+        let bubbles = (0..<replicas).compactMap { replica in status.bubble(replica: replica).map { (replica, $0) } }
+        if !bubbles.isEmpty {
             family(
                 "dit_pipeline_bubble_ratio", .gauge,
                 "Share of the last seconds in which the pipeline's workers did not compute; absent while it has no work."
             )
-            sample("dit_pipeline_bubble_ratio", Self.replica, bubble)
+            for (replica, bubble) in bubbles {
+                sample("dit_pipeline_bubble_ratio", [("replica", String(replica))], bubble)
+            }
         }
         single(
             "dit_images_completed_total", .counter, "Pictures done since the coordinator started.",
@@ -61,6 +71,14 @@ extension Exposition {
                 Double($0.placement?.span.count ?? 0)
             }
         }
+        let placed = workers.compactMap { worker in worker.placement.map { (worker.hello.name, $0) } }
+        if !placed.isEmpty {
+            family("dit_worker_replica", .gauge, "1 for the pipeline of the worker; all if it serves each.")
+            for (name, share) in placed {
+                let replica = share.replica.map(String.init) ?? (share.span.isEmpty ? "all" : "0")
+                sample("dit_worker_replica", [("worker", name), ("replica", replica)], 1)
+            }
+        }
         let failures =
             [("coordinator", status.authFailures)] + workers.map { ($0.hello.name, $0.counters.authFailures) }
         if failures.contains(where: { $0.1 != nil }) {
@@ -74,9 +92,6 @@ extension Exposition {
         }
         writeLinks(status.links + workers.flatMap(\.counters.links))
     }
-
-    /// The one pipeline there is.
-    private static let replica = [("replica", "0")]
 
     private mutating func writeStages(_ workers: [WorkerStatus]) {
         func each(_ name: String, _ value: (StageCounters) -> Double) {

@@ -22,7 +22,7 @@ package struct Assignment: Equatable, Sendable {
         epoch = plan.epoch
         wire = plan.wire
         self.placement = placement
-        let pipeline = plan.pipeline
+        let pipeline = plan.pipeline(of: placement.replica ?? 0) ?? []
         let place = pipeline.firstIndex { $0.worker == worker }
         upstream = place.flatMap { $0 > 0 ? pipeline[$0 - 1] : nil }
         downstream = place.flatMap { $0 + 1 < pipeline.count ? pipeline[$0 + 1] : nil }
@@ -40,6 +40,7 @@ package struct Assignment: Equatable, Sendable {
     package var summary: String {
         var parts: [String] = []
         if !placement.span.isEmpty { parts.append("blocks \(placement.span)") }
+        if let replica = placement.replica, replica > 0 { parts.append("replica \(replica)") }
         if placement.encodes { parts.append("encoder") }
         if placement.decodes { parts.append("decoder") }
         if let downstream { parts.append("to \(downstream.worker) at \(downstream.endpoint)") }

@@ -77,7 +77,7 @@ struct TraceTests {
                 #expect(other.map(\.name).sorted() == tasks.sorted())
                 let phases = spans.filter { $0.pid == 2 && $0.args?.picture == picture }
                 // Where the workers were ready first, nothing waited in the queue.
-                let starts = ["waiting in queue", "waiting for a worker", "encode"]
+                let starts = ["waiting in queue", "sampler"]
                 #expect(starts.contains(phases.first?.name ?? "") && phases.contains { $0.name == "write file" })
             }
             for (row, tasks) in Dictionary(grouping: spans, by: { [$0.pid, $0.tid ?? -1] }) {

@@ -135,10 +135,11 @@ final class Bench {
 
     func join(_ names: String...) { join(names.map { FakeModel.hello($0) }) }
 
-    /// Every worker of the plan says that it has loaded, and its link is up with credit for a hundred steps.
-    func load() {
+    /// Every worker of the plan, or of those named, says that it has loaded, and its link is up with credit for a hundred
+    /// steps.
+    func load(only names: [String]? = nil) {
         guard let plan = core.plan else { return }
-        for placement in plan.placements {
+        for placement in plan.placements where names?.contains(placement.worker) ?? true {
             let boot = core.bootID(of: placement.worker) ?? 1
             say(.loaded(Loaded(epoch: plan.epoch, residentBytes: 1)), placement.worker, boot: boot)
             handle(.credit(limit: 100, epoch: plan.epoch, from: placement.worker))
@@ -164,11 +165,12 @@ final class Bench {
     /// Conditioning that was sent along before.
     private var shown: [ImageID: Conditioning] = [:]
 
-    /// The last worker of the pipeline, or whoever was asked, answers a task.
+    /// The last worker of the pipeline that it was given to, or whoever was asked, answers a task.
     func answer(_ task: Task) {
         if case .step(_, _, _, _, let conditioning?) = task.input { shown[task.key.image] = conditioning }
         tasks.removeAll { $0.key == task.key }
-        let worker = task.key.need == .step ? core.plan?.pipeline.last?.worker ?? task.worker : task.worker
+        let pipeline = core.plan?.pipelines.first { $0.first?.worker == task.worker }
+        let worker = task.key.need == .step ? pipeline?.last?.worker ?? task.worker : task.worker
         handle(.result(output(of: task), task.key, from: worker))
     }
 

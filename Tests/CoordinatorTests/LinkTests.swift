@@ -74,7 +74,7 @@ struct LinkTests {
         }
         #expect(bench.core.plan?.epoch == 2 && bench.core.plan?.placements.map(\.worker) == ["a", "c"])
         bench.load()
-        bench.wait(0.4)
+        bench.wait(1.2)
         #expect(bench.core.plan?.epoch == 2, "it was said of another neighbour")
         try finish(bench, id)
         #expect(replayed(bench) == 1)

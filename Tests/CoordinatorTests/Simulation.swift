@@ -89,13 +89,15 @@ final class Simulation {
         self.hasPoison = hasPoison
         random = SplitMix(seed)
         trouble = 6_000_000_000
-        core = Simulation.freshCore(hasPoison)
+        core = Simulation.freshCore(seed, hasPoison)
     }
 
-    private static func freshCore(_ hasPoison: Bool) -> CoordinatorCore {
+    private static func freshCore(_ seed: UInt64, _ hasPoison: Bool) -> CoordinatorCore {
         var settings = CoordinatorSettings(outputFolder: "/out")
         if !hasPoison { settings.deathsToSetAside = 1000 }
         settings.tries = 1000
+        var draw = SplitMix(~seed)
+        settings.replicas = [1, 1, 2, 3, 4].map(ReplicaRule.count)[Int(draw.next() % 5)]
         settings.resendAfter = 8_000_000_000
         return CoordinatorCore(settings: settings)
     }
@@ -251,7 +253,7 @@ final class Simulation {
         asked = [:]
         (storeFree, filesFree, samplersFree) = (now, now, now)
         for worker in workers.values { worker.isWelcome = false }
-        core = Simulation.freshCore(hasPoison)
+        core = Simulation.freshCore(seed, hasPoison)
         let pin = store.facts["epoch"].flatMap { Epoch($0) } ?? 0
         try handle(.recovered(store.unfinished, pin: nil, epoch: pin))
         tickSoon(life)
@@ -292,7 +294,7 @@ final class Simulation {
 
     private func announceCredit(_ worker: FakeWorker) {
         guard let plan = worker.plan else { return }
-        let isFirst = plan.pipeline.first?.worker == worker.name
+        let isFirst = plan.pipeline(from: worker.name) != nil
         if isFirst { _ = worker.grant.extend(occupied: worker.occupied) }
         let limit = isFirst ? worker.grant.limit : 0
         later(delay(3), life) { .credit(limit: limit, epoch: plan.epoch, from: worker.name) }
@@ -370,7 +372,8 @@ final class Simulation {
                 : .picture(
                     rgb8: FakeModel.decode(latent).rgb8(), width: latent.shape[2] * 8, height: latent.shape[1] * 8)
         }
-        let path = key.need == .step ? plan.pipeline.compactMap { workers[$0.worker] } : [worker]
+        let pipeline = plan.pipeline(from: worker.name) ?? []
+        let path = key.need == .step ? pipeline.compactMap { workers[$0.worker] } : [worker]
         pass(output, key, path[...])
     }
 
@@ -382,7 +385,7 @@ final class Simulation {
             guard worker.isAlive, !worker.isFrozen, worker.plan?.epoch == key.epoch else { return }
             let prompt = records[key.image.job]?.requests[Int(key.image.index)].prompt ?? ""
             if key.need == .step, key.step == 1, prompt.hasPrefix(Self.poison) { return kill(worker) }
-            if key.need == .step, worker.plan?.pipeline.first?.worker == worker.name {
+            if key.need == .step, worker.plan?.pipeline(from: worker.name) != nil {
                 worker.occupied -= 1
                 announceCredit(worker)
             }
@@ -489,4 +492,9 @@ final class Simulation {
         }
         after(2_000_000_000) { [self] in try cancel(id) }
     }
+}
+
+extension ClusterPlan {
+    /// The pipeline whose first span a worker has.
+    fileprivate func pipeline(from worker: String) -> [Placement]? { pipelines.first { $0.first?.worker == worker } }
 }

@@ -35,13 +35,16 @@ internal import Testing
                     protocols: 1...1, name: name, bootID: 1, build: "0", model: facts, dataEndpoint: "", threads: 1,
                     memoryCap: 0, kernelClass: "k", roles: [.blocks]),
                 life: life,
-                placement: Placement(worker: name, span: span, encodes: false, decodes: false, endpoint: ""),
+                placement: Placement(
+                    worker: name, span: span, encodes: false, decodes: false, endpoint: "", replica: 0),
                 counters: counters, heartbeatAge: 0.5, rates: rates)
         }
         var status = ClusterStatus(
-            plan: ClusterPlan(epoch: 2, placements: [], blockCount: 3),
-            workers: [worker("b", 2..<3, .lost), worker("a", 0..<2, .ready)], queued: 4, inFlight: 2, imagesDone: 8,
-            uptime: 12.5, links: [])
+            plan: nil, workers: [worker("b", 2..<3, .lost), worker("a", 0..<2, .ready)], queued: 4, inFlight: 3,
+            imagesDone: 8, uptime: 12.5, links: [])
+        status.plan = ClusterPlan(
+            epoch: 2, placements: status.workers.reversed().compactMap(\.placement), blockCount: 3)
+        status.inFlightByReplica = [2]
         status.jobsRunning = 1
         status.jobsWaiting = 3
         return status
@@ -133,9 +136,10 @@ internal import Testing
         # HELP dit_images_queued Pictures that wait.
         # TYPE dit_images_queued gauge
         dit_images_queued 4
-        # HELP dit_images_in_flight Pictures being made.
+        # HELP dit_images_in_flight Pictures being made, by the pipeline that they go through.
         # TYPE dit_images_in_flight gauge
         dit_images_in_flight{replica="0"} 2
+        dit_images_in_flight{replica="none"} 1
         # HELP dit_jobs Unfinished jobs: with a picture in flight, or waiting.
         # TYPE dit_jobs gauge
         dit_jobs{state="running"} 1
@@ -210,6 +214,10 @@ internal import Testing
         # TYPE dit_worker_blocks gauge
         dit_worker_blocks{worker="a"} 2
         dit_worker_blocks{worker="b"} 1
+        # HELP dit_worker_replica 1 for the pipeline of the worker; all if it serves each.
+        # TYPE dit_worker_replica gauge
+        dit_worker_replica{worker="a",replica="0"} 1
+        dit_worker_replica{worker="b",replica="0"} 1
         # HELP dit_link_messages_total Messages over a link.
         # TYPE dit_link_messages_total counter
         dit_link_messages_total{src="a",dst="b"} 36

@@ -82,6 +82,8 @@ struct DaemonSettingsTests {
             text: "workers: 3\ncut: [1, 5]\nflights_per_worker: 4\noutput: o\n", file: "c.yaml")
         #expect(coordinator.workers == 3 && coordinator.cut == .counts([1, 5]))
         #expect(try CoordinatorFile(text: "cut: even", file: "c.yaml").cut == .even)
+        #expect(try CoordinatorFile(text: "replicas: 3", file: "c.yaml").replicas == .count(3))
+        #expect(try CoordinatorFile(text: "replicas: auto", file: "c.yaml").replicas == .auto)
         #expect(coordinator.flightsPerWorker == 4 && coordinator.output == "o")
         let limits = try CoordinatorFile(
             text: "job_limit: 7\nqueue_mib: 3\nliveness: lan\nlost_after_seconds: 5\n", file: "c.yaml")

@@ -26,6 +26,25 @@ internal import Testing
         }
     }
 
+    @Test("a plan of a coordinator that knows no replicas is one pipeline, whose helpers serve it")
+    func olderPlan() throws {
+        let text = """
+            {"assign":{"_0":{"epoch":3,"blockCount":2,"wire":"f32","placements":[
+            {"worker":"a","span":[0,1],"encodes":true,"decodes":false,"endpoint":"tcp://h:1","bootID":1},
+            {"worker":"b","span":[1,2],"encodes":false,"decodes":false,"endpoint":"tcp://h:2","bootID":1},
+            {"worker":"c","span":[2,2],"encodes":false,"decodes":true,"endpoint":"tcp://h:3","bootID":1}]}}}
+            """
+        let message: ControlMessage = try JSONBody.decoded(Array(text.utf8), limit: 1 << 20, peer: "a")
+        guard case .assign(let plan) = message else {
+            Issue.record("\(message)")
+            return
+        }
+        #expect(plan.trouble(blockCount: 2) == nil)
+        #expect(plan.pipelines.map { $0.map(\.worker) } == [["a", "b"]])
+        #expect(plan.pipeline(of: 0)?.count == 2 && plan.pipeline(of: 1) == nil)
+        #expect(plan.placements[2].serves(0))
+    }
+
     @Test("a submission of 10,000 prompts fits and survives, seeds and all")
     func submission() throws {
         let request = ClientRequest.submit(Samples.job(10_000))

@@ -151,6 +151,18 @@ struct MessageTests {
         }
         #expect(step(0).message().payloadBytes <= (limits.bytes(.step, under: first) ?? 0))
     }
+
+    @Test("a worker's neighbours are those of its own replica")
+    func neighbours() {
+        var plan = CoreHarness.plan(1, spans: [0..<2, 2..<5, 0..<3, 3..<5])
+        for place in 0..<4 { plan.placements[place].replica = place / 2 }
+        #expect(plan.trouble(blockCount: 5) == nil)
+        let names = plan.placements.map(\.worker)
+        let shares = names.map { Assignment(plan, worker: $0) }
+        #expect(shares.map { $0?.upstream?.worker } == [nil, names[0], nil, names[2]])
+        #expect(shares.map { $0?.downstream?.worker } == [names[1], nil, names[3], nil])
+        #expect(shares.map { $0?.isFirst } == [true, false, true, false])
+    }
 }
 
 private struct Unexpected: Error {}

@@ -311,8 +311,10 @@ struct WorkerLifeTests {
 
     @Test("a plan that no model or pipeline can follow is refused with what is wrong with it")
     func refusesPlans() {
-        func share(_ name: String, _ span: Range<Int>, _ endpoint: String = "tcp://node:1") -> Placement {
-            Placement(worker: name, span: span, encodes: true, decodes: true, endpoint: endpoint)
+        func share(
+            _ name: String, _ span: Range<Int>, _ endpoint: String = "tcp://node:1", replica: Int? = nil
+        ) -> Placement {
+            Placement(worker: name, span: span, encodes: true, decodes: true, endpoint: endpoint, replica: replica)
         }
         let plans: [(blocks: Int, shares: [Placement], part: String)] = [
             (9, [share("node1", 0..<9)], "a model of 9 blocks, this one has 5"),
@@ -325,6 +327,16 @@ struct WorkerLifeTests {
             (5, [share("node1", 0..<2), share("node2", 2..<5, "node2")], "tcp://HOST:PORT"),
             (5, [share("node1", 0..<2), share("node 2", 2..<5)], "no name of a worker"),
             (5, [], "names 0 workers"),
+            (
+                5, [share("node1", 0..<5, replica: 0), share("node2", 0..<3, replica: 1)],
+                "nobody has blocks 3..<5 of replica 1"
+            ),
+            (
+                5, [share("node1", 0..<5, replica: 0), share("node2", 0..<5, replica: 2)],
+                "nobody has blocks 0..<5 of replica 1"
+            ),
+            (5, [share("node1", 0..<5, replica: 0), share("node2", 0..<5, replica: 0)], "after 0..<5"),
+            (5, [share("node1", 0..<5, replica: -1)], "the replica of node1"),
         ]
         for (place, plan) in plans.enumerated() {
             var worker = CoreHarness()

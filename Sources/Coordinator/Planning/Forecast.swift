@@ -6,6 +6,8 @@ package struct Forecast: Codable, Equatable, Sendable {
     package struct Node: Codable, Equatable, Sendable {
         /// Its name.
         package var name: String
+        /// The replica that it works for, from 0; nil for one that serves several.
+        package var replica: Int?
         /// First block and one past the last; both 0 without blocks.
         package var firstBlock: Int
         package var endBlock: Int
@@ -24,6 +26,8 @@ package struct Forecast: Codable, Equatable, Sendable {
 
     /// The workers, in order of the pipeline, then the rest.
     package var nodes: [Node]
+    /// Pipelines beside each other; nil for one.
+    package var replicas: Int?
     /// Pictures in flight.
     package var flights: Int
     /// Pictures an hour by the formula of `Forecast.init`.
@@ -113,6 +117,59 @@ package struct Forecast: Codable, Equatable, Sendable {
         let busiest = all.indices.max { loads[$0] < loads[$1] } ?? 0
         bottleneck =
             slowestLink > loads[busiest] ? "a link between workers" : all[busiest].node.name
+    }
+
+    /// Predicts what several pipelines beside each other give: the sum of what each gives.
+    ///
+    /// The bubble is that of all workers with blocks, the latency that of the slowest replica, and so is the bottleneck.
+    package init?(
+        _ plan: ReplicatedPlan, _ input: PlanningInput, flightsPerWorker: Int = 2, turnaround: Double = 0.001
+    ) {
+        let count = plan.replicas.count
+        guard count > 1 else {
+            guard let cut = plan.replicas.first else { return nil }
+            self.init(cut, input, flightsPerWorker: flightsPerWorker, turnaround: turnaround)
+            return
+        }
+        var parts: [Forecast] = []
+        for cut in plan.replicas {
+            let part = Planner.part(input, of: cut, in: plan)
+            guard let forecast = Forecast(cut, part, flightsPerWorker: flightsPerWorker, turnaround: turnaround) else {
+                return nil
+            }
+            parts.append(forecast)
+        }
+        let shared = Set(input.nodes.filter { !$0.roles.contains(.blocks) }.map(\.name))
+        var nodes: [Node] = []
+        for (number, part) in parts.enumerated() {
+            for var node in part.nodes {
+                node.replica = number
+                if shared.contains(node.name) {
+                    // Each replica was predicted with its share of this worker's time.
+                    node.secondsPerPicture /= Double(count)
+                    node.busy /= Double(count)
+                }
+                guard let known = nodes.firstIndex(where: { $0.name == node.name }) else {
+                    nodes.append(node)
+                    continue
+                }
+                nodes[known].replica = nil
+                nodes[known].busy = min(1, nodes[known].busy + node.busy)
+                nodes[known].encodes = nodes[known].encodes || node.encodes
+                nodes[known].decodes = nodes[known].decodes || node.decodes
+                nodes[known].memoryBytes = max(nodes[known].memoryBytes, node.memoryBytes)
+            }
+        }
+        let slowest = parts.max { $0.latencySeconds < $1.latencySeconds } ?? parts[0]
+        let stages = parts.map { part in Double(part.nodes.count { $0.endBlock > $0.firstBlock }) }
+        self = slowest
+        self.nodes = nodes
+        replicas = count
+        flights = parts.reduce(0) { $0 + $1.flights }
+        formulaPerHour = parts.reduce(0) { $0 + $1.formulaPerHour }
+        picturesPerHour = parts.reduce(0) { $0 + $1.picturesPerHour }
+        bubble = zip(parts, stages).reduce(0) { $0 + $1.0.bubble * $1.1 } / max(1, stages.reduce(0, +))
+        links = parts.reduce(0) { $0 + $1.links }
     }
 
     /// A longer pipeline of the same stage times: for each number of workers, pictures an hour as a multiple of what they

@@ -21,7 +21,7 @@ struct BatchSummary: Encodable {
         let target: String
         /// Bytes of hidden states, counted.
         let counted: UInt64
-        /// Bytes of hidden states by the cost model.
+        /// Bytes of hidden states by the cost model; of several replicas, this one's share by the image tokens that it had.
         let formula: Int
         /// All bytes, with headers and what travels besides.
         let all: UInt64
@@ -95,13 +95,16 @@ struct BatchSummary: Encodable {
                     busy: up > 0 ? (Double(now.busyNanoseconds) - Double(then.busyNanoseconds)) / up : 0,
                     sent: now.bytes(from: name) - then.bytes(from: name),
                     received: now.bytes(to: name) - then.bytes(to: name)))
+            let hasReplicas = (after.plan?.pipelines.count ?? 1) > 1
+            let share = hasReplicas ? ratio(Int(now.tokens - then.tokens), batch.tokenSteps) : 1
             for link in now.links where link.source == name && link.activationBytes > 0 {
                 let earlier = then.links.first { $0.source == link.source && $0.target == link.target }
                 let counted = link.activationBytes - (earlier?.activationBytes ?? 0)
                 guard counted > 0 else { continue }
                 links.append(
                     Link(
-                        source: name, target: link.target, counted: counted, formula: batch.bytes,
+                        source: name, target: link.target, counted: counted,
+                        formula: Int((Double(batch.bytes) * share).rounded()),
                         all: link.totalBytes - (earlier?.totalBytes ?? 0)))
             }
         }

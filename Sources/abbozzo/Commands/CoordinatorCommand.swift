@@ -74,6 +74,13 @@ struct CoordinatorCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
+            "Pipelines beside each other, each with the whole model: so many while there are workers and memory for them, "
+                + "or as many as give most pictures an hour. Default: 1.", valueName: "n|auto"),
+        transform: replicaRule)
+    var replicas: ReplicaRule?
+
+    @Option(
+        help: ArgumentHelp(
             "How hidden states travel between workers. Default: f32, exactly; the others save bytes on slow networks, "
                 + "and pictures then depend on the cut.", valueName: "f32|bf16|int8"))
     var wire: WireFormat?
@@ -104,6 +111,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
             ?? Security(allowInsecure: file.insecureNetwork)
         settings.core.minimumWorkers = file.workers
         settings.core.cut = file.cut
+        settings.core.replicas = file.replicas
         settings.core.network.bytesPerSecond = file.networkMbit * 1e6 / 8
         settings.core.wire = file.wire
         settings.core.flightsPerWorker = file.flightsPerWorker
@@ -171,6 +179,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
         file.state = state ?? file.state
         file.workers = workers ?? file.workers
         file.cut = cut ?? file.cut
+        file.replicas = replicas ?? file.replicas
         file.wire = wire ?? file.wire
         file.flightsPerWorker = flightsPerWorker ?? file.flightsPerWorker
         file.advertise = daemon.advertise ?? file.advertise
@@ -195,6 +204,15 @@ extension CoordinatorService {
 
 /// A path from the root on, so that it means the same in every log and status.
 func absolute(_ path: String) -> String { URL(filePath: path).standardizedFileURL.path }
+
+/// Reads `auto` or a number of replicas.
+func replicaRule(_ text: String) throws -> ReplicaRule {
+    guard let rule = ReplicaRule(text) else {
+        throw ValidationError(
+            "--replicas is \(text.prefix(60)), but must be auto or a number from 1 to \(ReplicaRule.counts.upperBound)")
+    }
+    return rule
+}
 
 /// Reads `measured`, `even` or `19,38`.
 func cutRule(_ text: String) throws -> CutRule {

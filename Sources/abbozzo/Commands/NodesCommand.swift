@@ -56,7 +56,11 @@ struct NodesCommand: ParsableCommand {
 extension ClusterStatus {
     /// One line about the whole.
     var headline: String {
-        let plan = plan.map { "plan \($0.epoch) over \($0.pipeline.count) workers" } ?? "no plan yet"
+        let plan =
+            plan.map { plan in
+                let replicas = plan.pipelines.count > 1 ? " in \(plan.pipelines.count) replicas" : ""
+                return "plan \(plan.epoch) over \(plan.pipeline.count) workers\(replicas)"
+            } ?? "no plan yet"
         return "\(plan); \(inFlight) pictures in flight, \(queued) queued, \(imagesDone) done; "
             + "up \(durationText(uptime))"
     }
@@ -64,13 +68,15 @@ extension ClusterStatus {
     /// What each worker holds and has done since it started.
     var totals: Table {
         var table = Table([
-            "NODE", "STATE", "BLOCKS", "ALSO", "THREADS", "MEMORY", "IMAGES", "STEPS", "TOKENS", "BUSY", "SENT",
+            "NODE", "STATE", "REPLICA", "BLOCKS", "ALSO", "THREADS", "MEMORY", "IMAGES", "STEPS", "TOKENS", "BUSY",
+            "SENT",
             "RECEIVED",
         ])
         for worker in workers {
             let counters = worker.counters
             table.add([
-                worker.hello.name, worker.life.rawValue, worker.blocksText, worker.alsoText, "\(worker.hello.threads)",
+                worker.hello.name, worker.life.rawValue, worker.replicaText, worker.blocksText, worker.alsoText,
+                "\(worker.hello.threads)",
                 bytesText(Double(counters.residentBytes)), grouped(counters.images), grouped(counters.steps),
                 grouped(counters.tokens), percentText(counters.busyShare),
                 bytesText(Double(counters.bytes(from: worker.hello.name))),
@@ -82,6 +88,12 @@ extension ClusterStatus {
 }
 
 extension WorkerStatus {
+    /// The pipeline that it works for, from 0; `all` for a worker that encodes or decodes for all of them.
+    var replicaText: String {
+        guard let placement else { return "-" }
+        return placement.replica.map(String.init) ?? (placement.span.isEmpty ? "all" : "0")
+    }
+
     /// Its span of blocks, `0-18`.
     var blocksText: String {
         guard let span = placement?.span, let last = span.last else { return "-" }

@@ -31,6 +31,13 @@ struct PlanCommand: AsyncParsableCommand {
         transform: cutRule)
     var cut: CutRule = .measured
 
+    @Option(
+        help: ArgumentHelp(
+            "Pipelines beside each other, as the coordinator's --replicas. Default: as many as the plan in force has, "
+                + "else 1.", valueName: "n|auto"),
+        transform: replicaRule)
+    var replicas: ReplicaRule?
+
     @Option(help: ArgumentHelp("Pictures in flight for each worker.", valueName: "n"))
     var flightsPerWorker = 2
 
@@ -76,23 +83,25 @@ struct PlanCommand: AsyncParsableCommand {
 
     func run() async throws {
         let (input, present, request) = try await question()
-        let plan: CutPlan
+        let plan: ReplicatedPlan
         do {
-            plan = try Planner.plan(input)
+            plan = try Planner.plan(input, replicas: replicas ?? .count(present?.replicas.count ?? 1))
         } catch {
             throw CommandFailure(.usage, "\(error)")
         }
         let forecast = Forecast(plan, input, flightsPerWorker: flightsPerWorker)
         let advice = ReplicaAdvice.best(input, flightsPerWorker: flightsPerWorker)
         let scaled = (scale ?? []).compactMap { workers in
-            Forecast.efficiency(plan, input, workers: workers, flightsPerWorker: flightsPerWorker).map {
+            Forecast.efficiency(plan.replicas[0], input, workers: workers, flightsPerWorker: flightsPerWorker).map {
                 Report.Scaled(workers: workers, efficiency: $0)
             }
         }
         let report = Report(
             model: input.model.name, picture: text(request),
-            cut: plan.spans.map { "\($0.node) \($0.blocks.lowerBound)-\($0.blocks.upperBound - 1)" }
-                .joined(separator: ", "),
+            cut: plan.replicas.map { cut in
+                cut.spans.map { "\($0.node) \($0.blocks.lowerBound)-\($0.blocks.upperBound - 1)" }
+                    .joined(separator: ", ")
+            }.joined(separator: " | "),
             isMeasured: Planner.isMeasured(input), forecast: forecast,
             present: present.flatMap { $0 == plan ? nil : Forecast($0, input, flightsPerWorker: flightsPerWorker) },
             replicas: advice.flatMap { $0.picturesPerHour > (forecast?.picturesPerHour ?? 0) * 1.02 ? $0 : nil },
@@ -106,14 +115,20 @@ struct PlanCommand: AsyncParsableCommand {
         guard let forecast = report.forecast else {
             return lines + [report.cut, "no speed is known of some worker: start it with --benchmark cached"]
         }
-        var table = Table(["NODE", "BLOCKS", "ALSO", "SECONDS A PICTURE", "BUSY", "MEMORY", "OF USABLE"])
+        let hasReplicas = (forecast.replicas ?? 1) > 1
+        var table = Table(
+            ["NODE", "BLOCKS"] + (hasReplicas ? ["REPLICA"] : []) + [
+                "ALSO", "SECONDS A PICTURE", "BUSY", "MEMORY", "OF USABLE",
+            ])
         for node in forecast.nodes {
             let also = [node.encodes ? "encodes" : nil, node.decodes ? "decodes" : nil].compactMap(\.self)
-            table.add([
-                node.name, node.endBlock > node.firstBlock ? "\(node.firstBlock)-\(node.endBlock - 1)" : "-",
-                also.isEmpty ? "-" : also.joined(separator: ","), String(format: "%.3f", node.secondsPerPicture),
-                percentText(node.busy), bytesText(node.memoryBytes), bytesText(node.usableBytes),
-            ])
+            let replica = hasReplicas ? [node.replica.map(String.init) ?? "all"] : []
+            let blocks = node.endBlock > node.firstBlock ? "\(node.firstBlock)-\(node.endBlock - 1)" : "-"
+            table.add(
+                [node.name, blocks] + replica + [
+                    also.isEmpty ? "-" : also.joined(separator: ","), String(format: "%.3f", node.secondsPerPicture),
+                    percentText(node.busy), bytesText(node.memoryBytes), bytesText(node.usableBytes),
+                ])
         }
         lines += [""] + table.lines + [""]
         lines.append(
@@ -137,7 +152,7 @@ struct PlanCommand: AsyncParsableCommand {
             lines.append(
                 "\(advice.groups.count) pipelines beside each other would be faster: \(perHour(advice.picturesPerHour)) "
                     + String(format: "(%+.0f %%)", gain * 100)
-                    + " with a coordinator for each of: \(shortened(groups, to: 300))")
+                    + " with --replicas \(advice.groups.count): \(shortened(groups, to: 300))")
         }
         for scaled in report.scaled {
             lines.append(
@@ -155,7 +170,7 @@ struct PlanCommand: AsyncParsableCommand {
     }
 
     /// What is to be planned, and the plan in force.
-    private func question() async throws -> (PlanningInput, CutPlan?, ImageRequest) {
+    private func question() async throws -> (PlanningInput, ReplicatedPlan?, ImageRequest) {
         func request(_ facts: ModelFacts) throws -> ImageRequest {
             try picture.defaults.request(
                 PromptLine(prompt: "", place: .init(file: "the command line")), index: 0, facts: facts,
@@ -180,7 +195,7 @@ struct PlanCommand: AsyncParsableCommand {
         network.bytesPerSecond = networkMbit * 1e6 / 8
         let input = PlanningInput(
             model: facts, nodes: PlanningNode.nodes(workers, network: network), mix: PictureMix([request]), rule: cut)
-        return (input, status.plan.flatMap { CutPlan($0.placements) }, request)
+        return (input, status.plan.flatMap { ReplicatedPlan($0) }, request)
     }
 
     /// This machine's speed, as a worker with all cores would measure it.
@@ -206,19 +221,6 @@ extension PlanningNode {
             name: name, roles: Set(node.roles), memory: node.memoryGiB * 1_073_741_824, speed: speed,
             bytesPerWeight: own?.bytesPerWeight ?? 4,
             link: Link(bytesPerSecond: node.networkMbit * 1e6 / 8, roundTrip: node.roundTripMilliseconds / 1000))
-    }
-}
-
-extension MeasuredCosts {
-    /// The costs on a machine that is so many times as fast.
-    fileprivate func faster(_ factor: Double) -> MeasuredCosts {
-        func faster(_ curve: CostCurve) -> CostCurve {
-            CostCurve(curve.samples.map { .init(size: $0.size, seconds: $0.seconds / factor) })
-        }
-        var costs = self
-        (costs.double, costs.single, costs.embed) = (faster(double), faster(single), faster(embed))
-        (costs.head, costs.encode, costs.decode) = (faster(head), faster(encode), faster(decode))
-        return costs
     }
 }
 

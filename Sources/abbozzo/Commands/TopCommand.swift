@@ -40,12 +40,14 @@ extension ClusterStatus {
     /// The lines of one table.
     var frame: [String] {
         var table = Table([
-            "NODE", "STATE", "BLOCKS", "IMAGES", "STEPS/S", "TOKENS/S", "BUSY", "OUT/S", "IN/S", "QUEUE", "MEMORY",
+            "NODE", "STATE", "REPLICA", "BLOCKS", "IMAGES", "STEPS/S", "TOKENS/S", "BUSY", "OUT/S", "IN/S", "QUEUE",
+            "MEMORY",
         ])
         for worker in workers {
             let (counters, rates) = (worker.counters, worker.rates)
             table.add([
-                worker.hello.name, worker.life.rawValue, worker.blocksText, grouped(counters.images),
+                worker.hello.name, worker.life.rawValue, worker.replicaText, worker.blocksText,
+                grouped(counters.images),
                 String(format: "%.2f", rates.steps), grouped(Int(rates.tokens.rounded())), percentText(rates.busy),
                 bytesText(rates.sent), bytesText(rates.received), "\(counters.queued)",
                 bytesText(Double(counters.residentBytes)),
