@@ -61,27 +61,35 @@ package struct Decoder: Sendable {
     }
 
     /// Turns a latent, (C, h, w) after scaling and shifting, into a picture of h x w times `scale` pixels.
-    package func decode(_ latent: Tensor) -> Pixels {
+    ///
+    /// `pause` is called between convolutions, where no thread computes: other work may run there.
+    package func decode(_ latent: Tensor, pause: () -> Void = {}) -> Pixels {
         precondition(
             latent.shape.count == 3 && latent.shape[0] == parameters.latentChannels && latent.count > 0,
             "latent \(latent.shape), \(parameters.latentChannels) channels expected")
-        return Pixels(planes: tiling.decode(latent, scale: parameters.scale) { whole($0) })
+        return Pixels(planes: tiling.decode(latent, scale: parameters.scale) { whole($0, pause: pause) })
     }
 
     /// Decodes without tiles: (3, scale h, scale w).
     ///
     /// `tap` is shown the output of each module.
-    func whole(_ latent: Tensor, tap: (String, Tensor) -> Void = { _, _ in }) -> Tensor {
+    func whole(
+        _ latent: Tensor, tap: (String, Tensor) -> Void = { _, _ in }, pause: () -> Void = {}
+    ) -> Tensor {
         var x = convIn(postQuantisation.map { $0(latent) } ?? latent)  // (deepest, h, w)
         tap("conv_in", x)
-        x = middle[0](x)
+        pause()
+        x = middle[0](x, pause)
         tap("mid_block.resnets.0", x)
-        if let attention { x = attention(x) }
+        if let attention {
+            x = attention(x)
+            pause()
+        }
         tap("mid_block.attentions.0", x)
-        x = middle[1](x)
+        x = middle[1](x, pause)
         tap("mid_block", x)
         for (index, level) in levels.enumerated() {
-            x = level(x)  // (channels, 2 h, 2 w) but for the last
+            x = level(x, pause)  // (channels, 2 h, 2 w) but for the last
             tap("up_blocks.\(index)", x)
         }
         x = normOut(x)
@@ -219,8 +227,11 @@ private struct ResNet {
         compute = reader.compute
     }
 
-    func callAsFunction(_ x: Tensor) -> Tensor {
-        let branch = conv2(compute.silu(norm2(conv1(compute.silu(norm1(x))))))
+    func callAsFunction(_ x: Tensor, _ pause: () -> Void) -> Tensor {
+        let half = conv1(compute.silu(norm1(x)))
+        pause()
+        let branch = conv2(compute.silu(norm2(half)))
+        pause()
         return compute.sum(shortcut.map { $0(x) } ?? x, branch)
     }
 }
@@ -271,8 +282,11 @@ private struct Level {
         compute = reader.compute
     }
 
-    func callAsFunction(_ input: Tensor) -> Tensor {
-        let x = resnets.reduce(input) { x, resnet in resnet(x) }
-        return upsampler.map { $0(compute.doubled(x)) } ?? x
+    func callAsFunction(_ input: Tensor, _ pause: () -> Void) -> Tensor {
+        let x = resnets.reduce(input) { x, resnet in resnet(x, pause) }
+        guard let upsampler else { return x }
+        let y = upsampler(compute.doubled(x))
+        pause()
+        return y
     }
 }

@@ -3,17 +3,24 @@ internal import Plan
 /// Tasks waiting and in hand, and the bounds on them.
 ///
 /// One task is computed at a time. Steps (which go through the span) run in order of arrival; so do side tasks (encode
-/// and decode). When both wait they take turns, so a side task waits for at most one step besides the one in hand, and
-/// a stream of prompts cannot starve the steps.
+/// and decode). When both wait they take turns in beginning, so a side task waits for at most one step besides the one
+/// in hand. A side task that has begun gives way: a step may be taken in hand beside it, and the compute thread runs it
+/// between two of the side task's layers (`ComputeThread`). A final decode is as long as a dozen steps, and the other
+/// workers would soon wait for this one.
 ///
 /// Memory: the sender of steps has two slots, so at most two hidden states are waiting or in hand. The last answer is
 /// kept, to be sent again if its task is; and no further step starts before that answer has left, so an answer that
 /// waits for the next worker's credit is that same third one.
 struct WorkQueue: Sendable {
-    /// The task on the compute thread; it may be of an epoch that is over.
-    private(set) var inHand: Ticket?
-    /// Nobody wants the answer of the task in hand any more.
-    private var handIsForgotten = false
+    /// A task on the compute thread; it may be of an epoch that is over.
+    private struct Hand {
+        var ticket: Ticket
+        /// Nobody wants the answer any more.
+        var isForgotten = false
+    }
+
+    private var stepInHand: Hand?
+    private var sideInHand: Hand?
     private var steps: [WorkItem] = []
     private var sides: [WorkItem] = []
     private var sideIsNext = false
@@ -26,6 +33,9 @@ struct WorkQueue: Sendable {
 
     init(sideLimit: Int) { self.sideLimit = sideLimit }
 
+    /// The task that is computed, or about to be: a step goes before a side task.
+    var inHand: Ticket? { (stepInHand ?? sideInHand)?.ticket }
+
     /// Tasks not begun.
     var waiting: Int { steps.count + sides.count }
 
@@ -36,12 +46,12 @@ struct WorkQueue: Sendable {
     var holdsAnswer: Bool { lastStepWaits }
 
     /// Steps that the sender's slots are taken by.
-    private var occupied: Int { steps.count + (inHand?.key.isStep == true ? 1 : 0) }
+    private var occupied: Int { steps.count + (stepInHand == nil ? 0 : 1) }
 
     /// Hidden states in memory: waiting, in hand and the last answer.
     var activationsInMemory: Int {
         var count = steps.count { $0.key.kind == .activation }
-        if inHand?.key.isStep == true { count += 1 }
+        if stepInHand != nil { count += 1 }
         if case .activation = lastStep?.outcome { count += 1 }
         return count
     }
@@ -71,8 +81,12 @@ struct WorkQueue: Sendable {
 
     /// Whether a task waits, is in hand, or has an answer that still waits to be sent.
     func contains(_ key: TaskKey) -> Bool {
-        inHand?.key == key && !handIsForgotten || (key.isStep ? steps : sides).contains { $0.key == key }
+        isInHand(key) || (key.isStep ? steps : sides).contains { $0.key == key }
             || (lastStepWaits && lastStep?.ticket.key == key)
+    }
+
+    private func isInHand(_ key: TaskKey) -> Bool {
+        [stepInHand, sideInHand].contains { $0?.ticket.key == key && $0?.isForgotten == false }
     }
 
     /// The answer of a task that was done last and sent.
@@ -92,24 +106,44 @@ struct WorkQueue: Sendable {
         return true
     }
 
-    /// Takes the next task in hand; nil when one is in hand or nothing may start.
+    /// Takes the next task in hand; nil when nothing may start.
+    ///
+    /// To be asked until it says so: a step may follow a side task at once.
     mutating func start() -> WorkItem? {
-        guard inHand == nil else { return nil }
+        guard stepInHand == nil else { return nil }
         let stepMayStart = !steps.isEmpty && !lastStepWaits
-        guard stepMayStart || !sides.isEmpty else { return nil }
-        let takesSide = !sides.isEmpty && (sideIsNext || !stepMayStart)
-        sideIsNext = !takesSide
-        let item = takesSide ? sides.removeFirst() : steps.removeFirst()
-        inHand = item.ticket
+        let sideMayStart = !sides.isEmpty && sideInHand == nil
+        if sideMayStart && (sideIsNext || !stepMayStart) {
+            sideIsNext = false
+            let item = sides.removeFirst()
+            sideInHand = Hand(ticket: item.ticket)
+            return item
+        }
+        guard stepMayStart else { return nil }
+        sideIsNext = true
+        let item = steps.removeFirst()
+        stepInHand = Hand(ticket: item.ticket)
         return item
     }
 
-    /// Ends the task in hand; nil if it is another one, or nobody wants its answer.
+    /// A task in hand by its name.
+    func ticket(_ key: TaskKey) -> Ticket? {
+        [stepInHand, sideInHand].first { $0?.ticket.key == key }??.ticket
+    }
+
+    /// Ends a task in hand; nil if it is none, or nobody wants its answer.
     mutating func finish(_ key: TaskKey) -> Ticket? {
-        guard let ticket = inHand, ticket.key == key else { return nil }
-        inHand = nil
-        defer { handIsForgotten = false }
-        return handIsForgotten ? nil : ticket
+        let hand: Hand?
+        if stepInHand?.ticket.key == key {
+            hand = stepInHand
+            stepInHand = nil
+        } else if sideInHand?.ticket.key == key {
+            hand = sideInHand
+            sideInHand = nil
+        } else {
+            hand = nil
+        }
+        return hand?.isForgotten == false ? hand?.ticket : nil
     }
 
     /// Drops what is here of pictures that nobody wants any more; how many tasks that is.
@@ -120,10 +154,13 @@ struct WorkQueue: Sendable {
         steps.removeAll { images.contains($0.key.image) }
         sides.removeAll { images.contains($0.key.image) }
         var dropped = before - waiting
-        if let hand = inHand?.key, images.contains(hand.image), !handIsForgotten {
-            handIsForgotten = true
+        func drop(_ hand: inout Hand?) {
+            guard let ticket = hand?.ticket, images.contains(ticket.key.image), hand?.isForgotten == false else { return }
+            hand?.isForgotten = true
             dropped += 1
         }
+        drop(&stepInHand)
+        drop(&sideInHand)
         if lastStepWaits, let last = lastStep?.ticket.key, images.contains(last.image) {
             lastStep = nil
             lastStepWaits = false
@@ -154,12 +191,12 @@ struct WorkQueue: Sendable {
         return answer
     }
 
-    /// Forgets everything but the task in hand, for a new epoch; how many tasks that drops.
+    /// Forgets everything but the tasks in hand, for a new epoch; how many tasks that drops.
     mutating func clear() -> Int {
         let dropped = waiting + (lastStepWaits ? 1 : 0)
-        let (hand, isForgotten) = (inHand, handIsForgotten)
+        let (step, side) = (stepInHand, sideInHand)
         self = WorkQueue(sideLimit: sideLimit)
-        (inHand, handIsForgotten) = (hand, isForgotten)
+        (stepInHand, sideInHand) = (step, side)
         return dropped
     }
 }

@@ -203,7 +203,8 @@ package struct WorkerCore: Sendable {
         case .credit(let peer, let epoch, let limit): credit(from: peer, epoch, limit, now, &effects)
         case .task(let item, let peer): receive(item, from: peer, &effects)
         case .malformed(let task): malformed(task, &effects)
-        case .computed(let key, let answer, let elapsed): computed(key, answer, elapsed, now, &effects)
+        case .computed(let key, let answer, let elapsed, let given):
+            computed(key, answer, elapsed, given: given, now, &effects)
         case .loaded(let share, let result): loaded(share, result, &effects)
         case .drain: drain(now, &effects)
         case .stop: life = .left(.stopped)
@@ -570,13 +571,15 @@ extension WorkerCore {
     }
 
     private mutating func computed(
-        _ key: TaskKey, _ result: Result<Outcome, WorkFailure>, _ elapsed: Nanoseconds, _ now: Nanoseconds,
-        _ effects: inout [Effect]
+        _ key: TaskKey, _ result: Result<Outcome, WorkFailure>, _ elapsed: Nanoseconds, given: Nanoseconds,
+        _ now: Nanoseconds, _ effects: inout [Effect]
     ) {
         counters.busyNanoseconds += elapsed
-        if let ticket = queue.inHand, ticket.key == key {
-            // By when it was heard of, a message between threads after its end: so no span reaches into the next one.
-            spans.note(ticket.span(began: now - min(elapsed, now), nanoseconds: min(elapsed, now)))
+        if let ticket = queue.ticket(key) {
+            // By when it was heard of, a message between threads after its end: so no span reaches into the next one,
+            // and a side task's holds those of the steps that it gave way to.
+            let nanoseconds = min(elapsed + given, now)
+            spans.note(ticket.span(began: now - nanoseconds, nanoseconds: nanoseconds))
         }
         guard let ticket = queue.finish(key) else { return drops.stale += 1 }
         guard let assignment, key.epoch == assignment.epoch else { return drops.stale += 1 }
@@ -620,7 +623,7 @@ extension WorkerCore {
                 effects.append(.answer(answer, to: .downstream(downstream.worker)))
             }
             if queue.holdsAnswer && answerHeldSince == nil { answerHeldSince = now }
-            if let item = queue.start() { effects.append(.compute(item)) }
+            while let item = queue.start() { effects.append(.compute(item)) }
             if queue.extendGrant(), let grant = grant(under: assignment) { effects.append(grant) }
         }
         if !queue.holdsAnswer { answerHeldSince = nil }

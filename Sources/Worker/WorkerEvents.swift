@@ -41,8 +41,8 @@ package enum Event: Sendable {
     case task(WorkItem, from: Peer)
     /// A task arrived that does not fit the model.
     case malformed(MalformedTask)
-    /// The compute thread is done with a task after so much time.
-    case computed(TaskKey, Result<Outcome, WorkFailure>, elapsed: Nanoseconds)
+    /// The compute thread is done with a task after so much time, and as much that it gave to steps in between.
+    case computed(TaskKey, Result<Outcome, WorkFailure>, elapsed: Nanoseconds, given: Nanoseconds = 0)
     /// The compute thread has read a share, so many bytes, or could not.
     case loaded(Share, Result<UInt64, LoadFailure>)
     /// The process should end when its work is done; the second time, now.

@@ -114,7 +114,7 @@ struct WorkerTaskTests {
         #expect(worker.effects.computed == [activation(0, 1).key])
     }
 
-    @Test("encode and decode take turns with steps")
+    @Test("encode and decode take turns with steps in beginning")
     func takesTurns() {
         var worker = CoreHarness()
         worker.start(CoreHarness.plan(1, spans: [0..<5]))
@@ -123,14 +123,76 @@ struct WorkerTaskTests {
         for index in 10..<13 as Range<UInt32> { worker.send(.task(encode(index), from: .coordinator)) }
         worker.send(.task(decode(20), from: .coordinator))
         var order = [step(0).key]
-        while let key = order.last, order.count < 6 {
+        var ended = 0
+        while ended < order.count {
+            let key = order[ended]
             let outcome: Outcome =
                 key.isStep ? .velocity(.init(repeating: 0, shape: [3, 64])) : .conditioning(conditioning())
             worker.send(.computed(key, .success(outcome), elapsed: 1))
+            ended += 1
             order += worker.effects.computed
-            if worker.effects.computed.isEmpty { break }
         }
         #expect(order.map(\.kind) == [.step, .encode, .step, .encode, .encode, .decode])
+    }
+
+    @Test("a step is begun beside the side task in hand, one at a time, and is what heartbeats tell of")
+    func stepBesideSide() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1, spans: [0..<5]))
+        func told() -> ImageID?? {
+            for case .heartbeat(let beat) in worker.tick(after: 1).controls { return beat.image }
+            return nil
+        }
+        #expect(worker.send(.task(decode(20), from: .coordinator)).computed == [decode(20).key])
+        #expect(told() == .some(image(20)))
+        #expect(worker.send(.task(step(0), from: .coordinator)).computed == [step(0).key])
+        #expect(told() == .some(image(0)))
+        #expect(worker.send(.task(step(1), from: .coordinator)).computed.isEmpty)
+        #expect(worker.send(.task(decode(21), from: .coordinator)).computed.isEmpty)
+        #expect(worker.core.activationsInMemory == 1)
+        let velocity = Outcome.velocity(.init(repeating: 0, shape: [3, 64]))
+        #expect(worker.send(.computed(step(0).key, .success(velocity), elapsed: 3)).computed == [step(1).key])
+        worker.send(.computed(step(1).key, .success(velocity), elapsed: 3))
+        #expect(worker.effects.computed.isEmpty, "the second decode waits for the first one")
+        #expect(told() == .some(image(20)))
+        let picture = Outcome.picture(rgb8: [0, 0, 0], width: 1, height: 1)
+        worker.now += 100
+        worker.send(.computed(decode(20).key, .success(picture), elapsed: 10, given: 6))
+        #expect(worker.effects.answers.map(\.0.outcome) == [picture])
+        #expect(worker.effects.computed == [decode(21).key])
+        var counters: WorkerCounters?
+        for case .heartbeat(let beat) in worker.tick(after: 1).controls {
+            counters = beat.counters
+            let span = beat.done?.spans.last
+            #expect(span?.nanoseconds == 16, "in a trace it lasts as long as what it holds")
+        }
+        #expect(counters?.busyNanoseconds == 16, "what steps took is counted as theirs")
+    }
+
+    @Test("what is in hand beside each other is forgotten, or outlived by a new epoch, each for itself")
+    func forgetsBesideEachOther() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1, spans: [0..<5]))
+        worker.send(.task(decode(20), from: .coordinator))
+        worker.send(.task(step(0), from: .coordinator))
+        worker.send(.control(.forget([image(20)])))
+        #expect(worker.core.drops.forgotten == 1)
+        let velocity = Outcome.velocity(.init(repeating: 0, shape: [3, 64]))
+        worker.send(.computed(step(0).key, .success(velocity), elapsed: 1))
+        #expect(worker.effects.answers.count == 1)
+        let picture = Outcome.picture(rgb8: [0, 0, 0], width: 1, height: 1)
+        worker.send(.computed(decode(20).key, .success(picture), elapsed: 1))
+        #expect(worker.effects.answers.isEmpty && worker.core.drops.stale == 1)
+
+        worker.send(.task(decode(21), from: .coordinator))
+        worker.send(.task(step(1), from: .coordinator))
+        worker.send(.control(.assign(CoreHarness.plan(2, spans: [0..<5]))))
+        #expect(worker.send(.task(step(2, epoch: 2), from: .coordinator)).computed.isEmpty)
+        worker.send(.computed(step(1).key, .success(velocity), elapsed: 1))
+        #expect(worker.effects.answers.isEmpty)
+        #expect(worker.effects.computed == [step(2, epoch: 2).key])
+        worker.send(.computed(decode(21).key, .success(picture), elapsed: 1))
+        #expect(worker.effects.answers.isEmpty && worker.core.drops.stale == 3)
     }
 
     @Test("a step without conditioning uses what was sent before; when that is gone it asks for it")

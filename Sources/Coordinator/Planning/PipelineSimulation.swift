@@ -2,8 +2,9 @@
 ///
 /// Plays what coordinator and workers do: pictures wait at the coordinator and go out by fewest tokens, those that waited
 /// more than two cycles first; a worker computes one task at a time, steps in order of arrival and side tasks (encoding,
-/// decoding) by turns with them; two steps may be at a worker, and one whose answer waits for the next worker's free slot
-/// begins no other. A message occupies the link for its bytes and arrives half a round trip later. Left out: the
+/// decoding) by turns with them; a side task gives way to a step after each of its layers, four times as long as it
+/// computed itself; two steps may be at a worker, and one whose answer waits for the next worker's free slot begins no
+/// other. A message occupies the link for its bytes and arrives half a round trip later. Left out: the
 /// processor time of the messages themselves, and of the coordinator.
 ///
 /// No random numbers and no clock: equal input gives an equal result.
@@ -69,6 +70,11 @@ struct PipelineSimulation {
     /// Seconds between the beginnings of the first pictures; with none, all begin in phase.
     var stagger = 0.0
 
+    /// Time that a side task gives to steps for each of its own, as workers do.
+    private static let patience = 4.0
+    /// Pieces of equal length that a side task is played in: about a decoder's convolutions.
+    private static let layers = 16.0
+
     private struct Event: Comparable {
         enum Kind {
             /// A picture's next task may be sent.
@@ -93,6 +99,8 @@ struct PipelineSimulation {
         var steps: [Int] = []
         var sides: [Int] = []
         var inHand: (picture: Int, isStep: Bool)?
+        /// A side task that was begun, what is left of it, how long it has computed and how long it gave way to steps.
+        var side: (picture: Int, left: Double, piece: Double, own: Double, given: Double)?
         var sideIsNext = false
         /// A step whose answer waits for the next worker.
         var held: Int?
@@ -216,7 +224,7 @@ struct PipelineSimulation {
         mutating func decode(_ picture: Int, _ which: Int) {
             func rank(_ decoder: (station: Int, seconds: [Double])) -> (Int, Double) {
                 let worker = workers[decoder.station]
-                return (worker.sides.count + (worker.inHand?.isStep == false ? 1 : 0), worker.decoding)
+                return (worker.sides.count + (worker.side == nil ? 0 : 1), worker.decoding)
             }
             guard let best = model.decoders.min(by: { rank($0) < rank($1) }) else { return }
             workers[best.station].decoding += best.seconds[which]
@@ -247,19 +255,46 @@ struct PipelineSimulation {
         mutating func pump(_ station: Int) {
             release(station)
             guard workers[station].inHand == nil else { return }
-            let mayStep = !workers[station].steps.isEmpty && workers[station].held == nil
-            let hasSide = !workers[station].sides.isEmpty
-            guard mayStep || hasSide else { return }
-            let takesSide = hasSide && (workers[station].sideIsNext || !mayStep)
-            workers[station].sideIsNext = !takesSide
-            let picture = takesSide ? workers[station].sides.removeFirst() : workers[station].steps.removeFirst()
-            let seconds: Double =
-                switch model.course[flights[picture].place] {
-                case .encode: model.encodeSeconds
-                case .decode(let which): model.decoders.first { $0.station == station }?.seconds[which] ?? 0
-                case .step(let part): model.stations[station].partSeconds[part]
-                }
-            workers[station].inHand = (picture, !takesSide)
+            let stepWaits = !workers[station].steps.isEmpty && workers[station].held == nil
+            if let side = workers[station].side {
+                if stepWaits && side.given < PipelineSimulation.patience * side.own { return step(station) }
+                return layer(station)
+            }
+            if !workers[station].sides.isEmpty && (workers[station].sideIsNext || !stepWaits) {
+                workers[station].sideIsNext = false
+                let picture = workers[station].sides.removeFirst()
+                let seconds: Double =
+                    switch model.course[flights[picture].place] {
+                    case .encode: model.encodeSeconds
+                    case .decode(let which): model.decoders.first { $0.station == station }?.seconds[which] ?? 0
+                    case .step: 0
+                    }
+                workers[station].side = (picture, seconds, seconds / PipelineSimulation.layers, 0, 0)
+                return layer(station)
+            }
+            if stepWaits { step(station) }
+        }
+
+        mutating func step(_ station: Int) {
+            workers[station].sideIsNext = true
+            let picture = workers[station].steps.removeFirst()
+            let seconds = model.stations[station].partSeconds[part(picture)]
+            workers[station].inHand = (picture, true)
+            workers[station].side?.given += seconds
+            work(station, seconds)
+        }
+
+        /// Goes on with the side task for one of its layers.
+        mutating func layer(_ station: Int) {
+            guard let side = workers[station].side else { return }
+            let seconds = min(side.left, side.piece)
+            workers[station].inHand = (side.picture, false)
+            workers[station].side?.left -= seconds
+            workers[station].side?.own += seconds
+            work(station, seconds)
+        }
+
+        mutating func work(_ station: Int, _ seconds: Double) {
             workers[station].busy += seconds
             schedule(seconds, .done(station: station))
         }
@@ -267,7 +302,11 @@ struct PipelineSimulation {
         mutating func finish(_ station: Int) {
             guard let (picture, isStep) = workers[station].inHand else { return }
             workers[station].inHand = nil
-            guard isStep else { return schedule(0, .answered(picture: picture)) }
+            if !isStep {
+                guard let side = workers[station].side, side.left <= 1e-3 * side.piece else { return }
+                workers[station].side = nil
+                return schedule(0, .answered(picture: picture))
+            }
             workers[station].taken -= 1
             if station + 1 < model.stations.count {
                 workers[station].held = picture

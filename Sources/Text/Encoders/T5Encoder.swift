@@ -59,12 +59,12 @@ package struct T5Encoder: Sendable {
         self.compute = compute
     }
 
-    /// Encodes a sequence of token ids: (T) to (T, D).
+    /// Encodes a sequence of token ids: (T) to (T, D); `pause` is called after each block.
     ///
     /// - Precondition: all blocks are loaded, and all ids are below `vocabulary`.
-    package func callAsFunction(_ ids: [Int]) -> Tensor {
+    package func callAsFunction(_ ids: [Int], pause: () -> Void = {}) -> Tensor {
         var hidden = embed(ids)
-        run(blocks: 0..<blockCount, &hidden)
+        run(blocks: 0..<blockCount, &hidden, pause: pause)
         return head(hidden)
     }
 
@@ -76,14 +76,17 @@ package struct T5Encoder: Sendable {
         return table.gathered(ids)
     }
 
-    /// Runs some of the loaded blocks over (T, D) states, in place.
+    /// Runs some of the loaded blocks over (T, D) states, in place; `pause` is called after each.
     ///
     /// - Precondition: the blocks are within the span.
-    package func run(blocks range: Range<Int>, _ hidden: inout Tensor) {
+    package func run(blocks range: Range<Int>, _ hidden: inout Tensor, pause: () -> Void = {}) {
         precondition(
             range.lowerBound >= span.lowerBound && range.upperBound <= span.upperBound, "blocks \(range) of \(span)")
         let bias = positionBias(length: hidden.shape[0])
-        for block in range { hidden = blocks[block - span.lowerBound](hidden, bias) }
+        for block in range {
+            hidden = blocks[block - span.lowerBound](hidden, bias)
+            pause()
+        }
     }
 
     /// Normalises the last block's states: (T, D) to (T, D).
