@@ -3,11 +3,11 @@ internal import Tensors
 package import Wire
 
 extension TaskInput {
-    /// The message that asks a worker for this.
-    package func message(_ key: TaskKey) -> Message {
+    /// The message that asks a worker for this; `isUrgent` when somebody waits for the picture.
+    package func message(_ key: TaskKey, isUrgent: Bool = false) -> Message {
         func message(_ kind: MessageKind, stage: Int = 0, argument: UInt32 = 0, _ tensors: [WireTensor]) -> Message {
             Message(
-                kind, epoch: key.epoch, image: key.image, step: UInt16(clamping: key.step),
+                kind, epoch: key.epoch, image: key.image, isUrgent: isUrgent, step: UInt16(clamping: key.step),
                 stage: UInt8(clamping: stage), argument: argument, tensors: tensors)
         }
         switch self {

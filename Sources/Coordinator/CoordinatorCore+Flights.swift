@@ -169,7 +169,7 @@ extension CoordinatorCore {
         flights[image]?.holder = worker
         if need == .edge || need == .picture { decodings[worker, default: 0] += 1 }
         enter(.sent(need, at: now), image)
-        effects.append(.task(input, flight.key(need, epoch: epoch), to: worker))
+        effects.append(.task(input, flight.key(need, epoch: epoch), to: worker, isUrgent: flight.isInteractive))
     }
 
     /// Who can be given a task of a replica's pictures now; nil when nobody takes one.

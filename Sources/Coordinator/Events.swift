@@ -41,7 +41,7 @@ package enum Effect: Sendable {
     /// Tell one run of a worker something.
     case control(ControlMessage, to: String, bootID: UInt64)
     /// Give a worker work.
-    case task(TaskInput, TaskKey, to: String)
+    case task(TaskInput, TaskKey, to: String, isUrgent: Bool)
     /// Write to the store, in order; a ticket other than 0 wants an answer.
     case store(StoreWrite, ticket: UInt64)
     /// Read from the store, after everything written before.

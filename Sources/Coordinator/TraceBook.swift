@@ -135,14 +135,16 @@ struct Ring<Element: Sendable>: Sendable {
 /// than that half. Only the last few count, because clocks drift (50 millionths are 0.8 ms in sixteen seconds).
 struct WorkerClock: Sendable {
     private static let window = 16
+    /// Spans that one may hold in it: many more steps than a decode gives way to.
+    private static let depth = 1024
 
     /// Coordinator's less worker's clock, one for each of the last heartbeats.
     private var differences: [Int64] = []
     private var roundTrips: [UInt64] = []
     /// Number that the next report's first span should have; nil before the first report.
     private var next: UInt64?
-    /// Where its last span ended, on the coordinator's clock.
-    private var lastEnd: UInt64 = 0
+    /// Its last spans on the coordinator's clock, without those that lie in another.
+    private var placed: [Range<UInt64>] = []
 
     /// Takes note of a heartbeat.
     mutating func note(clock: UInt64, roundTrip: UInt64, now: UInt64) {
@@ -169,15 +171,22 @@ struct WorkerClock: Sendable {
 
     /// When a span was, on the coordinator's clock; nil for one from before its start, or that cannot be.
     ///
-    /// The estimate may change a little from one report to the next: what then would begin before the end of the span
-    /// before begins there.
+    /// Spans come in the order of their ends: one that began before others lies around them. The estimate may change a
+    /// little from one report to the next: what then would begin before the end of the span before begins there.
     mutating func place(_ span: TaskSpan, now: UInt64) -> (began: UInt64, nanoseconds: UInt64)? {
         let began = Int64(bitPattern: span.began) &+ offset
         guard began >= 0, UInt64(began) <= now, span.nanoseconds <= now - UInt64(began) else { return nil }
-        let end = UInt64(began) + span.nanoseconds
-        let first = max(UInt64(began), lastEnd)
-        lastEnd = max(lastEnd, end)
-        return (first, end - min(first, end))
+        let start = UInt64(began)
+        var (first, end) = (start, start + span.nanoseconds)
+        while let last = placed.last, last.lowerBound / 2 + last.upperBound / 2 >= start, last.upperBound > start {
+            (first, end) = (min(first, last.lowerBound), max(end, last.upperBound))
+            placed.removeLast()
+        }
+        first = max(first, placed.last?.upperBound ?? 0)
+        let length = max(end, first) - first
+        placed.append(first..<first + length)
+        if placed.count > Self.depth { placed.removeFirst(Self.depth / 2) }
+        return (first, length)
     }
 }
 

@@ -1,7 +1,8 @@
 /// What became of one job's pictures, moment by moment: what `trace export` writes.
 ///
 /// All times are nanoseconds of the coordinator's clock, which starts at zero with the coordinator. A picture is in one
-/// phase at a time and a worker computes one task at a time, so the entries of one row never overlap.
+/// phase at a time, so the entries of its row never overlap; those of a worker's row do not either, or one lies within
+/// another: steps within the side task that gave way to them.
 package struct JobTrace: Codable, Equatable, Sendable {
     /// A phase of a picture, or a task on a worker.
     package struct Entry: Equatable, Sendable {

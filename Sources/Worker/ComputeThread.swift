@@ -9,7 +9,7 @@ internal import Tensors
 /// The one thread that touches weights: it reads shares and computes tasks, one after the other.
 ///
 /// A side task (encode or decode) looks between its layers whether a step came meanwhile, and computes that first, so
-/// that a decode of seconds does not stop the pipeline. Not without end: a side task that gave `patience` times as long
+/// that a decode of seconds does not stop the pipeline; one of a picture that somebody waits for does not. Not without end: a side task that gave `patience` times as long
 /// as it computed itself goes on with its next layer first, so a stream of steps slows it down and cannot starve it.
 /// What is computed does not depend on the order.
 ///
@@ -47,11 +47,11 @@ final class ComputeThread: Sendable {
             return orders.removeFirst()
         }
 
-        /// A step, if that is what comes next; does not wait.
-        func takeStep() -> WorkItem? {
+        /// A task that may run between the layers of another, if that is what comes next; does not wait.
+        func takeBetween() -> WorkItem? {
             condition.lock()
             defer { condition.unlock() }
-            guard case .compute(let item) = orders.first, item.key.isStep else { return nil }
+            guard case .compute(let item) = orders.first, item.goesBetween else { return nil }
             orders.removeFirst()
             return item
         }
@@ -130,14 +130,14 @@ final class ComputeThread: Sendable {
                         report(.loaded(share, .failure(LoadFailure(text: "\(error)"))))
                     }
                 case .compute(let item):
-                    if item.key.isStep { step(item, model) } else { side(item, model) }
+                    if item.goesBetween { whole(item, model) } else { piecemeal(item, model) }
                     progress.began.store(0, ordering: .relaxed)
                 }
             }
         }
 
-        /// Computes a step; `earlier` is what the side task around it has computed.
-        private func step(_ item: WorkItem, _ model: LoadedModel?, earlier: Nanoseconds = 0) {
+        /// Computes a task without a break; `earlier` is what the side task around it has computed.
+        private func whole(_ item: WorkItem, _ model: LoadedModel?, earlier: Nanoseconds = 0) {
             let began = monotonicNow()
             progress.began.store(began - earlier, ordering: .relaxed)
             let result = result(item, model) {}
@@ -145,8 +145,8 @@ final class ComputeThread: Sendable {
             report(.computed(item.key, result, elapsed: monotonicNow() - began))
         }
 
-        /// Computes an encode or a decode, and the steps that come meanwhile.
-        private func side(_ item: WorkItem, _ model: LoadedModel?) {
+        /// Computes an encode or a decode, and what may run between its layers and comes meanwhile.
+        private func piecemeal(_ item: WorkItem, _ model: LoadedModel?) {
             let began = monotonicNow()
             var given: Nanoseconds = 0
             progress.began.store(began, ordering: .relaxed)
@@ -154,8 +154,9 @@ final class ComputeThread: Sendable {
                 while true {
                     let now = monotonicNow()
                     let own = now - began - given
-                    guard given < ComputeThread.patience * own, let step = inbox.takeStep() else { return }
-                    self.step(step, model, earlier: own)
+                    guard given < ComputeThread.patience * own, let other = inbox.takeBetween()
+                    else { return }
+                    whole(other, model, earlier: own)
                     given += monotonicNow() - now
                     progress.began.store(began + given, ordering: .relaxed)
                 }

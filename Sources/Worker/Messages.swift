@@ -25,7 +25,7 @@ package struct MessageReader: Sendable {
             WorkItem(
                 key: TaskKey(
                     kind: kind, image: image, branch: message.branch, step: message.step, epoch: message.epoch),
-                stage: message.stage, work: work)
+                stage: message.stage, isUrgent: message.isUrgent, work: work)
         }
         switch message.kind {
         case .encode: return item(.encode, try encode(message, peer))
@@ -140,7 +140,8 @@ extension Answer {
 extension Ticket {
     fileprivate func message(_ kind: MessageKind, argument: UInt32 = 0, _ tensors: [WireTensor]) -> Message {
         Message(
-            kind, epoch: key.epoch, image: key.image, branch: key.branch, step: key.step, stage: stage,
+            kind, epoch: key.epoch, image: key.image, isUrgent: isUrgent, branch: key.branch, step: key.step,
+            stage: stage,
             argument: argument, tensors: tensors)
     }
 }

@@ -69,15 +69,21 @@ package struct WorkItem: Equatable, Sendable {
     package var key: TaskKey
     /// Resolution stage of the sampler, from 1, passed on for the counters of others.
     package var stage: UInt8
+    /// Whether somebody waits for the picture: the task gives way to no other.
+    package var isUrgent: Bool
     /// Its inputs.
     package var work: Work
 
     /// Joins the fields.
-    package init(key: TaskKey, stage: UInt8 = 0, work: Work) {
+    package init(key: TaskKey, stage: UInt8 = 0, isUrgent: Bool = false, work: Work) {
         self.key = key
         self.stage = stage
+        self.isUrgent = isUrgent
         self.work = work
     }
+
+    /// Whether it may run between the layers of another: steps, and side tasks of pictures that somebody waits for.
+    var goesBetween: Bool { key.isStep || isUrgent }
 
     /// What stays known of the task while its inputs are being computed in place.
     package var ticket: Ticket {
@@ -88,7 +94,7 @@ package struct WorkItem: Equatable, Sendable {
             case .encode, .decode: 0
             }
         let isEdge = if case .decode(_, let final) = work { !final } else { false }
-        return Ticket(key: key, stage: stage, tokens: tokens, isEdge: isEdge)
+        return Ticket(key: key, stage: stage, isUrgent: isUrgent, tokens: tokens, isEdge: isEdge)
     }
 }
 
@@ -98,15 +104,18 @@ package struct Ticket: Equatable, Sendable {
     package var key: TaskKey
     /// Stage of the sampler.
     package var stage: UInt8
+    /// Whether somebody waits for the picture.
+    package var isUrgent: Bool
     /// Image tokens; 0 for tasks outside the transformer.
     package var tokens: Int
     /// Whether a decoding is of an intermediate picture.
     package var isEdge: Bool
 
     /// Joins the fields.
-    package init(key: TaskKey, stage: UInt8, tokens: Int, isEdge: Bool = false) {
+    package init(key: TaskKey, stage: UInt8, isUrgent: Bool = false, tokens: Int, isEdge: Bool = false) {
         self.key = key
         self.stage = stage
+        self.isUrgent = isUrgent
         self.tokens = tokens
         self.isEdge = isEdge
     }

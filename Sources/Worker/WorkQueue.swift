@@ -6,7 +6,8 @@ internal import Plan
 /// and decode). When both wait they take turns in beginning, so a side task waits for at most one step besides the one
 /// in hand. A side task that has begun gives way: a step may be taken in hand beside it, and the compute thread runs it
 /// between two of the side task's layers (`ComputeThread`). A final decode is as long as a dozen steps, and the other
-/// workers would soon wait for this one.
+/// workers would soon wait for this one. Side tasks of pictures that somebody waits for give way to nothing: they go
+/// before steps.
 ///
 /// Memory: the sender of steps has two slots, so at most two hidden states are waiting or in hand. The last answer is
 /// kept, to be sent again if its task is; and no further step starts before that answer has left, so an answer that
@@ -19,8 +20,11 @@ struct WorkQueue: Sendable {
         var isForgotten = false
     }
 
-    private var stepInHand: Hand?
+    /// Runs without a break: a step, or an urgent side task.
+    private var wholeInHand: Hand?
+    /// A side task that gives way to it.
     private var sideInHand: Hand?
+    private var urgent: [WorkItem] = []
     private var steps: [WorkItem] = []
     private var sides: [WorkItem] = []
     private var sideIsNext = false
@@ -33,11 +37,11 @@ struct WorkQueue: Sendable {
 
     init(sideLimit: Int) { self.sideLimit = sideLimit }
 
-    /// The task that is computed, or about to be: a step goes before a side task.
-    var inHand: Ticket? { (stepInHand ?? sideInHand)?.ticket }
+    /// The task that is computed, or about to be: before a side task what it gives way to.
+    var inHand: Ticket? { (wholeInHand ?? sideInHand)?.ticket }
 
     /// Tasks not begun.
-    var waiting: Int { steps.count + sides.count }
+    var waiting: Int { steps.count + sides.count + urgent.count }
 
     /// Whether nothing waits, is in hand, or has still to be sent.
     var isEmpty: Bool { inHand == nil && waiting == 0 && !lastStepWaits }
@@ -46,12 +50,14 @@ struct WorkQueue: Sendable {
     var holdsAnswer: Bool { lastStepWaits }
 
     /// Steps that the sender's slots are taken by.
-    private var occupied: Int { steps.count + (stepInHand == nil ? 0 : 1) }
+    private var occupied: Int { steps.count + (hasStepInHand ? 1 : 0) }
+
+    private var hasStepInHand: Bool { wholeInHand?.ticket.key.isStep == true }
 
     /// Hidden states in memory: waiting, in hand and the last answer.
     var activationsInMemory: Int {
         var count = steps.count { $0.key.kind == .activation }
-        if stepInHand != nil { count += 1 }
+        if hasStepInHand { count += 1 }
         if case .activation = lastStep?.outcome { count += 1 }
         return count
     }
@@ -81,12 +87,12 @@ struct WorkQueue: Sendable {
 
     /// Whether a task waits, is in hand, or has an answer that still waits to be sent.
     func contains(_ key: TaskKey) -> Bool {
-        isInHand(key) || (key.isStep ? steps : sides).contains { $0.key == key }
+        isInHand(key) || (key.isStep ? steps : sides + urgent).contains { $0.key == key }
             || (lastStepWaits && lastStep?.ticket.key == key)
     }
 
     private func isInHand(_ key: TaskKey) -> Bool {
-        [stepInHand, sideInHand].contains { $0?.ticket.key == key && $0?.isForgotten == false }
+        [wholeInHand, sideInHand].contains { $0?.ticket.key == key && $0?.isForgotten == false }
     }
 
     /// The answer of a task that was done last and sent.
@@ -100,8 +106,8 @@ struct WorkQueue: Sendable {
         if item.key.isStep {
             steps.append(item)
         } else {
-            guard sides.count < sideLimit else { return false }
-            sides.append(item)
+            guard sides.count + urgent.count < sideLimit else { return false }
+            if item.isUrgent { urgent.append(item) } else { sides.append(item) }
         }
         return true
     }
@@ -110,7 +116,12 @@ struct WorkQueue: Sendable {
     ///
     /// To be asked until it says so: a step may follow a side task at once.
     mutating func start() -> WorkItem? {
-        guard stepInHand == nil else { return nil }
+        guard wholeInHand == nil else { return nil }
+        if !urgent.isEmpty {
+            let item = urgent.removeFirst()
+            wholeInHand = Hand(ticket: item.ticket)
+            return item
+        }
         let stepMayStart = !steps.isEmpty && !lastStepWaits
         let sideMayStart = !sides.isEmpty && sideInHand == nil
         if sideMayStart && (sideIsNext || !stepMayStart) {
@@ -122,21 +133,21 @@ struct WorkQueue: Sendable {
         guard stepMayStart else { return nil }
         sideIsNext = true
         let item = steps.removeFirst()
-        stepInHand = Hand(ticket: item.ticket)
+        wholeInHand = Hand(ticket: item.ticket)
         return item
     }
 
     /// A task in hand by its name.
     func ticket(_ key: TaskKey) -> Ticket? {
-        [stepInHand, sideInHand].first { $0?.ticket.key == key }??.ticket
+        [wholeInHand, sideInHand].first { $0?.ticket.key == key }??.ticket
     }
 
     /// Ends a task in hand; nil if it is none, or nobody wants its answer.
     mutating func finish(_ key: TaskKey) -> Ticket? {
         let hand: Hand?
-        if stepInHand?.ticket.key == key {
-            hand = stepInHand
-            stepInHand = nil
+        if wholeInHand?.ticket.key == key {
+            hand = wholeInHand
+            wholeInHand = nil
         } else if sideInHand?.ticket.key == key {
             hand = sideInHand
             sideInHand = nil
@@ -153,13 +164,15 @@ struct WorkQueue: Sendable {
         let before = waiting
         steps.removeAll { images.contains($0.key.image) }
         sides.removeAll { images.contains($0.key.image) }
+        urgent.removeAll { images.contains($0.key.image) }
         var dropped = before - waiting
         func drop(_ hand: inout Hand?) {
-            guard let ticket = hand?.ticket, images.contains(ticket.key.image), hand?.isForgotten == false else { return }
+            guard let ticket = hand?.ticket, hand?.isForgotten == false else { return }
+            guard images.contains(ticket.key.image) else { return }
             hand?.isForgotten = true
             dropped += 1
         }
-        drop(&stepInHand)
+        drop(&wholeInHand)
         drop(&sideInHand)
         if lastStepWaits, let last = lastStep?.ticket.key, images.contains(last.image) {
             lastStep = nil
@@ -194,9 +207,9 @@ struct WorkQueue: Sendable {
     /// Forgets everything but the tasks in hand, for a new epoch; how many tasks that drops.
     mutating func clear() -> Int {
         let dropped = waiting + (lastStepWaits ? 1 : 0)
-        let (step, side) = (stepInHand, sideInHand)
+        let (whole, side) = (wholeInHand, sideInHand)
         self = WorkQueue(sideLimit: sideLimit)
-        (stepInHand, sideInHand) = (step, side)
+        (wholeInHand, sideInHand) = (whole, side)
         return dropped
     }
 }

@@ -50,7 +50,7 @@ final class Bench {
     private func perform(_ effect: Effect) -> [Event] {
         switch effect {
         case .control(let message, let worker, let boot): control.append((message, worker, boot))
-        case .task(let input, let key, let worker): tasks.append(Task(input: input, key: key, worker: worker))
+        case .task(let input, let key, let worker, _): tasks.append(Task(input: input, key: key, worker: worker))
         case .store(let write, let ticket):
             let answer: StoreAnswer =
                 refusesWrites

@@ -195,7 +195,7 @@ final class PipelineBench {
         switch effect {
         case .control(let message, let worker, _):
             if let node = nodes[worker] { send { [unowned self] in tell(node, .control(message)) } }
-        case .task(let input, let key, let worker): give(input, key, worker)
+        case .task(let input, let key, let worker, let isUrgent): give(input, key, worker, isUrgent: isUrgent)
         case .store(let write, let ticket):
             if case .finish(let image, _, _) = write { ended[image] = now }
             let answer = store.perform(write)
@@ -209,9 +209,9 @@ final class PipelineBench {
         return []
     }
 
-    private func give(_ input: TaskInput, _ key: Coordinator.TaskKey, _ worker: String) {
+    private func give(_ input: TaskInput, _ key: Coordinator.TaskKey, _ worker: String, isUrgent: Bool) {
         guard let node = nodes[worker] else { return }
-        let item: WorkItem
+        var item: WorkItem
         func named(_ kind: Worker.TaskKey.Kind) -> Worker.TaskKey {
             Worker.TaskKey(kind: kind, image: key.image, step: UInt16(key.step), epoch: key.epoch)
         }
@@ -230,7 +230,8 @@ final class PipelineBench {
         case .decode(let latent):
             item = WorkItem(key: named(.decode), work: .decode(latent, final: key.need == .picture))
         }
-        send { [unowned self] in tell(node, .task(item, from: .coordinator)) }
+        item.isUrgent = isUrgent
+        send { [unowned self, item] in tell(node, .task(item, from: .coordinator)) }
     }
 
     // MARK: Workers
@@ -287,7 +288,8 @@ final class PipelineBench {
             kind = final ? .picture : .edge
         }
         let began = now
-        if item.key.isStep {
+        let givesWay = !item.key.isStep && !item.isUrgent
+        if !givesWay {
             // Before the side task in hand, if there is one, which ends so much later.
             node.given += time
         } else {
@@ -295,7 +297,7 @@ final class PipelineBench {
         }
         func end(after duration: UInt64, given: UInt64) {
             after(duration) { [unowned self] in
-                let more = item.key.isStep ? 0 : node.given
+                let more = givesWay ? node.given : 0
                 guard more == 0 else {
                     node.given = 0
                     return end(after: more, given: given + more)

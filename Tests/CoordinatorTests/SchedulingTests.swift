@@ -90,8 +90,13 @@ struct SchedulingTests {
         // A message takes 1.2 ms, a stage a second.
         let message: UInt64 = 2_000_000
         let late = bench.computed.filter { $0.image.job == job && $0.ended > asked }
-        #expect(!late.isEmpty && late.count <= 3, "\(late.count) tasks ended later")
-        for task in late {
+        let lateSteps = late.filter { $0.kind == .step }
+        #expect(!lateSteps.isEmpty && lateSteps.count <= 3, "\(lateSteps.count) steps ended later")
+        #expect(late.count - lateSteps.count <= 3, "side tasks: they gave way to steps")
+        for task in late where task.kind != .step {
+            #expect(task.began < asked + message, "\(task)")
+        }
+        for task in lateSteps {
             #expect(task.began < asked + message && task.ended < asked + message + 1_000_000_000, "\(task)")
         }
         #expect(bench.forgotten > 0, "steps waited at workers")

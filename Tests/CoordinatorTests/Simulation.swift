@@ -200,7 +200,7 @@ final class Simulation {
     private func perform(_ effect: Effect, _ life: Int) throws {
         switch effect {
         case .control(let message, let worker, let boot): try tell(message, worker, boot)
-        case .task(let input, let key, let worker): give(input, key, worker)
+        case .task(let input, let key, let worker, _): give(input, key, worker)
         case .store(let write, let ticket):
             storeFree = max(storeFree, now) + delay(15)
             after(storeFree - now) { [self] in

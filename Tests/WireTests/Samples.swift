@@ -33,7 +33,7 @@ enum Samples {
     static func activation(tokens: Int = 5, width: Int = 16, step: UInt16 = 3) -> Message {
         func values(_ count: Int, _ start: Float) -> [Float] { (0..<count).map { start + Float($0) * 0.25 } }
         var message = Message(
-            .activation, epoch: 9, image: image, step: step, stage: 1, hop: 2,
+            .activation, epoch: 9, image: image, isUrgent: true, step: step, stage: 1, hop: 2,
             tensors: [
                 WireTensor(.text, dims: [2, width], floats: values(2 * width, 1)),
                 WireTensor(.image, dims: [tokens, width], floats: values(tokens * width, -3)),

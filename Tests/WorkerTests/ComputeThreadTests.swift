@@ -30,7 +30,7 @@ struct ComputeThreadTests {
         }
     }
 
-    @Test("a decode gives way to a step that waits, is as exact as alone, and its time is its own", .timeLimit(.minutes(2)))
+    @Test("a decode gives way to a step that waits, is as exact as alone, and its time is its own")
     func givesWay() throws {
         let folder = try Golden("flux-dev").modelFolder
         let facts = try ModelFacts(folder: folder)

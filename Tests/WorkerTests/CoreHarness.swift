@@ -118,8 +118,8 @@ func encode(_ index: UInt32, epoch: Epoch = 1) -> WorkItem {
         work: .encode(prompt: "a fox", textLength: 8))
 }
 
-func decode(_ index: UInt32, epoch: Epoch = 1) -> WorkItem {
+func decode(_ index: UInt32, epoch: Epoch = 1, isUrgent: Bool = false) -> WorkItem {
     WorkItem(
-        key: TaskKey(kind: .decode, image: image(index), step: 9, epoch: epoch),
+        key: TaskKey(kind: .decode, image: image(index), step: 9, epoch: epoch), isUrgent: isUrgent,
         work: .decode(Tensor(repeating: 0, shape: [16, 4, 4]), final: true))
 }

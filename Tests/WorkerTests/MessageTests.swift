@@ -11,7 +11,7 @@ struct MessageTests {
 
     @Test(
         "every task is the same after a journey",
-        arguments: [step(0), step(1, conditioning: nil), encode(2), decode(3)])
+        arguments: [step(0), step(1, conditioning: nil), encode(2), decode(3), decode(4, isUrgent: true)])
     func roundTrip(_ item: WorkItem) throws {
         #expect(try reader.task(item.message(), from: "coordinator") == item)
     }

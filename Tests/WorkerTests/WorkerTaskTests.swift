@@ -169,6 +169,26 @@ struct WorkerTaskTests {
         #expect(counters?.busyNanoseconds == 16, "what steps took is counted as theirs")
     }
 
+    @Test("a side task that somebody waits for goes before steps, also beside another side task, and takes no slot")
+    func urgent() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1, spans: [0..<5]))
+        worker.send(.task(decode(20), from: .coordinator))
+        worker.send(.task(step(0), from: .coordinator))
+        worker.send(.task(step(1), from: .coordinator))
+        let mine = decode(21, isUrgent: true)
+        #expect(worker.send(.task(mine, from: .coordinator)).computed.isEmpty)
+        worker.send(.task(mine, from: .coordinator))
+        #expect(worker.core.drops.duplicate == 1)
+        let velocity = Outcome.velocity(.init(repeating: 0, shape: [3, 64]))
+        worker.send(.computed(step(0).key, .success(velocity), elapsed: 1))
+        #expect(worker.effects.computed == [mine.key] && worker.grant == 3)
+        let picture = Outcome.picture(rgb8: [0, 0, 0], width: 1, height: 1)
+        worker.send(.computed(mine.key, .success(picture), elapsed: 1))
+        #expect(worker.effects.answers.map(\.0.ticket.key) == [mine.key])
+        #expect(worker.effects.computed == [step(1).key])
+    }
+
     @Test("what is in hand beside each other is forgotten, or outlived by a new epoch, each for itself")
     func forgetsBesideEachOther() {
         var worker = CoreHarness()

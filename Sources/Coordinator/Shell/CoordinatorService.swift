@@ -416,7 +416,7 @@ extension CoordinatorService {
         case .control(let message, let worker, let bootID):
             let run = RoutingID(name: worker, bootID: bootID)
             send("message to \(run)") { try sockets.control.send(Message(message), to: run.description) }
-        case .task(let input, let key, let worker): task(input, key, to: worker)
+        case .task(let input, let key, let worker, let isUrgent): task(input, key, to: worker, isUrgent: isUrgent)
         case .store(let write, let ticket): storeThread.write(write, ticket: ticket)
         case .read(let query, let ticket): storeThread.read(query, ticket: ticket)
         case .sample(let task, let ticket): sample(task, ticket)
@@ -431,10 +431,11 @@ extension CoordinatorService {
         }
     }
 
-    private func task(_ input: TaskInput, _ key: TaskKey, to worker: String) {
+    private func task(_ input: TaskInput, _ key: TaskKey, to worker: String, isUrgent: Bool) {
         do throws(WireError) {
             guard let bootID = core.bootID(of: worker) else { throw WireError(.unroutable(worker)) }
-            try sockets.data.send(input.message(key), to: RoutingID(name: worker, bootID: bootID).description)
+            try sockets.data.send(
+                input.message(key, isUrgent: isUrgent), to: RoutingID(name: worker, bootID: bootID).description)
         } catch {
             log.warning("\(key.need) for \(worker): \(error)")
             // Not from within the core's own effects.

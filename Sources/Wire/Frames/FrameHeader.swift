@@ -36,6 +36,8 @@ package struct FrameHeader: Equatable, Sendable {
     package var sequence: UInt64
     /// The picture that it belongs to.
     package var image: ImageID?
+    /// Whether somebody waits for that picture: its tasks give way to no other.
+    package var isUrgent: Bool
     /// Conditional (0) or unconditional (1) half of classifier-free guidance.
     package var branch: UInt8
     /// Step of the sampler, from 0.
@@ -67,6 +69,7 @@ package struct FrameHeader: Equatable, Sendable {
         epoch = 0
         sequence = 0
         image = nil
+        isUrgent = false
         branch = 0
         step = 0
         stage = 0
@@ -111,7 +114,7 @@ package struct FrameHeader: Equatable, Sendable {
         buffer[4] = Self.major
         buffer[5] = Self.minor
         buffer[6] = kind.rawValue
-        buffer[7] = image == nil ? 0 : Self.hasImage
+        buffer[7] = (image == nil ? 0 : Self.hasImage) | (isUrgent ? Self.urgent : 0)
         buffer.put(epoch, at: 8)
         buffer.put(image?.index ?? 0, at: 12)
         buffer.put(sequence, at: 16)
@@ -152,7 +155,7 @@ package struct FrameHeader: Equatable, Sendable {
             throw refuse(.field("wire dtype", value: .init(bytes[43])))
         }
         let flags = bytes[7]
-        guard flags & ~Self.hasImage == 0 else { throw refuse(.field("flags", value: UInt64(flags))) }
+        guard flags & ~(Self.hasImage | Self.urgent) == 0 else { throw refuse(.field("flags", value: UInt64(flags))) }
         for offset in [51] + Array(76..<92) where bytes[offset] != 0 {
             throw refuse(.field("byte \(offset)", value: UInt64(bytes[offset])))
         }
@@ -167,6 +170,7 @@ package struct FrameHeader: Equatable, Sendable {
         } else if image != ImageID(job: JobID(high: 0, low: 0), index: 0) {
             throw refuse(.field("image without its flag", value: UInt64(image.index)))
         }
+        isUrgent = flags & Self.urgent != 0
         branch = bytes[40]
         guard branch <= 1 else { throw refuse(.field("branch", value: UInt64(branch))) }
         stage = bytes[41]
@@ -191,6 +195,7 @@ package struct FrameHeader: Equatable, Sendable {
     }
 
     private static let hasImage: UInt8 = 1
+    private static let urgent: UInt8 = 2
     /// What 65535 chunks can carry.
     private static let largestTotal = UInt64(UInt16.max) * UInt64(Chunker.chunkBytes)
 }

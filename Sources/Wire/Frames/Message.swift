@@ -10,6 +10,8 @@ package struct Message: Equatable, Sendable {
     package var sequence: UInt64
     /// The picture it belongs to.
     package var image: ImageID?
+    /// Whether somebody waits for the picture: its tasks give way to no other.
+    package var isUrgent: Bool
     /// Half of classifier-free guidance.
     package var branch: UInt8
     /// Step of the sampler.
@@ -29,14 +31,15 @@ package struct Message: Equatable, Sendable {
 
     /// Joins the fields.
     package init(
-        _ kind: MessageKind, epoch: Epoch = 0, sequence: UInt64 = 0, image: ImageID? = nil, branch: UInt8 = 0,
-        step: UInt16 = 0, stage: UInt8 = 0, hop: UInt8 = 0, argument: UInt32 = 0, tensors: [WireTensor] = [],
-        body: [UInt8] = []
+        _ kind: MessageKind, epoch: Epoch = 0, sequence: UInt64 = 0, image: ImageID? = nil, isUrgent: Bool = false,
+        branch: UInt8 = 0, step: UInt16 = 0, stage: UInt8 = 0, hop: UInt8 = 0, argument: UInt32 = 0,
+        tensors: [WireTensor] = [], body: [UInt8] = []
     ) {
         self.kind = kind
         self.epoch = epoch
         self.sequence = sequence
         self.image = image
+        self.isUrgent = isUrgent
         self.branch = branch
         self.step = step
         self.stage = stage
@@ -95,8 +98,9 @@ package struct Message: Equatable, Sendable {
     /// A message as its header describes it, without payload.
     init(header: FrameHeader) {
         self.init(
-            header.kind, epoch: header.epoch, sequence: header.sequence, image: header.image, branch: header.branch,
-            step: header.step, stage: header.stage, hop: header.hop, argument: header.argument)
+            header.kind, epoch: header.epoch, sequence: header.sequence, image: header.image,
+            isUrgent: header.isUrgent, branch: header.branch, step: header.step, stage: header.stage, hop: header.hop,
+            argument: header.argument)
         bootID = header.bootID
     }
 
@@ -106,6 +110,7 @@ package struct Message: Equatable, Sendable {
         header.epoch = epoch
         header.sequence = sequence
         header.image = image
+        header.isUrgent = isUrgent
         header.branch = branch
         header.step = step
         header.stage = stage
