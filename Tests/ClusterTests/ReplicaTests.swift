@@ -63,19 +63,13 @@ struct ReplicaTests {
             let submitted = try await cluster.client(["submit", batch, "--folder", "batch", "--no-wait"])
             let id = try #require(JobID(submitted.output.trimmingCharacters(in: .whitespacesAndNewlines)))
             let client = try await cluster.connect()
-            func watched(version: UInt64) async throws -> JobStatus {
-                guard case .job(let status) = try await client.request(.watch(id, version: version)) else {
-                    throw RenderFailure(description: "no status of \(id)")
-                }
-                return status
-            }
-            var status = try await watched(version: 0)
+            var status = try await client.watched(id)
             while !status.images.contains(where: { if case .running(let step, _) = $0 { step >= 3 } else { false } }) {
                 try #require(!status.isFinal, "the batch was over too early")
-                status = try await watched(version: status.version)
+                status = try await client.watched(id, version: status.version)
             }
             await running[victim]?.send(SIGKILL)
-            while !status.isFinal { status = try await watched(version: status.version) }
+            while !status.isFinal { status = try await client.watched(id, version: status.version) }
             #expect(status.done == pictures.count && status.failed == 0)
             if case .nodes(let nodes) = try await client.request(.nodes) {
                 let plan = try #require(nodes.plan)

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Plan
 internal import TestKit
 internal import Wire
 
@@ -68,5 +69,23 @@ struct TestCluster {
     /// A connection of this process to the coordinator.
     func connect() async throws -> ClientConnection {
         try await ClientConnection.connect(to: Endpoint(endpoints["client"] ?? ""))
+    }
+}
+
+extension ClientConnection {
+    /// A job as soon as it differs from `version`, or after a second.
+    func watched(_ id: JobID, version: UInt64 = 0) async throws -> JobStatus {
+        guard case .job(let status) = try await request(.watch(id, version: version)) else {
+            throw RenderFailure(description: "no status of \(id)")
+        }
+        return status
+    }
+
+    /// The cluster now.
+    func nodes() async throws -> ClusterStatus {
+        guard case .nodes(let status) = try await request(.nodes) else {
+            throw RenderFailure(description: "no status of the cluster")
+        }
+        return status
     }
 }

@@ -19,8 +19,8 @@ struct TestPicture {
     private static let common = ["width": "128", "height": "128", "guidance": "3.5"]
 
     /// Arguments of `render`.
-    func render(to path: String) -> [String] {
-        var arguments = ["render", "--model", Self.model, "-p", prompt, "--seed", "\(seed)", "-o", path]
+    func render(to path: String, model: String = Self.model) -> [String] {
+        var arguments = ["render", "--model", model, "-p", prompt, "--seed", "\(seed)", "-o", path]
         for (name, value) in flags.merging(Self.common, uniquingKeysWith: { $1 }).sorted(by: { $0.key < $1.key }) {
             arguments += ["--\(name)", value]
         }
@@ -36,14 +36,21 @@ struct TestPicture {
         return "{" + fields.joined(separator: ", ") + "}"
     }
 
+    /// Writes pictures as a .jsonl file and gives its path.
+    static func batch(_ pictures: [TestPicture], in folder: TemporaryFolder) throws -> String {
+        try folder.write(Array(pictures.map(\.line).joined(separator: "\n").utf8), name: "batch.jsonl")
+    }
+
     /// Renders pictures in one process each and gives their bytes.
     static func rendered(
-        _ pictures: [TestPicture], in folder: TemporaryFolder, threads: Int, _ more: [String] = []
+        _ pictures: [TestPicture], in folder: TemporaryFolder, model: String = model, threads: Int,
+        _ more: [String] = []
     ) async throws -> [Data] {
         var bytes: [Data] = []
         for (index, picture) in pictures.enumerated() {
             let path = folder.path("alone-\(index).png")
-            let outcome = try await Abbozzo.run(picture.render(to: path) + ["--threads", "\(threads)"] + more)
+            let outcome = try await Abbozzo.run(
+                picture.render(to: path, model: model) + ["--threads", "\(threads)"] + more)
             guard outcome.status == .exited(0) else { throw RenderFailure(description: outcome.errors) }
             bytes.append(try Data(contentsOf: URL(filePath: path)))
         }
