@@ -39,6 +39,12 @@ extension CoordinatorCore {
         case .drain(let name): drain(name, true, client)
         case .undrain(let name): drain(name, false, client)
         case .model: reply(.model(pin?.model), client)
+        case .awaitModel:
+            if let pin {
+                reply(.model(pin.model), client)
+            } else {
+                modelWatchers.append(ModelWatcher(client: client, deadline: now + settings.watchWait))
+            }
         }
     }
 
@@ -333,7 +339,15 @@ extension CoordinatorCore {
         }
     }
 
+    /// There is a model to draw with: tells those who wait for it.
+    mutating func tellModel() {
+        for watcher in modelWatchers { reply(.model(pin?.model), watcher.client) }
+        modelWatchers = []
+    }
+
     mutating func expireWatchers() {
+        for watcher in modelWatchers where watcher.deadline <= now { reply(.model(nil), watcher.client) }
+        modelWatchers.removeAll { $0.deadline <= now }
         for watcher in watchers where watcher.deadline <= now {
             if let job = jobs[watcher.job] { reply(.job(watched(job)), watcher.client) }
         }

@@ -94,6 +94,7 @@ extension CoordinatorCore {
         if pin == nil || !othersLive && jobs.isEmpty {
             pin = ClusterPin(model: hello.model, kernelClass: hello.kernelClass)
             if let pin { effects.append(.store(.fact(name: "pin", value: Facts.encode(pin)), ticket: 0)) }
+            tellModel()
         }
         if let pin {
             guard pin.model.fingerprint == hello.model.fingerprint else {

@@ -59,6 +59,12 @@ package struct CoordinatorCore: Sendable {
         var deadline: UInt64
     }
 
+    /// A client that waits for the first worker.
+    struct ModelWatcher {
+        var client: ClientTicket
+        var deadline: UInt64
+    }
+
     /// Its settings.
     package let settings: CoordinatorSettings
     var now: UInt64 = 0
@@ -106,6 +112,7 @@ package struct CoordinatorCore: Sendable {
     var lastSerial: UInt64 = 0
     var awaited: [UInt64: Awaited] = [:]
     var watchers: [Watcher] = []
+    var modelWatchers: [ModelWatcher] = []
     var censuses: [Census] = []
     /// Writes that the disk refused, with their tickets; tried again once a second.
     var refusedWrites: [(write: StoreWrite, ticket: UInt64)] = []

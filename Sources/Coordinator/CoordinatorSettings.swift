@@ -49,7 +49,7 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var maxJobs = 50_000
     /// Most bytes of the requests of unfinished jobs, which are kept in memory.
     package var maxQueuedBytes = 256 << 20
-    /// Longest wait of `watch`.
+    /// Longest wait of `watch` and of `awaitModel`.
     package var watchWait: UInt64 = 1_000_000_000
     /// Endpoint of the data socket, told to workers.
     package var dataEndpoint: String

@@ -237,7 +237,7 @@ extension ClientRequest: Bounded {
                 }
             }
         case .drain(let worker), .undrain(let worker): try Bounds.check("the worker", name: worker)
-        case .jobs, .job, .watch, .cancel, .retry, .nodes, .countedNodes, .model, .trace: break
+        case .jobs, .job, .watch, .cancel, .retry, .nodes, .countedNodes, .model, .awaitModel, .trace: break
         }
     }
 }

@@ -24,6 +24,8 @@ package enum ClientRequest: Codable, Equatable, Sendable {
     case undrain(worker: String)
     /// Facts of the served model, for defaults and checks.
     case model
+    /// The same, but blocks on the coordinator's side until a worker has joined or a second has passed: a long poll.
+    case awaitModel
 }
 
 /// What the coordinator answers.
@@ -38,7 +40,7 @@ package enum ClientReply: Codable, Equatable, Sendable {
     case nodes(ClusterStatus)
     /// Answer to `trace`.
     case trace(JobTrace)
-    /// Answer to `model`; nil until a worker has joined.
+    /// Answer to `model` and `awaitModel`; nil until a worker has joined.
     case model(ModelFacts?)
     /// Done, nothing to say.
     case done

@@ -63,6 +63,14 @@ struct Client: Sendable {
         return facts
     }
 
+    /// The same as soon as a worker has joined; nil after a second without one.
+    func awaitedModel() async throws -> ModelFacts? {
+        guard case .model(let facts) = try await ask(.awaitModel, within: patience + .seconds(1)) else {
+            throw oddAnswer("awaitModel")
+        }
+        return facts
+    }
+
     /// A request whose answer is only that it is done.
     func order(_ request: ClientRequest) async throws {
         guard case .done = try await ask(request) else { throw oddAnswer("an order") }

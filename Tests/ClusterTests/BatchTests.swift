@@ -92,6 +92,19 @@ struct BatchTests {
         }
     }
 
+    @Test("a batch that comes before the first worker waits for it, and says so")
+    func beforeWorkers() async throws {
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path)
+            let submit = try await processes.start(
+                ["submit", "-p", "a", "--steps", "1", "--coordinator", cluster.endpoints["client"] ?? ""] + small)
+            _ = try await submit.line(containing: "waiting for a worker to join")
+            _ = try await cluster.worker("a", model: tiny)
+            let outcome = try await submit.outcome()
+            #expect(outcome.status == .exited(0) && outcome.output.contains("1 done"), "\(outcome)")
+        }
+    }
+
     @Test("a batch with one impossible picture is refused with its line, before anything is queued")
     func impossiblePicture() async throws {
         try await withProcesses { processes in

@@ -273,6 +273,22 @@ struct CoreClientTests {
         #expect(changed.version != version)
     }
 
+    @Test("who waits for a model has it as soon as a worker has joined, and is told after a second that there is none")
+    func awaitsModel() throws {
+        let bench = Bench()
+        #expect(bench.ask(.model) == .model(nil))
+        #expect(bench.ask(.awaitModel) == nil)
+        bench.wait(0.6)
+        #expect(bench.reply == nil)
+        bench.wait(0.6)
+        #expect(bench.reply == .model(nil))
+
+        #expect(bench.ask(.awaitModel) == nil)
+        bench.say(.hello(FakeModel.hello("a")), "a")
+        #expect(bench.reply == .model(FakeModel.facts), "before there is a plan")
+        #expect(bench.ask(.awaitModel) == .model(FakeModel.facts))
+    }
+
     @Test("stopping lets steps end, keeps their state and starts nothing")
     func stops() throws {
         let bench = Bench()

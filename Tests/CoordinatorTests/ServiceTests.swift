@@ -106,7 +106,7 @@ struct ServiceTests {
         let service = try await CoordinatorService.start(try Self.settings(folder.path), log: Self.quiet())
         let good = try FakePeer("a", boot: 1, service.endpoints)
         try await good.start()
-        while case .model(nil) = await service.request(.model) { try await Task.sleep(for: .milliseconds(5)) }
+        while case .model(nil) = await service.request(.awaitModel) {}
         let bad = try FakePeer("b", boot: 2, service.endpoints)
         try await bad.start(fingerprint: "beef")
         while await bad.refusals.isEmpty { try await Task.sleep(for: .milliseconds(5)) }

@@ -134,18 +134,14 @@ struct SubmitCommand: AsyncParsableCommand {
 
     /// The model that the cluster serves; waits up to a minute for the first worker.
     private func servedModel(_ client: Client) async throws -> ModelFacts {
+        if let facts = try await client.model() { return facts }
+        note("waiting for a worker to join")
         let limit = ContinuousClock.now + .seconds(60)
-        var isNoted = false
-        while true {
-            if let facts = try await client.model() { return facts }
-            guard ContinuousClock.now < limit else {
-                throw CommandFailure(
-                    .unreachable, "no worker has joined the coordinator within 60 s; start one with abbozzo worker")
-            }
-            if !isNoted { note("waiting for a worker to join") }
-            isNoted = true
-            try await Task.sleep(for: .milliseconds(200))
+        while ContinuousClock.now < limit {
+            if let facts = try await client.awaitedModel() { return facts }
         }
+        throw CommandFailure(
+            .unreachable, "no worker has joined the coordinator within 60 s; start one with abbozzo worker")
     }
 
     private func writeSheet(of status: JobStatus, to path: String) throws {
