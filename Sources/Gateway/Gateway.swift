@@ -43,13 +43,14 @@ package actor Gateway {
     /// - Throws: `GatewayError` when the port is taken.
     package func start() async throws -> UInt16 {
         let server = server
+        // Ends when the server listens, or is cancelled when the server ends without.
+        let listening = Task { try await server.waitUntilListening(timeout: 60) }
         running = Task {
             do { try await server.run() } catch { self.ended(error) }
+            listening.cancel()
         }
-        while failure == nil {
-            if case .ip4(_, let port) = await server.listeningAddress { return port }
-            try await Task.sleep(for: .milliseconds(5))
-        }
+        _ = await listening.result
+        if case .ip4(_, let port) = await server.listeningAddress { return port }
         throw GatewayError(.listen(host: host, port: requestedPort, failure ?? "the server ended"))
     }
 
