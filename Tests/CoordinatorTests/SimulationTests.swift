@@ -6,7 +6,7 @@ struct SimulationTests {
     private static var seeds: Range<UInt64> {
         let environment = ProcessInfo.processInfo.environment
         if let one = environment["ABBOZZO_SEED"].flatMap(UInt64.init) { return one..<one + 1 }
-        return 0..<(environment["ABBOZZO_SEEDS"].flatMap(UInt64.init) ?? 320)
+        return 0..<(environment["ABBOZZO_SEEDS"].flatMap(UInt64.init) ?? 1000)
     }
 
     @Test("over any seed of delays, losses and crashes every acknowledged picture ends once, with the right pixels")
