@@ -36,6 +36,13 @@ package class Socket {
 
     /// Sender's name, header, table, payload.
     private static let maxFrames = 4
+    /// Bytes of a frame that libzmq takes in: twice those of the largest frame that anybody of ours sends.
+    ///
+    /// What is larger than ours, but not than this, is refused and counted like everything malformed. A frame beyond it
+    /// ends its connection before anything is allocated for it, and is not counted: libzmq reports the same bare
+    /// ZMQ_EVENT_DISCONNECTED for it as for a peer that left (4.3.4, `stream_engine_base_t::error`). It must not be less
+    /// than a frame and what CURVE adds to it.
+    private static let largestFrame = 2 * Chunker.chunkBytes
     /// Messages taken in one turn, so that one busy socket cannot starve timers.
     private static let messagesPerTurn = 32
     /// Connections that may be in their handshake at a time; each costs a descriptor until its time is over.
@@ -55,7 +62,7 @@ package class Socket {
             try set(ZMQ_LINGER, 0)
             try set(ZMQ_SNDHWM, Int32(options.highWater))
             try set(ZMQ_RCVHWM, Int32(options.highWater))
-            try set(ZMQ_MAXMSGSIZE, wide: Int64(options.maxFrameBytes))
+            try set(ZMQ_MAXMSGSIZE, wide: Int64(Self.largestFrame))
             try endDeadConnections()
             try set(ZMQ_HANDSHAKE_IVL, Self.handshakeMilliseconds)
             try watch()

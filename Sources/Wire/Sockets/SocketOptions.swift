@@ -65,8 +65,6 @@ package struct SocketOptions: Sendable {
     package var bootID: UInt64
     /// Keys.
     package var security: Security
-    /// Largest frame that libzmq accepts, bytes.
-    package var maxFrameBytes: Int
     /// Chunks that libzmq buffers in each direction for each peer.
     package var highWater: Int
     /// Payload bytes that wait in this process for one peer, at most; more are refused.
@@ -80,15 +78,14 @@ package struct SocketOptions: Sendable {
 
     /// Joins the fields.
     package init(
-        name: String, bootID: UInt64, security: Security = .none, maxFrameBytes: Int = 4 << 20, highWater: Int = 8,
-        queueBytes: Int = 256 << 20, limit: @escaping @Sendable (FrameHeader, String) -> Int?,
+        name: String, bootID: UInt64, security: Security = .none, highWater: Int = 8, queueBytes: Int = 256 << 20,
+        limit: @escaping @Sendable (FrameHeader, String) -> Int?,
         meter: LinkMeter? = nil, peerName: String = "coordinator"
     ) {
         self.name = name
         routingID = name
         self.bootID = bootID
         self.security = security
-        self.maxFrameBytes = maxFrameBytes
         self.highWater = highWater
         self.queueBytes = queueBytes
         self.limit = limit
@@ -98,10 +95,7 @@ package struct SocketOptions: Sendable {
 
     /// For control sockets: JSON of at most 1 MiB.
     package static func control(name: String, bootID: UInt64, security: Security = .none) -> SocketOptions {
-        SocketOptions(
-            name: name, bootID: bootID, security: security, maxFrameBytes: 1 << 20, highWater: 1000,
-            queueBytes: 16 << 20
-        ) {
+        SocketOptions(name: name, bootID: bootID, security: security, highWater: 1000, queueBytes: 16 << 20) {
             header, _ in header.kind == .control ? 1 << 20 : nil
         }
     }
