@@ -1,42 +1,12 @@
 internal import Foundation
 internal import Plan
 internal import Telemetry
+internal import TestKit
 internal import Testing
 
 @Suite("Chrome traces") struct ChromeTraceTests {
-    private struct Event: Decodable {
-        struct Arguments: Decodable {
-            let name: String?
-            let picture: Int?
-            let step: Int?
-            let tokens: Int?
-            let stage: Int?
-            let epoch: Int?
-        }
-        let name: String
-        let ph: String
-        let pid: Int
-        let tid: Int?
-        let ts: Double?
-        let dur: Double?
-        let s: String?
-        let args: Arguments?
-    }
-
-    private struct Document: Decodable {
-        struct Facts: Decodable {
-            let job: String
-            let dropped: Int
-            let untold: Int
-            let gaps: [String]
-        }
-        let displayTimeUnit: String
-        let otherData: Facts
-        let traceEvents: [Event]
-    }
-
-    private func document(_ trace: JobTrace) throws -> Document {
-        try JSONDecoder().decode(Document.self, from: Data(ChromeTrace(trace).json()))
+    private func document(_ trace: JobTrace) throws -> TraceDocument {
+        try TraceDocument(Data(ChromeTrace(trace).json()))
     }
 
     @Test("a trace has a row for the coordinator, each worker and each picture, and every event on its row in order")
@@ -59,15 +29,9 @@ internal import Testing
         #expect(document.otherData.dropped == 7 && document.otherData.untold == 2)
         #expect(document.otherData.gaps.count == 2)
         let events = document.traceEvents
-        func rows(_ pid: Int) -> [Int: String] {
-            Dictionary(
-                uniqueKeysWithValues: events.filter { $0.name == "thread_name" && $0.pid == pid }.map {
-                    ($0.tid ?? -1, $0.args?.name ?? "")
-                })
-        }
-        #expect(rows(1) == [0: "coordinator", 1: "node1", 2: "a \"b\"\\\n"])
-        #expect(rows(2) == [3: "picture 4"])
-        let spans = events.filter { $0.ph == "X" }
+        #expect(document.rows(1) == [0: "coordinator", 1: "node1", 2: "a \"b\"\\\n"])
+        #expect(document.rows(2) == [3: "picture 4"])
+        let spans = document.spans
         #expect(spans.map(\.name) == ["waiting in queue", "encode", "edge decode", "step 7"])
         #expect(spans.map(\.pid) == [2, 1, 1, 1] && spans.map(\.tid) == [3, 1, 2, 2])
         #expect(spans.map(\.ts) == [0.5, 3, 7, 9.5] && spans.map(\.dur) == [1, 0.5, 0.1, 0.25])
@@ -92,6 +56,6 @@ internal import Testing
         }
         trace.notes = [.init(time: .max, image: .max, text: "")]
         trace.isWhole = false
-        #expect(try document(trace).traceEvents.count { $0.ph == "X" } == JobTrace.Entry.Kind.allCases.count)
+        #expect(try document(trace).spans.count == JobTrace.Entry.Kind.allCases.count)
     }
 }
