@@ -12,7 +12,7 @@ extension CoordinatorCore {
     // MARK: Admission
 
     mutating func admit() {
-        guard !isStopping, storeTrouble == nil, let pin else { return }
+        guard !isStopping, storeTrouble == nil, wireIsSettled, let pin else { return }
         while let id = line.first {
             guard jobs[id]?.waiting.isEmpty == false else {
                 line.removeFirst()
@@ -353,7 +353,8 @@ extension CoordinatorCore {
         enter(.writing(ticket: ticket), image)
         effects.append(
             .write(
-                Picture(image: image, rgb8: flight.picture, request: flight.request, pin: pin, path: path),
+                Picture(
+                    image: image, rgb8: flight.picture, request: flight.request, pin: pin, wire: wire, path: path),
                 ticket: ticket))
     }
 

@@ -25,12 +25,8 @@ extension CoordinatorCore {
                 effects.append(.read(.job(id), ticket: ticket(.job(client))))
                 return
             }
-            if job.status.version != version {
-                reply(.job(watched(job)), client)
-            } else {
-                watchers.append(
-                    Watcher(client: client, job: id, version: version, deadline: now + settings.watchWait))
-            }
+            guard !job.status.isFinal else { return reply(.job(watched(job)), client) }
+            watchers.append(Watcher(client: client, job: id, version: version, deadline: now + settings.watchWait))
         case .cancel(let id): cancel(id, client)
         case .retry(let id): effects.append(.store(.retry(id), ticket: ticket(.retry(client))))
         case .nodes: reply(.nodes(clusterStatus()), client)
@@ -219,6 +215,7 @@ extension CoordinatorCore {
                         status: status, number: 0, priority: submission.priority,
                         isInteractive: submission.isInteractive, requests: submission.images, checkpoints: [:]))
                 log(.info, "job \(id): \(submission.images.count) pictures queued")
+                reconsiderWire()
                 changed(id)
             }
             reply(.accepted(id, duplicate: isDuplicate), client)
@@ -304,7 +301,7 @@ extension CoordinatorCore {
         changed(image.job)
     }
 
-    /// Tells watchers and listeners of a change, and lets go of a job that is final: the store knows the rest.
+    /// Tells listeners of a change, watchers too when the job is final, and lets go of it then: the store knows the rest.
     private mutating func changed(_ id: JobID) {
         guard let job = jobs[id] else { return }
         let status = job.status
@@ -313,10 +310,7 @@ extension CoordinatorCore {
                 .job(
                     id, version: status.version, done: status.done, failed: status.failed,
                     cancelled: status.cancelled, total: status.total)))
-        for watcher in watchers where watcher.job == id && watcher.version != status.version {
-            reply(.job(watched(job)), watcher.client)
-        }
-        watchers.removeAll { $0.job == id && $0.version != status.version }
+        if status.isFinal { tell(watchers.filter { $0.job == id }) }
         let isInFlight = status.isFinal && flights.keys.contains { $0.job == id }
         let isBeingCancelled = awaited.values.contains {
             if case .cancellation(_, id) = $0 { true } else { false }
@@ -345,13 +339,22 @@ extension CoordinatorCore {
         modelWatchers = []
     }
 
-    mutating func expireWatchers() {
+    /// Tells those whose job has changed, or who have waited long enough.
+    ///
+    /// With each tick and not with each change: a status tells every picture's state, and there are many steps a second.
+    mutating func tellWatchers() {
         for watcher in modelWatchers where watcher.deadline <= now { reply(.model(nil), watcher.client) }
         modelWatchers.removeAll { $0.deadline <= now }
-        for watcher in watchers where watcher.deadline <= now {
-            if let job = jobs[watcher.job] { reply(.job(watched(job)), watcher.client) }
-        }
-        watchers.removeAll { $0.deadline <= now }
+        tell(
+            watchers.filter { watcher in
+                watcher.deadline <= now || jobs[watcher.job].map { $0.status.version != watcher.version } ?? true
+            })
+    }
+
+    private mutating func tell(_ some: [Watcher]) {
+        for watcher in some { if let job = jobs[watcher.job] { reply(.job(watched(job)), watcher.client) } }
+        let told = Set(some.map(\.client))
+        watchers.removeAll { told.contains($0.client) }
     }
 
     private func shown(_ job: LiveJob) -> JobStatus {

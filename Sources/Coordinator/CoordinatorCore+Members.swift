@@ -182,6 +182,7 @@ extension CoordinatorCore {
         }
         members[name]?.counters.residentBytes = loaded.residentBytes
         live(name, .ready)
+        note(loaded.link, of: name, plan)
         missing.remove(name)
         var isNews = missing.isEmpty
         for number in replicas.indices where !replicas[number].isLoaded && replicas[number].canWork(without: missing) {
@@ -193,6 +194,7 @@ extension CoordinatorCore {
             effects.append(.publish(.plan(plan)))
             log(.info, "epoch \(epoch): \(plan.summary)")
             traces.note("epoch \(epoch): \(plan.summary)", now: now)
+            settleWire(plan)
         }
         if isNews { changedAll() }
     }

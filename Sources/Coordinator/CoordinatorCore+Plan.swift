@@ -55,6 +55,7 @@ extension CoordinatorCore {
         }
         for place in placements.indices { placements[place].bootID = bootID(of: placements[place].worker) ?? 0 }
         if replan.isGraceful, case .active(let plan) = planning, plan.placements == placements { return }
+        let measuresLinks = reconsiderWire(placements, replan.cause)
         recallFlights(replan.cause)
         effects.append(.measure(.planned(replan.cause)))
         epoch += 1
@@ -64,7 +65,8 @@ extension CoordinatorCore {
         linked = []
         decodings = [:]
         let plan = ClusterPlan(
-            epoch: epoch, placements: placements, blockCount: pin?.model.blockCount ?? 0, wire: settings.wire)
+            epoch: epoch, placements: placements, blockCount: pin?.model.blockCount ?? 0, wire: wire,
+            measuresLinks: measuresLinks)
         planning = .loading(plan, missing: Set(placements.map(\.worker)))
         replicas = Replica.all(plan, flightsPerWorker: settings.flightsPerWorker)
         // A coordinator that starts again must not give the same number to another plan.
@@ -91,9 +93,7 @@ extension CoordinatorCore {
     private mutating func proposal(
         _ eligible: [Hello], _ model: ModelFacts, _ replan: Replan
     ) -> ([Placement]?, String?) {
-        let input = PlanningInput(
-            model: model, nodes: PlanningNode.nodes(eligible, network: settings.network), mix: mix(for: model),
-            rule: settings.cut, bytesPerValue: Double(settings.wire.rowBytes(model.width)) / Double(model.width))
+        let input = planningInput(eligible, model)
         do throws(PlanningFailure) {
             let made = try Planner.plan(input, replicas: settings.replicas)
             if replan.isGraceful, case .active(let plan) = planning, let current = ReplicatedPlan(plan),
@@ -112,6 +112,12 @@ extension CoordinatorCore {
         } catch {
             return (nil, error.description)
         }
+    }
+
+    func planningInput(_ eligible: [Hello], _ model: ModelFacts) -> PlanningInput {
+        PlanningInput(
+            model: model, nodes: withMeasuredLinks(PlanningNode.nodes(eligible, network: settings.network)),
+            mix: mix(for: model), rule: settings.cut, bytesPerValue: wire.bytesPerValue(width: model.width))
     }
 
     /// What the pictures in flight and the next ones in line ask for; of the model's default when there are none.

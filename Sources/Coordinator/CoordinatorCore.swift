@@ -85,6 +85,12 @@ package struct CoordinatorCore: Sendable {
     var replicas: [Replica] = []
     /// Since when steps have been ready while a first worker took none.
     var creditWaitSince: UInt64?
+    /// How hidden states travel.
+    var wire: WireFormat
+    /// Whether that is settled; no picture begins before.
+    var wireIsSettled: Bool
+    /// Links between workers as their senders measured them; only between the runs of workers that are there.
+    var linkSpeeds: [LinkEnds: LinkSpeed] = [:]
     /// Links between workers that carried nothing.
     var partings: [LinkEnds: Parting] = [:]
     /// When they were last looked at.
@@ -124,7 +130,13 @@ package struct CoordinatorCore: Sendable {
     var rewrites: [(image: ImageID, due: UInt64)] = []
 
     /// Starts with nothing; `Event.recovered` comes first.
-    package init(settings: CoordinatorSettings) { self.settings = settings }
+    package init(settings: CoordinatorSettings) {
+        self.settings = settings
+        switch settings.wire {
+        case .format(let format): (wire, wireIsSettled) = (format, true)
+        case .auto: (wire, wireIsSettled) = (settings.begunWire ?? .f32, settings.begunWire != nil)
+        }
+    }
 
     /// Takes note of an event and says what to do about it.
     ///
@@ -187,7 +199,7 @@ package struct CoordinatorCore: Sendable {
         resendLost()
         tryStoreAgain()
         tryFilesAgain()
-        expireWatchers()
+        tellWatchers()
         endCensuses()
     }
 

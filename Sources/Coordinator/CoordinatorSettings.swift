@@ -12,8 +12,10 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var replicas = ReplicaRule.count(1)
     /// The link between workers on different machines.
     package var network = PlanningNode.Link.gigabit
-    /// How hidden states travel between workers.
-    package var wire = WireFormat.f32
+    /// How hidden states travel between workers, or that the planner says so.
+    package var wire = WireRule.format(.f32)
+    /// The format in which pictures of the queue were begun, if any were.
+    package var begunWire: WireFormat?
     /// Pictures in flight for each worker with blocks.
     ///
     /// Two hide the hops; more costs memory: one activation each.

@@ -120,6 +120,8 @@ package struct Picture: Equatable, Sendable {
     package var request: ImageRequest
     /// The model and kernels it was made with.
     package var pin: ClusterPin
+    /// How hidden states travelled.
+    package var wire: WireFormat
     /// Absolute path of the file.
     package var path: String
 }

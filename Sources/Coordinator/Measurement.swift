@@ -37,6 +37,8 @@ package enum Measurement: Equatable, Sendable {
         case lost
         /// A data link broke or is silent, or what it carried never arrived.
         case link
+        /// Measured links ask for another format of hidden states.
+        case wire
         /// A worker could not load its share.
         case load
         /// A worker knows a later epoch than the queue does.

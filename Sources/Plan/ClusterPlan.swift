@@ -11,13 +11,18 @@ package struct ClusterPlan: Codable, Equatable, Sendable {
     package var blockCount: Int
     /// How hidden states travel between workers.
     package var wire: WireFormat
+    /// Whether workers are to measure the link to the next one before they say that they are ready; nil for no.
+    package var measuresLinks: Bool?
 
     /// Joins the parts.
-    package init(epoch: Epoch, placements: [Placement], blockCount: Int, wire: WireFormat = .f32) {
+    package init(
+        epoch: Epoch, placements: [Placement], blockCount: Int, wire: WireFormat = .f32, measuresLinks: Bool = false
+    ) {
         self.epoch = epoch
         self.placements = placements
         self.blockCount = blockCount
         self.wire = wire
+        self.measuresLinks = measuresLinks ? true : nil
     }
 
     /// Workers that hold blocks, replica after replica, each from its first span on.

@@ -140,12 +140,15 @@ package struct Loaded: Codable, Equatable, Sendable {
     package var residentBytes: UInt64
     /// Set when loading failed: one line with what, where and the next step.
     package var failure: String?
+    /// The link to the next worker, where the plan asks for it and it could be measured.
+    package var link: LinkSpeed?
 
     /// Joins the fields.
-    package init(epoch: Epoch, residentBytes: UInt64, failure: String? = nil) {
+    package init(epoch: Epoch, residentBytes: UInt64, failure: String? = nil, link: LinkSpeed? = nil) {
         self.epoch = epoch
         self.residentBytes = residentBytes
         self.failure = failure
+        self.link = link
     }
 }
 

@@ -31,3 +31,27 @@ package enum WireFormat: String, Codable, CaseIterable, Sendable {
     /// Whether pictures are the same for any cut.
     package var isExact: Bool { self == .f32 }
 }
+
+/// Who says how hidden states travel.
+package enum WireRule: Equatable, Sendable {
+    /// The operator.
+    case format(WireFormat)
+    /// The planner, by measured links and times: the most exact format that does not hold the pipeline up.
+    ///
+    /// Never changed for a picture that has begun.
+    case auto
+
+    /// Reads `auto` or a format; nil for anything else.
+    package init?(_ text: String) {
+        if text == "auto" {
+            self = .auto
+        } else if let format = WireFormat(rawValue: text) {
+            self = .format(format)
+        } else {
+            return nil
+        }
+    }
+
+    /// Every text that can be read.
+    package static var words: [String] { WireFormat.allCases.map(\.rawValue) + ["auto"] }
+}

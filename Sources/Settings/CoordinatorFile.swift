@@ -63,7 +63,7 @@ package struct CoordinatorFile: Equatable, Sendable {
     /// How hidden states travel between workers: `f32` (default) exactly, `bf16` in half the bytes, `int8` in a quarter.
     ///
     /// With the short formats pictures depend on the cut, a little; they say so in their file.
-    package var wire = WireFormat.f32
+    package var wire = WireRule.format(.f32)
     /// Pictures in flight for each worker with blocks; default 2, which hides the hops between workers.
     ///
     /// More costs one activation in a worker's memory and the picture's latents here (1 MiB at 1024x1024).
@@ -142,7 +142,7 @@ package struct CoordinatorFile: Equatable, Sendable {
         networkMbit =
             try yaml.double("network_mbit", wanted: "a number of Mbit/s from 0.1", where: { (0.1...1e9).contains($0) })
             ?? networkMbit
-        wire = try yaml.word("wire", as: WireFormat.self) ?? wire
+        wire = try yaml.wire("wire") ?? wire
         flightsPerWorker = try yaml.int("flights_per_worker", in: 1...64) ?? flightsPerWorker
         queueLimit = try yaml.int("queue_limit", in: 1...100_000_000) ?? queueLimit
         jobLimit = try yaml.int("job_limit", in: 1...10_000_000) ?? jobLimit
@@ -179,6 +179,15 @@ extension YAMLFile {
         } catch {
             throw bad(key, wanted: "auto or a whole number from 1 to \(ReplicaRule.counts.upperBound)")
         }
+    }
+
+    /// A wire format or `auto`; nil when the key is missing.
+    func wire(_ key: String) throws(SettingsError) -> WireRule? {
+        guard let word = try text(key) else { return nil }
+        guard let rule = WireRule(word) else {
+            throw bad(key, wanted: "one of \(WireRule.words.joined(separator: ", "))")
+        }
+        return rule
     }
 
     /// An address of the form `tcp://HOST:PORT`; nil when the key is missing.

@@ -13,6 +13,8 @@ package struct Assignment: Equatable, Sendable {
     package let downstream: Placement?
     /// How hidden states travel to and from here.
     package let wire: WireFormat
+    /// Whether the link to the next worker is to be measured first.
+    package let measuresLink: Bool
 
     /// Finds `worker` in a plan; nil if the plan has no work for it.
     package init?(_ plan: ClusterPlan, worker: String) {
@@ -26,6 +28,7 @@ package struct Assignment: Equatable, Sendable {
         let place = pipeline.firstIndex { $0.worker == worker }
         upstream = place.flatMap { $0 > 0 ? pipeline[$0 - 1] : nil }
         downstream = place.flatMap { $0 + 1 < pipeline.count ? pipeline[$0 + 1] : nil }
+        measuresLink = plan.measuresLinks == true && downstream != nil
     }
 
     /// What has to be in memory.

@@ -17,7 +17,10 @@ package struct MessageLimits: Equatable, Sendable {
         let float = 4
         let (tokens, text) = (facts.maxTokens, facts.maxTextLength)
         switch kind {
-        case .credit: return 0
+        case .credit, .echo: return 0
+        case .probe:
+            // The empty one may come before the plan that says who sends it.
+            return assignment?.upstream == nil ? 0 : LinkProbe.mostBytes
         case .encode: return assignment?.placement.encodes == true ? Self.promptBytes : nil
         case .decode:
             let side = facts.maxSide / 8

@@ -164,6 +164,9 @@ package struct WorkerCore: Sendable {
     private var held: Share?
     private var loading: Share?
     private var nextLink = NextLink()
+    /// The measurement of the link to the next worker, where the plan asks for it.
+    private var probe: LinkProbe?
+    private var linkSpeed: LinkSpeed?
     private var jitter: SplitMix64
 
     /// A worker that has not said hello yet.
@@ -201,6 +204,8 @@ package struct WorkerCore: Sendable {
         case .denied(let why, let isTriedAgain): denied(why, isTriedAgain, now, &effects)
         case .link(let isUp): if assignment != nil { nextLink.change(isUp: isUp) }
         case .credit(let peer, let epoch, let limit): credit(from: peer, epoch, limit, now, &effects)
+        case .probed(let number, let epoch, let peer): probed(number, epoch, peer, &effects)
+        case .echoed(let number, let epoch, let peer): echoed(number, epoch, peer, now, &effects)
         case .task(let item, let peer): receive(item, from: peer, &effects)
         case .malformed(let task): malformed(task, &effects)
         case .computed(let key, let answer, let elapsed, let given):
@@ -244,6 +249,9 @@ extension WorkerCore {
             return
         }
         if now >= heard + patience { return loseCoordinator(now, &effects) }
+        if case .loading(let assignment) = life, probe?.isOver == false, let move = probe?.passed(now: now) {
+            carryOut(move, assignment, &effects)
+        }
         if now >= heartbeatAt {
             heartbeatAt = now + heartbeatEvery
             heartbeatSent = heartbeatSent ?? now
@@ -342,7 +350,7 @@ extension WorkerCore {
         case .introduce:
             if case .connecting = life { return }
             introduceAgain(now, &effects)
-        case .assign(let plan): assign(plan, &effects)
+        case .assign(let plan): assign(plan, now, &effects)
         case .forget(let images): drops.forgotten += queue.forget(Set(images))
         case .alive:
             counters.roundTripNanoseconds = now - (heartbeatSent ?? now)
@@ -369,7 +377,7 @@ extension WorkerCore {
         }
     }
 
-    private mutating func assign(_ plan: ClusterPlan, _ effects: inout [Effect]) {
+    private mutating func assign(_ plan: ClusterPlan, _ now: Nanoseconds, _ effects: inout [Effect]) {
         switch life {
         case .connecting, .leaving: return
         default: break
@@ -398,6 +406,7 @@ extension WorkerCore {
         let assignment = Assignment(plan, worker: hello.name)
         latest = assignment
         nextLink = NextLink()
+        (probe, linkSpeed) = (nil, nil)
         effects.append(.admit(assignment?.upstream))
         guard let assignment else {
             effects += [.closeDownstream, .drop]
@@ -413,13 +422,20 @@ extension WorkerCore {
             effects.append(.closeDownstream)
         }
         life = .loading(assignment)
+        if assignment.measuresLink {
+            probe = LinkProbe(now: now)
+            effects.append(.probe(0, bytes: 0, epoch: assignment.epoch))
+        }
         settle(&effects)
     }
 
-    /// Starts loading what the assignment needs, or reports it if it is in memory already.
+    /// Starts loading what the assignment needs, or reports it if it is in memory already and its link is measured.
     private mutating func settle(_ effects: inout [Effect]) {
         guard case .loading(let assignment) = life, loading == nil else { return }
-        if held == assignment.share { return becomeReady(assignment, &effects) }
+        if held == assignment.share {
+            if probe?.isOver ?? true { becomeReady(assignment, &effects) }
+            return
+        }
         if held != nil { effects.append(.drop) }
         held = nil
         loading = assignment.share
@@ -452,9 +468,37 @@ extension WorkerCore {
 
     private mutating func becomeReady(_ assignment: Assignment, _ effects: inout [Effect]) {
         life = .ready(assignment)
-        effects.append(.control(.loaded(Loaded(epoch: assignment.epoch, residentBytes: counters.residentBytes))))
+        let loaded = Loaded(epoch: assignment.epoch, residentBytes: counters.residentBytes, link: linkSpeed)
+        effects.append(.control(.loaded(loaded)))
         _ = queue.extendGrant()
         repeatCredits(&effects)
+    }
+
+    // MARK: The link to the next worker
+
+    private func probed(_ number: UInt32, _ epoch: Epoch, _ peer: Peer, _ effects: inout [Effect]) {
+        guard case .upstream(let name) = peer, let latest, latest.epoch == epoch, latest.upstream?.worker == name
+        else { return }
+        effects.append(.echo(number, epoch: epoch))
+    }
+
+    private mutating func echoed(
+        _ number: UInt32, _ epoch: Epoch, _ peer: Peer, _ now: Nanoseconds, _ effects: inout [Effect]
+    ) {
+        guard case .loading(let assignment) = life, assignment.epoch == epoch,
+            case .downstream(assignment.downstream?.worker) = peer, let move = probe?.echoed(number, now: now)
+        else { return }
+        carryOut(move, assignment, &effects)
+    }
+
+    private mutating func carryOut(_ move: LinkProbe.Move, _ assignment: Assignment, _ effects: inout [Effect]) {
+        switch move {
+        case .wait: break
+        case .send(let number, let bytes): effects.append(.probe(number, bytes: bytes, epoch: assignment.epoch))
+        case .done(let speed):
+            linkSpeed = speed
+            settle(&effects)
+        }
     }
 
     /// The process was told to end: ask the coordinator to plan without this worker, or, the second time, just end.

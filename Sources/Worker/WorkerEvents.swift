@@ -37,6 +37,10 @@ package enum Event: Sendable {
     case denied(String, isTriedAgain: Bool)
     /// A neighbour says how many messages it is ready to have received in an epoch; 0 from one that wants to send.
     case credit(from: Peer, epoch: Epoch, limit: UInt32)
+    /// The worker before sent a probe of the link, by its number.
+    case probed(UInt32, epoch: Epoch, from: Peer)
+    /// The next worker answered a probe.
+    case echoed(UInt32, epoch: Epoch, from: Peer)
     /// A task arrived.
     case task(WorkItem, from: Peer)
     /// A task arrived that does not fit the model.
@@ -77,6 +81,10 @@ package enum Effect: Sendable, Equatable {
     case compute(WorkItem)
     /// Write a line.
     case log(Logger.Level, String)
+    /// Send a probe of so many bytes to the next worker.
+    case probe(UInt32, bytes: Int, epoch: Epoch)
+    /// Answer a probe of the worker before.
+    case echo(UInt32, epoch: Epoch)
     /// The end.
     case exit(WorkerCore.Ending)
 }

@@ -186,6 +186,8 @@ extension WorkerService {
                 refused(error)
             }
         case .credit: handle(.credit(from: peer, epoch: message.epoch, limit: message.argument))
+        case .probe: handle(.probed(message.argument, epoch: message.epoch, from: peer))
+        case .echo: handle(.echoed(message.argument, epoch: message.epoch, from: peer))
         default:
             do throws(FrameError) {
                 handle(
@@ -267,6 +269,13 @@ extension WorkerService {
         case .closeDownstream: closeDownstream()
         case .credit(let peer, let epoch, let limit):
             send(Message(.credit, epoch: epoch, argument: limit), to: peer)
+        case .probe(let number, let bytes, let epoch):
+            guard let name = core.latest?.downstream?.worker else { return }
+            let filler = [UInt8](repeating: 0, count: bytes)
+            send(Message(.probe, epoch: epoch, argument: number, body: filler), to: .downstream(name))
+        case .echo(let number, let epoch):
+            guard let name = core.latest?.upstream?.worker else { return }
+            send(Message(.echo, epoch: epoch, argument: number), to: .upstream(name))
         case .answer(let answer, let peer): send(answer.message(wire: core.assignment?.wire ?? .f32), to: peer)
         case .load(let share): computer?.load(share)
         case .drop: computer?.drop()
@@ -398,7 +407,7 @@ extension WorkerService {
         switch (link, kind) {
         case (.upstream, .activation) where core.latest?.upstream?.routingID.description != peer: nil
         case (.coordinator, .encode), (.coordinator, .step), (.coordinator, .decode), (.upstream, .activation),
-            (.upstream, .credit), (.downstream, .credit):
+            (.upstream, .credit), (.downstream, .credit), (.upstream, .probe), (.downstream, .echo):
             messageLimits.bytes(kind, under: core.latest)
         default: nil
         }

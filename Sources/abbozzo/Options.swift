@@ -245,7 +245,6 @@ func require<Number: Comparable>(_ value: Number?, in range: ClosedRange<Number>
 }
 
 extension LogLevel: ExpressibleByArgument {}
-extension WireFormat: ExpressibleByArgument {}
 extension LineLog.Format: ExpressibleByArgument {}
 
 extension ComputeFormat: ExpressibleByArgument {}

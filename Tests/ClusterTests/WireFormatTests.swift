@@ -30,7 +30,9 @@ struct WireFormatTests {
     func formats() async throws {
         var pictures: [String: [UInt8]] = [:]
         var bytes: [String: Int] = [:]
-        for format in ["f32", "bf16", "int8"] {
+        for format in ["f32", "bf16", "int8", "auto"] {
+            // Of a link within one machine.
+            let named = format == "auto" ? "f32" : format
             try await withProcesses { processes in
                 let home = folder.path + "/" + format
                 let cluster = try await TestCluster.start(processes, in: home, workers: 2, ["--wire", format])
@@ -45,19 +47,21 @@ struct WireFormatTests {
                 let image = try PNG.decode([UInt8](file))
                 pictures[format] = image.rgb8
                 let metadata = try PictureMetadata(of: image)
-                #expect(metadata.wireFormat.rawValue == format)
+                #expect(metadata.wireFormat.rawValue == named)
 
                 let path = folder.path + "/\(format).png"
                 try file.write(to: URL(filePath: path))
                 let verified = try await Abbozzo.run(["image", "verify", path, "--model", TestPicture.model])
-                #expect(verified.status == .exited(format == "f32" ? 0 : 1), "\(verified.errors)")
-                if format != "f32" { #expect(verified.errorLines.last?.contains("how the layers were cut") == true) }
+                #expect(verified.status == .exited(named == "f32" ? 0 : 1), "\(verified.errors)")
+                if format == "auto" { _ = try await cluster.coordinator.line(containing: "a -> b: ") }
+                if named != "f32" { #expect(verified.errorLines.last?.contains("how the layers were cut") == true) }
             }
         }
         let exact = try #require(pictures["f32"])
         let full = try #require(bytes["f32"])
         #expect(bytes["bf16"] == full / 2)
         #expect((bytes["int8"] ?? full) < full * 3 / 10)
+        #expect(bytes["auto"] == full && pictures["auto"] == exact)
         for format in ["bf16", "int8"] {
             let other = try #require(pictures[format])
             #expect(other != exact, "nothing was rounded")

@@ -136,12 +136,13 @@ final class Bench {
     func join(_ names: String...) { join(names.map { FakeModel.hello($0) }) }
 
     /// Every worker of the plan, or of those named, says that it has loaded, and its link is up with credit for a hundred
-    /// steps.
-    func load(only names: [String]? = nil) {
+    /// steps; where the plan asks for it, it says how fast its link is.
+    func load(only names: [String]? = nil, link: LinkSpeed? = nil) {
         guard let plan = core.plan else { return }
         for placement in plan.placements where names?.contains(placement.worker) ?? true {
             let boot = core.bootID(of: placement.worker) ?? 1
-            say(.loaded(Loaded(epoch: plan.epoch, residentBytes: 1)), placement.worker, boot: boot)
+            let loaded = Loaded(epoch: plan.epoch, residentBytes: 1, link: plan.measuresLinks == true ? link : nil)
+            say(.loaded(loaded), placement.worker, boot: boot)
             handle(.credit(limit: 100, epoch: plan.epoch, from: placement.worker))
         }
     }

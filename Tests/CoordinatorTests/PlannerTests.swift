@@ -217,7 +217,7 @@ struct PlannerTests {
     }
 
     /// A worker that measured so many seconds for a block.
-    private static func hello(_ name: String, _ seconds: Double, decode: Double = 0.01) -> Hello {
+    static func hello(_ name: String, _ seconds: Double, decode: Double = 0.01) -> Hello {
         var hello = FakeModel.hello(name)
         var costs = MeasuredCosts()
         for path in [\MeasuredCosts.double, \.single] {

@@ -43,9 +43,10 @@ struct DaemonSettingsTests {
         let count = nodes.nodes.flatMap(\.names).count
         switch name {
         case "two-racks":
-            #expect(coordinator.workers == count && coordinator.cut == .even && coordinator.wire == .f32)
+            #expect(coordinator.workers == count && coordinator.cut == .even && coordinator.wire == .format(.f32))
         default:
-            #expect(coordinator.cut == .measured && coordinator.wire == .bf16 && coordinator.lostAfterSeconds == 6)
+            #expect(coordinator.cut == .measured && coordinator.wire == .format(.bf16))
+            #expect(coordinator.lostAfterSeconds == 6)
             #expect(workers.contains { $0.roles == [.blocks] && $0.memoryGiB == 10 && $0.benchmark == .fresh })
             #expect(nodes.nodes.map(\.networkMbit).min() == coordinator.networkMbit)
         }

@@ -82,7 +82,8 @@ package actor CoordinatorService {
         let jobs = try store.unfinished()
         for job in jobs { PictureWriter.removeLeftovers(in: job.status.folder) }
         let pin = Facts.decode(try store.fact("pin"))
-        try keepFormat(settings.core.wire, store, hasBegun: jobs.contains { !$0.checkpoints.isEmpty })
+        if jobs.contains(where: { !$0.checkpoints.isEmpty }) { settings.core.begunWire = try begunFormat(store) }
+        try keepFormat(settings.core, store)
         let epoch = try store.fact("epoch").flatMap { Epoch($0) } ?? 0
 
         let loop = try PollLoop(name: "coordinator")
@@ -147,19 +148,26 @@ package actor CoordinatorService {
         self.inbox = inbox
         self.metrics = metrics
         storeThread = StoreThread(store: store, inbox: inbox, metrics: metrics) { log.error("\($0)") }
-        writer = PictureWriter(version: settings.version, wire: settings.core.wire)
+        writer = PictureWriter(version: settings.version)
         core = CoordinatorCore(settings: settings.core)
         owner.service = self
     }
 
+    /// The format in which the pictures of the queue were begun; queues of older programs do not say, and it was f32.
+    private static func begunFormat(_ store: JobStore) throws -> WireFormat {
+        try store.fact(CoordinatorCore.wireFact).flatMap { WireFormat(rawValue: $0) } ?? .f32
+    }
+
     /// Refuses to finish pictures in another format than they were begun in: their files tell one format.
-    private static func keepFormat(_ format: WireFormat, _ store: JobStore, hasBegun: Bool) throws {
-        if hasBegun, let begun = try store.fact("wire"), begun != format.rawValue {
+    private static func keepFormat(_ core: CoordinatorSettings, _ store: JobStore) throws {
+        guard case .format(let format) = core.wire else { return }
+        if let begun = core.begunWire, begun != format {
             throw ServiceError(
-                "the queue has pictures that were begun with wire format \(begun), not \(format.rawValue): start with "
-                    + "--wire \(begun) until they are done, or cancel their jobs there")
+                "the queue has pictures that were begun with wire format \(begun.rawValue), not \(format.rawValue): start "
+                    + "with --wire \(begun.rawValue) until they are done, or cancel their jobs there")
         }
-        for case .failed(let error) in store.perform([.fact(name: "wire", value: format.rawValue)]) { throw error }
+        let fact = StoreWrite.fact(name: CoordinatorCore.wireFact, value: format.rawValue)
+        for case .failed(let error) in store.perform([fact]) { throw error }
     }
 
     private static func listen(

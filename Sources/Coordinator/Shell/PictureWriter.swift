@@ -7,8 +7,6 @@ internal import Plan
 struct PictureWriter: Sendable {
     /// Version of the program, written into pictures.
     let version: String
-    /// How hidden states travel, written into pictures.
-    let wire: WireFormat
 
     /// Returns the CRC32C of the file's bytes.
     func write(_ picture: Picture) -> Result<UInt32, WriteFailure> {
@@ -18,7 +16,7 @@ struct PictureWriter: Sendable {
         }
         let metadata = PictureMetadata(
             request: picture.request, model: picture.pin.model.family, fingerprint: picture.pin.model.fingerprint,
-            kernelClass: picture.pin.kernelClass, wireFormat: wire, version: version)
+            kernelClass: picture.pin.kernelClass, wireFormat: picture.wire, version: version)
         do {
             let bytes = try PNG.encode(
                 rgb8: picture.rgb8, width: picture.request.width, height: picture.request.height, text: metadata.text)

@@ -26,9 +26,13 @@ package enum MessageKind: UInt8, Sendable, CaseIterable {
     case pixels = 22
     /// Receiver to sender: the header's `argument` is the limit of `CreditLine`.
     case credit = 23
+    /// Worker to the next one: bytes that mean nothing, to measure the link; the header's `argument` is its number.
+    case probe = 24
+    /// Its answer, without bytes, under the same number.
+    case echo = 25
 
-    /// Whether tensors travel in it; the others carry JSON or nothing.
-    package var carriesTensors: Bool { rawValue >= MessageKind.encode.rawValue && self != .credit }
+    /// Whether tensors travel in it; the others carry JSON, nothing, or bytes without a meaning.
+    package var carriesTensors: Bool { Self.encode.rawValue...Self.pixels.rawValue ~= rawValue }
 
     /// Whether the caller numbers it, so that numbers may come in any order; the rest is numbered by the socket.
     package var isNumberedByCaller: Bool { self == .clientRequest || self == .clientReply }
@@ -39,7 +43,7 @@ package enum MessageKind: UInt8, Sendable, CaseIterable {
         case .encode, .conditioning: .encode
         case .step, .activation, .velocity: .step
         case .decode, .pixels: .decode
-        case .control, .clientRequest, .clientReply, .event, .credit: nil
+        case .control, .clientRequest, .clientReply, .event, .credit, .probe, .echo: nil
         }
     }
 }
