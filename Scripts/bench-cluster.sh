@@ -7,8 +7,14 @@
 #   ABBOZZO=PATH   the executable; default: a release build          MODEL=DIR    default: the demo model
 #   PRESET=NAME    default flux-4x                                    PICTURES=N   of each timed batch, default 40
 #   ROUNDS=N       of each comparison, interleaved, default 3         COMPUTE=F    number format, default f32
+#   SIDE=N         pixels across and down, default the model's own
+#   HEADS=N        a model of random weights with N heads of 64 is made in FOLDER and used in place of MODEL, with
+#   DOUBLE=N       so many double blocks, default 4, and
+#   SINGLE=N       so many single ones, default 8
 #
 # 1. Two workers of one thread against one worker of one thread, pictures an hour with two in flight for each worker.
+#    In the same rounds what this machine gives two such processes: the sum of the pictures an hour of two clusters of
+#    one worker each, at the same time.
 # 2. Two workers of one thread, the second with half a processor (a control group's quota): even cut against measured
 #    cut. Left out where control groups cannot be made (needs root).
 set -euo pipefail
@@ -19,6 +25,7 @@ pictures=${PICTURES:-40}
 rounds=${ROUNDS:-3}
 compute=${COMPUTE:-f32}
 model=(${MODEL:+--model "$MODEL"})
+picture=(--preset "$preset" ${SIDE:+--width "$SIDE" --height "$SIDE"})
 if [ -z "${ABBOZZO:-}" ]; then
     swift build -c release --product abbozzo
     ABBOZZO="$(swift build -c release --show-bin-path)/abbozzo"
@@ -27,6 +34,12 @@ folder=${1:-out/bench-cluster-$(date +%Y%m%d-%H%M%S)}
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 export XDG_CACHE_HOME="$folder/cache"
+if [ -n "${HEADS:-}" ]; then
+    rm -rf "$folder/random-model"
+    "$ABBOZZO" model random "$folder/random-model" --heads "$HEADS" --double-blocks "${DOUBLE:-4}" \
+        --single-blocks "${SINGLE:-8}"
+    model=(--model "$folder/random-model")
+fi
 
 pids=()
 group=""
@@ -69,7 +82,8 @@ make_group() {
 for ((i = 0; i < pictures; i++)); do echo "a red fox in the snow $i"; done >"$folder/batch.txt"
 head -n 4 "$folder/batch.txt" >"$folder/warm.txt"
 
-# start NAME CUT WORKERS [SLOW]: a cluster; SLOW puts the last worker into the control group.
+# start NAME CUT WORKERS [SLOW]: a cluster, whose address is in `client`; SLOW puts the last worker into the control
+# group.
 start() {
     local name=$1 cut=$2 count=$3 slow=${4:-}
     run="$folder/$name"
@@ -101,30 +115,46 @@ start() {
             "${model[@]}" >"$run/worker$n.out" 2>"$run/worker$n.log" &
         pids+=($!)
     done
-    "$ABBOZZO" submit --coordinator "$client" "$folder/warm.txt" --preset "$preset" >/dev/null
+    "$ABBOZZO" submit --coordinator "$client" "$folder/warm.txt" "${picture[@]}" >/dev/null
 }
 
-# Times a batch on the cluster that runs: pictures an hour.
+# batch CLIENT: times a batch on a cluster; pictures an hour.
 batch() {
     local began ended
     began=$(date +%s.%N)
-    "$ABBOZZO" submit --coordinator "$client" "$folder/batch.txt" --preset "$preset" >/dev/null
+    "$ABBOZZO" submit --coordinator "$1" "$folder/batch.txt" "${picture[@]}" >/dev/null
     ended=$(date +%s.%N)
     awk -v n="$pictures" -v a="$began" -v b="$ended" 'BEGIN { printf "%.1f\n", 3600 * n / (b - a) }'
 }
 
+# Two clusters of one worker each at the same time: the sum of their pictures an hour.
+ceiling() {
+    local left right pid
+    start left measured 1
+    left=$client
+    start right measured 1
+    right=$client
+    batch "$left" >"$folder/left.rate" &
+    pid=$!
+    batch "$right" >"$folder/right.rate"
+    wait "$pid"
+    stop
+    awk '{ sum += $1 } END { printf "%.1f\n", sum }' "$folder/left.rate" "$folder/right.rate"
+}
+
 # What plan predicts for the cluster that runs, cut as it is.
 predicted() {
-    "$ABBOZZO" plan --coordinator "$client" --preset "$preset" --cut "$1" --json |
+    "$ABBOZZO" plan --coordinator "$client" "${picture[@]}" --cut "$1" --json |
         awk -F '[:,]' '/"forecast"/ { inside = 1 } inside && /"picturesPerHour"/ { printf "%.1f\n", $2; exit }'
 }
 
 median() { sort -n | awk '{ v[NR] = $1 } END { print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2 }'; }
 
-# compare LABEL NAME1 CUT1 WORKERS1 SLOW1 NAME2 CUT2 WORKERS2 SLOW2
+# compare LABEL CEILING NAME1 CUT1 WORKERS1 SLOW1 NAME2 CUT2 WORKERS2 SLOW2; CEILING, unless empty, asks for that too.
 compare() {
-    local label=$1
-    shift
+    local label=$1 top=$2
+    shift 2
+    [ -z "$top" ] || : >"$folder/ceiling.rates"
     : >"$folder/$1.rates"
     : >"$folder/$5.rates"
     : >"$folder/$1.plans"
@@ -133,31 +163,37 @@ compare() {
         for side in 1 5; do
             local name=${!side} cut=$((side + 1)) count=$((side + 2)) slow=$((side + 3))
             start "$name" "${!cut}" "${!count}" "${!slow}"
-            batch >>"$folder/$name.rates"
+            batch "$client" >>"$folder/$name.rates"
             predicted "${!cut}" >>"$folder/$name.plans"
             [ "$round" != 1 ] || {
                 echo
                 echo "$name:"
-                "$ABBOZZO" plan --coordinator "$client" --preset "$preset" --cut "${!cut}" --scale 4,8,16,64
+                "$ABBOZZO" plan --coordinator "$client" "${picture[@]}" --cut "${!cut}" --scale 4,8,16,64
             }
             stop
         done
+        [ -z "$top" ] || ceiling >>"$folder/ceiling.rates"
     done
     local first second
     first=$(median <"$folder/$1.rates")
     second=$(median <"$folder/$5.rates")
     echo
-    echo "$label ($preset, $compute, $pictures pictures, $rounds rounds, medians, pictures an hour)"
+    echo "$label"
+    echo "($preset${SIDE:+, ${SIDE}x$SIDE}, $compute, $pictures pictures, $rounds rounds, medians, pictures an hour)"
     for name in "$1" "$5"; do
         echo "  $name: measured $(median <"$folder/$name.rates") of" $(cat "$folder/$name.rates") \
             "- predicted $(median <"$folder/$name.plans") of" $(cat "$folder/$name.plans")
     done
     awk -v a="$first" -v b="$second" 'BEGIN { printf "  %.3f times as many\n", b / a }'
+    [ -n "$top" ] || return 0
+    echo "  two clusters of one at the same time: $(median <"$folder/ceiling.rates") of" $(cat "$folder/ceiling.rates")
+    awk -v a="$first" -v b="$second" -v c="$(median <"$folder/ceiling.rates")" \
+        'BEGIN { printf "  %.3f times as many as one, of which the cluster of two has %.3f\n", c / a, b / c }'
 }
 
-compare "two workers of one thread against one" one measured 1 "" two measured 2 ""
+compare "two workers of one thread against one" ceiling one measured 1 "" two measured 2 ""
 if make_group; then
-    compare "uneven workers, 2 : 1: measured cut against even cut" even even 2 slow measured measured 2 slow
+    compare "uneven workers, 2 : 1: measured cut against even cut" "" even even 2 slow measured measured 2 slow
 else
     echo "uneven workers: left out, control groups cannot be made here"
 fi

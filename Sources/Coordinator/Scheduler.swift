@@ -16,8 +16,8 @@ enum Scheduler {
         let number: UInt64
     }
 
-    /// Interactive ones first; then higher priority; then whoever has waited more than twice a predicted cycle, longest first; then fewest
-    /// tokens; then first come.
+    /// Interactive ones first; then higher priority; then whoever has waited more than twice a predicted cycle, longest
+    /// first; then fewest tokens; then first come.
     ///
     /// Few tokens first keeps the pipeline full when stages of RALU mix (cluster specification 6.6); the bound on
     /// waiting keeps large pictures from starving.

@@ -174,6 +174,62 @@ struct CommandTests {
         #expect(try files() == ["model"])
     }
 
+    @Test("a random model is inspected and drawn with, is the same each time, and never replaces what is there")
+    func randomModel() async throws {
+        func make(_ name: String, _ format: String) async throws {
+            let outcome = try await Abbozzo.run(
+                [
+                    "model", "random", name, "--heads", "3", "--head-width", "32", "--double-blocks", "1",
+                    "--single-blocks", "2", "--format", format,
+                ], in: folder.path)
+            #expect(outcome.status == .exited(0), "\(outcome.errors)")
+        }
+        for (format, bytes) in [("bf16", 2), ("f32", 4)] {
+            try await make(format, format)
+            let inspect = try await Abbozzo.run(["model", "inspect", format, "--json"], in: folder.path)
+            #expect(inspect.status == .exited(0), "\(inspect.errors)")
+            let report = try JSONDecoder().decode(Inspected.self, from: Data(inspect.output.utf8))
+            let transformer = try #require(report.components.first { $0.name == "transformer" })
+            #expect(transformer.types == [format.uppercased()])
+            #expect(transformer.bytes == bytes * transformer.parameters)
+            #expect(report.facts.width == 96 && report.facts.blockCount == 3 && report.facts.takesGuidance)
+            let render = [
+                "render", "-p", "a red fox", "--model", format, "--width", "64", "--height", "64", "--steps", "2",
+                "-o", format + ".png",
+            ]
+            let outcome = try await Abbozzo.run(render, in: folder.path)
+            #expect(outcome.status == .exited(0), "\(outcome.errors)")
+            let picture = try PNG.decode([UInt8](Data(contentsOf: URL(filePath: "\(folder.path)/\(format).png"))))
+            #expect(Set(picture.rgb8).count > 32, "a picture and no plain colour")
+        }
+        try await make("again", "bf16")
+        let file = "transformer/diffusion_pytorch_model.safetensors"
+        #expect(
+            try Data(contentsOf: URL(filePath: "\(folder.path)/again/\(file)"))
+                == Data(contentsOf: URL(filePath: "\(folder.path)/bf16/\(file)")))
+        let sizes = ["--heads", "3", "--double-blocks", "1", "--single-blocks", "0"]
+        try await refused(["model", "random", "again/"] + sizes, "again", "there already")
+        try await refused(["model", "random", "new"] + sizes + ["--head-width", "33"], "--head-width", "even")
+        try await refused(
+            ["model", "random", "new", "--heads", "1", "--double-blocks", "0", "--single-blocks", "0"],
+            "at least one block")
+        try await refused(["model", "random", "new", "--from", "/nowhere"] + sizes, "/nowhere")
+        #expect(try files() == ["again", "bf16", "bf16.png", "f32", "f32.png"])
+    }
+
+    /// What `model inspect --json` tells.
+    private struct Inspected: Decodable {
+        struct Component: Decodable {
+            let name: String
+            let parameters: Int
+            let bytes: Int
+            let types: [String]
+        }
+
+        let facts: ModelFacts
+        let components: [Component]
+    }
+
     @Test("sizes that cannot be drawn are refused with sizes that can")
     func sizes() async throws {
         let render = ["render", "-p", "a", "--model", tiny, "-o", "out.png"]

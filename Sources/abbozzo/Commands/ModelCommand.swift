@@ -1,14 +1,16 @@
 internal import ArgumentParser
+internal import Bench
 internal import Checkpoint
 internal import Foundation
 internal import Plan
 internal import Settings
 internal import Stages
 
-/// What is in a model folder.
+/// What is in a model folder, and models for measurements.
 struct ModelCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "model", abstract: "Look into a model folder.", subcommands: [Inspect.self])
+        commandName: "model", abstract: "Look into a model folder, or make one for measurements.",
+        subcommands: [Inspect.self, Random.self])
 
     struct Inspect: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -75,4 +77,62 @@ struct ModelCommand: ParsableCommand {
             say("in memory    " + sizes.joined(separator: ", "))
         }
     }
+
+    struct Random: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "random", abstract: "Write a FLUX of any size with random weights.",
+            discussion: """
+                For measurements of a cluster at real sizes without a download: its pictures are noise. All but the \
+                transformer is another model's, the demo model's by default. Equal sizes give equal bytes. FLUX.1 has 24 \
+                heads of 128, 19 double and 38 single blocks: 24 GB in bf16.
+                """)
+        @Argument(help: ArgumentHelp("Folder to write; it must not be there yet.", valueName: "dir"))
+        var folder: String
+
+        @Option(parsing: .unconditional, help: ArgumentHelp("Attention heads.", valueName: "n"))
+        var heads: Int
+
+        @Option(parsing: .unconditional, help: ArgumentHelp("Channels of one head, an even number.", valueName: "n"))
+        var headWidth = 64
+
+        @Option(
+            parsing: .unconditional,
+            help: ArgumentHelp("Blocks with separate weights for text and image.", valueName: "n"))
+        var doubleBlocks: Int
+
+        @Option(parsing: .unconditional, help: ArgumentHelp("Blocks with common weights.", valueName: "n"))
+        var singleBlocks: Int
+
+        @Option(help: "How weights are stored.")
+        var format = RandomFlux.Format.bf16
+
+        @Option(
+            help: ArgumentHelp(
+                "Model whose other components are copied. Default: the demo model.", valueName: "dir"))
+        var from: String?
+
+        func validate() throws {
+            try require(heads, in: 1...1024, "--heads")
+            try require(headWidth, in: 2...1024, "--head-width")
+            guard headWidth % 2 == 0 else { throw ValidationError("--head-width is \(headWidth), but must be even") }
+            try require(doubleBlocks, in: 0...1000, "--double-blocks")
+            try require(singleBlocks, in: 0...1000, "--single-blocks")
+            guard doubleBlocks + singleBlocks > 0 else { throw ValidationError("a model needs at least one block") }
+        }
+
+        func run() throws {
+            let path = URL(filePath: folder).standardizedFileURL.path
+            guard (try? FileManager.default.attributesOfItem(atPath: path)) == nil else {
+                throw CommandFailure(.usage, "\(folder) is there already")
+            }
+            let source = try modelFolder(from)
+            let flux = try RandomFlux(
+                double: doubleBlocks, single: singleBlocks, heads: heads, headWidth: headWidth, format: format,
+                fitting: source)
+            try flux.write(to: path, allElseFrom: source)
+            say("\(path): \(bytesText(Double(flux.bytes))) of transformer, the rest from \(source.path)")
+        }
+    }
 }
+
+extension RandomFlux.Format: ExpressibleByArgument {}
