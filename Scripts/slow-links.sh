@@ -2,7 +2,7 @@
 # Measures what RALU and the wire format save on slow networks: a coordinator and two workers, each in a network namespace
 # of its own behind a link of limited rate, draw the same batch with full sampling, RALU 4x and RALU 7x.
 #
-#   Scripts/slow-links.sh [RATES] [FORMATS]     defaults "1000 100 20" (Mbit/s) and "f32 bf16 int8"
+#   Scripts/slow-links.sh [RATES] [FORMATS]     defaults "1000 100 20" (Mbit/s) and "f32 bf16 int8 auto"
 #
 # As root, with iproute2. ABBOZZO is the executable (default: a release build), SIDE (256) the pictures' side, PICTURES
 # (4) how many a batch has, MODEL the model's folder.
@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rates=${1:-1000 100 20}
-formats=${2:-f32 bf16 int8}
+formats=${2:-f32 bf16 int8 auto}
 side=${SIDE:-256}
 pictures=${PICTURES:-4}
 model=${MODEL:-configs/models/demo}

@@ -12,7 +12,7 @@ extension CoordinatorCore {
     // MARK: Admission
 
     mutating func admit() {
-        guard !isStopping, storeTrouble == nil, wireIsSettled, let pin else { return }
+        guard !isStopping, storeTrouble == nil, wireChoosing == .settled, let pin else { return }
         while let id = line.first {
             guard jobs[id]?.waiting.isEmpty == false else {
                 line.removeFirst()

@@ -180,6 +180,7 @@ extension CoordinatorCore {
         let time = wall
         guard let live = jobs[id] else {
             insert(stored)
+            reconsiderWire()
             return changed(id)
         }
         for (index, state) in stored.status.images.enumerated() where state == .queued {
@@ -235,6 +236,7 @@ extension CoordinatorCore {
                 refuse(client, .unavailable, "\(error)")
             }
         case (.epoch(let epoch), .written): assignPlan(epoch)
+        case (.wire(let format), .written): wireRecorded(format, ticket)
         case (.end(let image), .written): ended(image, ticket)
         default: log(.error, "the store answered \(answer) to \(awaited)")
         }
@@ -274,6 +276,7 @@ extension CoordinatorCore {
             guard case .recording(let state, _) = flights[image]?.phase else { return false }
             write = .finish(image, state, time: wall)
         case .epoch(let epoch): write = .fact(name: "epoch", value: String(epoch))
+        case .wire(let format): write = .fact(name: Self.wireFact, value: format.rawValue)
         case .cancellation(_, let id): write = .cancel(id, time: wall)
         default: return false
         }

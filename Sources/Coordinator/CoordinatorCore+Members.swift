@@ -194,9 +194,11 @@ extension CoordinatorCore {
             effects.append(.publish(.plan(plan)))
             log(.info, "epoch \(epoch): \(plan.summary)")
             traces.note("epoch \(epoch): \(plan.summary)", now: now)
-            settleWire(plan)
         }
-        if isNews { changedAll() }
+        if isNews {
+            settleWire()
+            changedAll()
+        }
     }
 
     /// The boot of a worker that is present.
@@ -271,6 +273,7 @@ extension CoordinatorCore {
         members[name]?.idleSince = nil
         counted(name)
         partings = partings.filter { $0.key.from != name && $0.key.to != name }
+        measuredLinks = measuredLinks.filter { $0.key.from != name && $0.key.to != name }
         log(isDeath ? .warning : .info, "\(name) is gone: \(why)")
         traces.note("\(name) is gone: \(why)", now: now)
         if isDeath { blameLate(member, why) }

@@ -55,9 +55,13 @@ extension CoordinatorCore {
         }
         for place in placements.indices { placements[place].bootID = bootID(of: placements[place].worker) ?? 0 }
         if replan.isGraceful, case .active(let plan) = planning, plan.placements == placements { return }
-        let measuresLinks = reconsiderWire(placements, replan.cause)
-        recallFlights(replan.cause)
-        effects.append(.measure(.planned(replan.cause)))
+        adopt(placements, cause: replan.cause, text: replan.text, measuresLinks: openWire(for: placements))
+    }
+
+    /// Begins an epoch with these placements.
+    mutating func adopt(_ placements: [Placement], cause: Measurement.Cause, text: String, measuresLinks: Bool) {
+        recallFlights(cause)
+        effects.append(.measure(.planned(cause)))
         epoch += 1
         // What was said of a link was said of another neighbour.
         for name in members.keys { members[name]?.linkTrouble = nil }
@@ -72,9 +76,9 @@ extension CoordinatorCore {
         // A coordinator that starts again must not give the same number to another plan.
         effects.append(.store(.fact(name: "epoch", value: String(epoch)), ticket: ticket(.epoch(epoch))))
         releaseLeavers()
-        traces.note("planning epoch \(epoch): \(replan.text)", now: now)
+        traces.note("planning epoch \(epoch): \(text)", now: now)
         let shape = replicas.count > 1 ? " in \(replicas.count) replicas" : ""
-        log(.info, "planning epoch \(epoch) over \(placements.count) workers\(shape): \(replan.text)")
+        log(.info, "planning epoch \(epoch) over \(placements.count) workers\(shape): \(text)")
         changedAll()
     }
 
@@ -203,9 +207,9 @@ extension CoordinatorCore {
         if isStopping { return "the coordinator is stopping; the job goes on when it is started again" }
         switch planning {
         case .none(let reason): return reason
-        case .loading where replicas.contains(where: \.isLoaded): return nil
+        case .loading where replicas.contains(where: \.isLoaded): return wireReason
         case .loading(_, let missing): return "\(missing.sorted().joined(separator: ", ")) loading weights"
-        case .active: return nil
+        case .active: return wireReason
         }
     }
 

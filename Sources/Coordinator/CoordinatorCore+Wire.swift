@@ -5,62 +5,118 @@ internal import Plan
 /// How hidden states travel, where the planner says so.
 ///
 /// A plan whose links are not all known has its workers measure them while they load. When all are ready, and before the
-/// first picture begins, the format is chosen; if it is another one than the plan's, one more plan follows, cut by the
-/// links as they are. It is chosen again when a job comes to an idle cluster, for pictures of its sizes. Pictures that
-/// have begun end as they began, so while there are any the format stays.
+/// first picture begins, the format is chosen and made durable; if it is another one than the plan's, the same shares
+/// are assigned once more with it. It is chosen again when a job comes to an idle cluster, for pictures of its sizes.
+/// Pictures that have begun end as they began, so while there are any the format stays. The links count for the cuts of
+/// later plans too.
 extension CoordinatorCore {
+    /// Where the choice stands; no picture begins before it is settled.
+    enum WireChoosing: Equatable {
+        /// The plan's workers are loading and measuring.
+        case open
+        /// The choice is on its way to the disk.
+        case recording(WireFormat, ticket: UInt64)
+        /// Pictures may begin.
+        case settled
+    }
+
+    /// A link as its sender measured it.
+    struct MeasuredLink {
+        /// Nil when it could not be measured.
+        var speed: LinkSpeed?
+        /// When.
+        var at: UInt64
+    }
+
     /// The name under which the queue remembers the format.
     static let wireFact = "wire"
+    /// Age of a measurement after which an idle cluster's next plan has it made again.
+    private static let measurementsLast: UInt64 = 600_000_000_000
+    /// Time that some replica has been ready after which the others' links count as the network's.
+    private static let choiceWaits: UInt64 = 10_000_000_000
 
     private var hasBegun: Bool { !flights.isEmpty || jobs.values.contains { !$0.checkpoints.isEmpty } }
 
-    /// Before a plan is made: whether the format is open again, and whether workers are to measure their links for that.
-    mutating func reconsiderWire(_ placements: [Placement], _ cause: Measurement.Cause) -> Bool {
-        guard settings.wire == .auto, cause != .wire, !hasBegun else { return false }
-        wireIsSettled = false
-        let present = Set(members.values.filter(\.isPresent).map(\.hello.name))
-        linkSpeeds = linkSpeeds.filter { present.contains($0.key.from) && present.contains($0.key.to) }
+    /// Before a plan is assigned: opens the choice if no picture has begun; whether workers are to measure their links.
+    mutating func openWire(for placements: [Placement]) -> Bool {
+        guard settings.wire == .auto, !hasBegun else { return false }
+        wireChoosing = .open
+        openSince = nil
+        measuredLinks = measuredLinks.filter { now - min(now, $0.value.at) < Self.measurementsLast }
         let plan = ClusterPlan(epoch: 0, placements: placements, blockCount: 0)
-        return links(of: plan).contains { linkSpeeds[$0] == nil }
+        return links(of: plan).contains { measuredLinks[$0] == nil }
+    }
+
+    /// Takes note of what a worker measured, or could not.
+    mutating func note(_ speed: LinkSpeed?, of worker: String, _ plan: ClusterPlan) {
+        guard plan.measuresLinks == true, let ends = links(of: plan).first(where: { $0.from == worker }) else { return }
+        let speed = speed.flatMap { $0.isSane ? $0 : nil }
+        measuredLinks[ends] = MeasuredLink(speed: speed, at: now)
+        guard let speed else {
+            let assumed = Int((settings.network.bytesPerSecond * 8e-6).rounded())
+            return log(.warning, "\(ends.from) -> \(ends.to): could not be measured, taken for \(assumed) Mbit/s")
+        }
+        let megabits = speed.bytesPerSecond * 8e-6
+        let shown = megabits < 10 ? "\((megabits * 100).rounded() / 100)" : "\(Int(megabits.rounded()))"
+        let milliseconds = (speed.roundTrip * 1e5).rounded() / 100
+        log(.info, "\(ends.from) -> \(ends.to): \(shown) Mbit/s, \(milliseconds) ms there and back")
+    }
+
+    /// Chooses the format once the whole plan is ready, or a part of it has been for long.
+    mutating func settleWire() {
+        guard wireChoosing == .open, replan == nil, let plan else { return }
+        switch planning {
+        case .active: break
+        case .loading where replicas.contains(where: \.isLoaded):
+            openSince = openSince ?? now
+            guard now - (openSince ?? now) >= Self.choiceWaits else { return }
+        case .loading, .none: return
+        }
+        var format = wire
+        if let model = pin?.model, let current = ReplicatedPlan(plan) {
+            let eligible = members.values.filter(\.isEligible).map(\.hello)
+            format = WireChoice.best(current, planningInput(eligible, model))
+        }
+        guard format != recordedWire else { return settle(format) }
+        log(.info, "hidden states of the pictures to come travel as \(format.rawValue)")
+        let ticket = ticket(.wire(format))
+        wireChoosing = .recording(format, ticket: ticket)
+        effects.append(.store(.fact(name: Self.wireFact, value: format.rawValue), ticket: ticket))
+    }
+
+    /// The choice is durable.
+    mutating func wireRecorded(_ format: WireFormat, _ ticket: UInt64) {
+        recordedWire = format
+        // A plan that was made meanwhile has opened the choice again.
+        if wireChoosing == .recording(format, ticket: ticket) { settle(format) }
+    }
+
+    private mutating func settle(_ format: WireFormat) {
+        wire = format
+        wireChoosing = .settled
+        guard let plan, plan.wire != format else { return }
+        adopt(plan.placements, cause: .wire, text: "hidden states travel as \(format.rawValue)", measuresLinks: false)
     }
 
     /// After a job came: chooses the format again if no picture has begun.
     mutating func reconsiderWire() {
-        guard settings.wire == .auto, wireIsSettled, !hasBegun, replan == nil, case .active(let plan) = planning else {
-            return
-        }
-        wireIsSettled = false
-        settleWire(plan)
+        guard settings.wire == .auto, wireChoosing == .settled, !hasBegun, case .active = planning else { return }
+        wireChoosing = .open
+        settleWire()
     }
 
-    /// Takes note of what a worker measured.
-    mutating func note(_ speed: LinkSpeed?, of worker: String, _ plan: ClusterPlan) {
-        guard let speed, speed.isSane, let ends = links(of: plan).first(where: { $0.from == worker }) else { return }
-        linkSpeeds[ends] = speed
-        let megabits = (speed.bytesPerSecond * 8e-6).rounded()
-        let milliseconds = (speed.roundTrip * 1e5).rounded() / 100
-        log(.info, "\(ends.from) -> \(ends.to): \(Int(megabits)) Mbit/s, \(milliseconds) ms there and back")
-    }
-
-    /// All workers of a plan are ready: chooses the format, and plans again if it is not the plan's.
-    mutating func settleWire(_ plan: ClusterPlan) {
-        guard !wireIsSettled else { return }
-        wireIsSettled = true
-        if let model = pin?.model, let current = ReplicatedPlan(plan) {
-            let eligible = members.values.filter(\.isEligible).map(\.hello)
-            wire = WireChoice.best(
-                current, planningInput(eligible, model), flightsPerWorker: settings.flightsPerWorker)
-        }
-        log(.info, "hidden states of the pictures to come travel as \(wire.rawValue)")
-        effects.append(.store(.fact(name: Self.wireFact, value: wire.rawValue), ticket: 0))
-        guard wire != plan.wire else { return }
-        wantPlan(.wire, "hidden states travel as \(wire.rawValue)", isGraceful: false)
+    /// Why no picture begins yet, if that is why.
+    var wireReason: String? {
+        guard wireChoosing != .settled else { return nil }
+        guard case .loading(_, let missing) = planning else { return "the format of hidden states is being recorded" }
+        return "\(missing.sorted().joined(separator: ", ")) loading weights and measuring links"
     }
 
     /// The nodes with the links that were measured: each as fast as its slowest.
     func withMeasuredLinks(_ nodes: [PlanningNode]) -> [PlanningNode] {
         nodes.map { node in
-            let speeds = linkSpeeds.filter { $0.key.from == node.name || $0.key.to == node.name }.map(\.value)
+            let links = measuredLinks.filter { $0.key.from == node.name || $0.key.to == node.name }
+            let speeds = links.compactMap(\.value.speed)
             guard let slowest = speeds.min(by: { $0.bytesPerSecond < $1.bytesPerSecond }) else { return node }
             var node = node
             node.link = PlanningNode.Link(bytesPerSecond: slowest.bytesPerSecond, roundTrip: slowest.roundTrip)

@@ -44,6 +44,7 @@ package struct CoordinatorCore: Sendable {
         case cancellation(ClientTicket, JobID)
         case retry(ClientTicket)
         case epoch(Epoch)
+        case wire(WireFormat)
         case end(ImageID)
         case jobs(ClientTicket)
         case job(ClientTicket)
@@ -87,10 +88,14 @@ package struct CoordinatorCore: Sendable {
     var creditWaitSince: UInt64?
     /// How hidden states travel.
     var wire: WireFormat
-    /// Whether that is settled; no picture begins before.
-    var wireIsSettled: Bool
-    /// Links between workers as their senders measured them; only between the runs of workers that are there.
-    var linkSpeeds: [LinkEnds: LinkSpeed] = [:]
+    /// Whether that is settled.
+    var wireChoosing: WireChoosing
+    /// The format that the queue remembers, as far as this run knows.
+    var recordedWire: WireFormat?
+    /// Since when some replica has been ready and the choice open.
+    var openSince: UInt64?
+    /// Links between workers as they were measured; only between runs of workers that are there.
+    var measuredLinks: [LinkEnds: MeasuredLink] = [:]
     /// Links between workers that carried nothing.
     var partings: [LinkEnds: Parting] = [:]
     /// When they were last looked at.
@@ -133,8 +138,8 @@ package struct CoordinatorCore: Sendable {
     package init(settings: CoordinatorSettings) {
         self.settings = settings
         switch settings.wire {
-        case .format(let format): (wire, wireIsSettled) = (format, true)
-        case .auto: (wire, wireIsSettled) = (settings.begunWire ?? .f32, settings.begunWire != nil)
+        case .format(let format): (wire, wireChoosing) = (format, .settled)
+        case .auto: (wire, wireChoosing) = (settings.begunWire ?? .f32, settings.begunWire == nil ? .open : .settled)
         }
     }
 
@@ -196,6 +201,7 @@ package struct CoordinatorCore: Sendable {
         lastTick = now
         watchMembers()
         watchLinks()
+        settleWire()
         resendLost()
         tryStoreAgain()
         tryFilesAgain()

@@ -6,7 +6,8 @@ package enum ClientRequest: Codable, Equatable, Sendable {
     case jobs(limit: Int)
     /// One job with its pictures.
     case job(JobID)
-    /// Blocks on the coordinator's side until the job differs from `version` or a second has passed: a long poll.
+    /// Blocks on the coordinator's side until the job is final, the tick (0.2 s) after it differs from `version`, or a
+    /// second has passed: a long poll.
     case watch(JobID, version: UInt64)
     /// Stops a job; pictures in flight are dropped at the next step.
     case cancel(JobID)

@@ -60,7 +60,8 @@ package struct CoordinatorFile: Equatable, Sendable {
     ///
     /// A smaller value makes the planner avoid links that would hold the pictures up.
     package var networkMbit = 936.0
-    /// How hidden states travel between workers: `f32` (default) exactly, `bf16` in half the bytes, `int8` in a quarter.
+    /// How hidden states travel between workers: `f32` (default) exactly, `bf16` in half the bytes, `int8` in a quarter, or
+    /// `auto`, by measured links.
     ///
     /// With the short formats pictures depend on the cut, a little; they say so in their file.
     package var wire = WireRule.format(.f32)

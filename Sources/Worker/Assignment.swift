@@ -15,6 +15,8 @@ package struct Assignment: Equatable, Sendable {
     package let wire: WireFormat
     /// Whether the link to the next worker is to be measured first.
     package let measuresLink: Bool
+    /// Whether the worker before measures its link to here.
+    package let expectsProbes: Bool
 
     /// Finds `worker` in a plan; nil if the plan has no work for it.
     package init?(_ plan: ClusterPlan, worker: String) {
@@ -29,6 +31,7 @@ package struct Assignment: Equatable, Sendable {
         upstream = place.flatMap { $0 > 0 ? pipeline[$0 - 1] : nil }
         downstream = place.flatMap { $0 + 1 < pipeline.count ? pipeline[$0 + 1] : nil }
         measuresLink = plan.measuresLinks == true && downstream != nil
+        expectsProbes = plan.measuresLinks == true && upstream != nil
     }
 
     /// What has to be in memory.

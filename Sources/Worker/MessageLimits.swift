@@ -20,7 +20,7 @@ package struct MessageLimits: Equatable, Sendable {
         case .credit, .echo: return 0
         case .probe:
             // The empty one may come before the plan that says who sends it.
-            return assignment?.upstream == nil ? 0 : LinkProbe.mostBytes
+            return assignment?.expectsProbes == true ? LinkProbe.mostBytes : 0
         case .encode: return assignment?.placement.encodes == true ? Self.promptBytes : nil
         case .decode:
             let side = facts.maxSide / 8

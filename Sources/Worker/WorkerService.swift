@@ -406,6 +406,7 @@ extension WorkerService {
     private func limit(_ kind: MessageKind, over link: Link, _ peer: String) -> Int? {
         switch (link, kind) {
         case (.upstream, .activation) where core.latest?.upstream?.routingID.description != peer: nil
+        case (.upstream, .probe) where core.latest?.upstream?.routingID.description != peer: 0
         case (.coordinator, .encode), (.coordinator, .step), (.coordinator, .decode), (.upstream, .activation),
             (.upstream, .credit), (.downstream, .credit), (.upstream, .probe), (.downstream, .echo):
             messageLimits.bytes(kind, under: core.latest)

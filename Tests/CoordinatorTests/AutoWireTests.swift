@@ -26,7 +26,7 @@ struct AutoWireTests {
 
     @Test(
         "the most exact format that does not hold the pipeline up is chosen before the first picture begins",
-        arguments: [(1e5, .f32), (1.5e4, .bf16), (8e3, .int8)] as [(Double, WireFormat)])
+        arguments: [(1e5, .f32), (1.7e4, .bf16), (8e3, .int8)] as [(Double, WireFormat)])
     func chooses(bytesPerSecond: Double, format: WireFormat) throws {
         let bench = Self.bench()
         let id = try bench.submit([Self.request])
@@ -86,7 +86,7 @@ struct AutoWireTests {
         let first = Self.bench()
         let id = try first.submit([Self.request])
         first.wait(0.6)
-        first.load(link: Self.link(1.5e4))
+        first.load(link: Self.link(1.7e4))
         first.wait(0.2)
         first.load()
         first.work(until: { $0.key.step == 2 })
@@ -111,11 +111,82 @@ struct AutoWireTests {
             let bench = Self.bench { $0.network = .loopback }
             bench.wait(0.6)
             bench.load(link: speed)
-            #expect(bench.core.plan?.wire == .f32 && bench.core.wireIsSettled && bench.core.linkSpeeds.isEmpty)
+            #expect(bench.core.plan?.wire == .f32 && bench.core.wireChoosing == .settled)
+            #expect(bench.core.measuredLinks.values.allSatisfy { $0.speed == nil })
             let id = try bench.submit([Self.request])
             bench.work()
             #expect(try bench.status(id).done == 1)
         }
+    }
+
+    @Test("one worker that never gets ready does not keep the other replica from drawing, and the reason is told")
+    func unready() throws {
+        let bench = Self.bench { $0.replicas = .count(2) }
+        let id = try bench.submit([Self.request])
+        bench.wait(0.6)
+        let plan = try #require(bench.core.plan)
+        #expect(plan.pipelines.count == 2)
+        bench.load(only: ["a"])
+        bench.wait(9, beating: ["a", "b"])
+        #expect(bench.tasks.isEmpty)
+        #expect(try bench.status(id).waiting?.contains("b loading weights") == true)
+        bench.wait(2, beating: ["a", "b"])
+        #expect(!bench.tasks.isEmpty)
+    }
+
+    @Test("no picture begins before the choice is durable, and a disk that is full for a while loses nothing")
+    func isDurable() throws {
+        let bench = Self.bench()
+        bench.wait(0.6)
+        bench.refusesWrites = true
+        bench.load(link: Self.link(8e3))
+        bench.refusesWrites = false
+        let id = try bench.submit([Self.request])
+        #expect(bench.tasks.isEmpty && bench.store.facts["wire"] == nil)
+        bench.wait(1.5, beating: ["a", "b"])
+        bench.load()
+        #expect(bench.store.facts["wire"] == bench.core.wire.rawValue && !bench.tasks.isEmpty)
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+    }
+
+    @Test("what was measured is forgotten with the worker, and measured again after ten minutes at the next idle plan")
+    func forgets() throws {
+        let bench = Self.bench { $0.cut = .even }
+        bench.wait(0.6)
+        bench.load(link: Self.link(1e5))
+        #expect(bench.core.measuredLinks.count == 1)
+        bench.handle(.revoked(worker: "b"))
+        #expect(bench.core.measuredLinks.isEmpty)
+        bench.wait(0.6, beating: ["a"])
+        bench.load()
+        bench.join([PlannerTests.hello("b", 0.01)])
+        #expect(bench.core.plan?.measuresLinks == true)
+        bench.load(link: Self.link(1e5))
+        for (wait, isMeasured) in [(10.0, false), (700, true)] {
+            bench.wait(wait, beating: ["a", "b"])
+            bench.ask(.drain(worker: "a"))
+            bench.wait(0.6, beating: ["a", "b"])
+            bench.load()
+            bench.ask(.undrain(worker: "a"))
+            bench.wait(0.6, beating: ["a", "b"])
+            #expect(bench.core.plan?.placements.count == 2)
+            #expect((bench.core.plan?.measuresLinks == true) == isMeasured, "after \(wait) s")
+            bench.load(link: Self.link(1e5))
+        }
+    }
+
+    @Test("a worker that joins while the format is being changed has its link measured too")
+    func joinsMeanwhile() throws {
+        let bench = Self.bench { $0.cut = .even }
+        _ = try bench.submit([Self.request])
+        bench.wait(0.6)
+        bench.load(only: ["a"], link: Self.link(8e3))
+        bench.say(.hello(PlannerTests.hello("c", 0.01)), "c")
+        bench.load(only: ["b"])
+        bench.wait(0.6, beating: ["a", "b", "c"])
+        let plan = try #require(bench.core.plan)
+        #expect(plan.placements.count == 3 && plan.measuresLinks == true)
     }
 
     @Test("an operator's format is never measured nor changed")

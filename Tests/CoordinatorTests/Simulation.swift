@@ -1,4 +1,4 @@
-import Coordinator
+@testable import Coordinator
 import JobStore
 import Plan
 import Tensors
@@ -89,18 +89,31 @@ final class Simulation {
         self.hasPoison = hasPoison
         random = SplitMix(seed)
         trouble = 6_000_000_000
-        core = Simulation.freshCore(seed, hasPoison)
+        core = Simulation.freshCore(seed, hasPoison, store)
     }
 
-    private static func freshCore(_ seed: UInt64, _ hasPoison: Bool) -> CoordinatorCore {
+    private static func freshCore(_ seed: UInt64, _ hasPoison: Bool, _ store: FakeStore) -> CoordinatorCore {
         var settings = CoordinatorSettings(outputFolder: "/out")
         if !hasPoison { settings.deathsToSetAside = 1000 }
         settings.tries = 1000
         var draw = SplitMix(~seed)
         settings.replicas = [1, 1, 2, 3, 4].map(ReplicaRule.count)[Int(draw.next() % 5)]
         settings.resendAfter = 8_000_000_000
+        if choosesWire(seed) { settings.wire = .auto }
+        // As the service does.
+        if store.unfinished.contains(where: { !$0.checkpoints.isEmpty }) {
+            settings.begunWire = store.facts[CoordinatorCore.wireFact].flatMap { WireFormat(rawValue: $0) } ?? .f32
+        }
         return CoordinatorCore(settings: settings)
     }
+
+    /// Whether the coordinator chooses how hidden states travel, by links of speeds that the seed draws.
+    private static func choosesWire(_ seed: UInt64) -> Bool { seed % 3 == 1 }
+
+    /// Formats of the plans under which the steps of a picture were sent, since its first step.
+    private var formats: [ImageID: Set<WireFormat>] = [:]
+    /// Formats of pictures that were written.
+    private(set) var formatsWritten: Set<WireFormat> = []
 
     // MARK: The run
 
@@ -218,6 +231,11 @@ final class Simulation {
                 .sampled(task.perform { self.store.jobs[$0.job]?.checkpoints[$0.index]?.sampler }, ticket: ticket)
             }
         case .write(let picture, let ticket):
+            formatsWritten.insert(picture.wire)
+            guard formats[picture.image] == [picture.wire] else {
+                throw Broken(
+                    description: "\(picture.image) says \(picture.wire), drawn in \(formats[picture.image] ?? [])")
+            }
             filesFree = max(filesFree, now) + delay(30)
             later(filesFree - now, life) { [self] in
                 files[picture.path] = picture.rgb8
@@ -253,7 +271,7 @@ final class Simulation {
         asked = [:]
         (storeFree, filesFree, samplersFree) = (now, now, now)
         for worker in workers.values { worker.isWelcome = false }
-        core = Simulation.freshCore(seed, hasPoison)
+        core = Simulation.freshCore(seed, hasPoison, store)
         let pin = store.facts["epoch"].flatMap { Epoch($0) } ?? 0
         try handle(.recovered(store.unfinished, pin: nil, epoch: pin))
         tickSoon(life)
@@ -283,7 +301,12 @@ final class Simulation {
                 say(.heartbeat(heartbeat), worker)
                 if worker.isReady { announceCredit(worker) }
             } else {
-                say(.hello(FakeModel.hello(worker.name, boot: worker.boot)), worker)
+                var hello = FakeModel.hello(worker.name, boot: worker.boot)
+                if Self.choosesWire(seed) {
+                    let measured = PlannerTests.hello(worker.name, 0.01)
+                    (hello.profile, hello.model) = (measured.profile, measured.model)
+                }
+                say(.hello(hello), worker)
             }
         }
     }
@@ -324,7 +347,9 @@ final class Simulation {
                 after(delay(300)) { [self] in
                     guard worker.isAlive, worker.plan?.epoch == plan.epoch else { return }
                     worker.isReady = true
-                    say(.loaded(Loaded(epoch: plan.epoch, residentBytes: 1)), worker)
+                    let speeds = [8e3, 1.7e4, 1e5, nil].map { $0.map { LinkSpeed(bytesPerSecond: $0, roundTrip: 0) } }
+                    let link = plan.measuresLinks == true ? speeds[Int(random.next() % 4)] : nil
+                    say(.loaded(Loaded(epoch: plan.epoch, residentBytes: 1, link: link)), worker)
                     announceCredit(worker)
                 }
             default: break
@@ -333,6 +358,10 @@ final class Simulation {
     }
 
     private func give(_ input: TaskInput, _ key: TaskKey, _ name: String) {
+        if key.need == .step, let wire = core.plan?.wire {
+            if key.step == 0 { formats[key.image] = [] }
+            formats[key.image, default: []].insert(wire)
+        }
         guard let worker = workers[name], random.next() % 500 != 0 else { return }
         later(delay(4), life) { [self] in
             guard worker.isAlive, worker.plan?.epoch == key.epoch, worker.isReady, let plan = worker.plan else {

@@ -1,4 +1,5 @@
 import Foundation
+import Plan
 import Testing
 
 struct SimulationTests {
@@ -13,6 +14,7 @@ struct SimulationTests {
     func manySeeds() throws {
         var crashes = 0
         var losses = 0
+        var formats: Set<WireFormat> = []
         for seed in Self.seeds {
             let simulation = Simulation(seed: seed)
             do {
@@ -23,9 +25,11 @@ struct SimulationTests {
             }
             crashes += simulation.crashes
             losses += simulation.losses
+            formats.formUnion(simulation.formatsWritten)
         }
         if Self.seeds.count >= 100 {
             #expect(crashes > 50 && losses > 50, "\(crashes) crashes, \(losses) losses: the simulation must bite")
+            #expect(formats == Set(WireFormat.allCases), "\(formats)")
         }
     }
 

@@ -82,6 +82,7 @@ internal import Testing
         #expect(changed(7, 3) == nil, "urgent")
         #expect(changed(7, 5) == .field("flags", value: 5))
         #expect(changed(7, 0) == .field("image without its flag", value: 7))
+        #expect(changed(7, 2) == .field("image without its flag", value: 7))
         #expect(changed(40, 2) == .field("branch", value: 2))
         #expect(changed(43, 0) == .field("wire dtype", value: 0))
         #expect(changed(46, 2) == .field("chunk index", value: 2))

@@ -59,32 +59,9 @@ package struct Forecast: Codable, Equatable, Sendable {
     package init?(
         _ plan: CutPlan, _ input: PlanningInput, flightsPerWorker: Int = 2, turnaround: Double = 0.001
     ) {
-        guard Planner.isMeasured(input), let costs = Planner.costs(input), !plan.spans.isEmpty else { return nil }
-        let byName = Dictionary(costs.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
-        var pipeline: [(node: NodeCosts, blocks: Range<Int>)] = []
-        for span in plan.spans {
-            guard let node = byName[span.node] else { return nil }
-            pipeline.append((node, span.blocks))
-        }
-        let decoders = plan.decoders.compactMap { byName[$0] }
-        guard let encoder = byName[plan.encoder], decoders.count == plan.decoders.count else { return nil }
-        let mix = input.mix
-        var all = pipeline
-        for node in [encoder] + decoders where !all.contains(where: { $0.node.name == node.name }) {
-            all.append((node, 0..<0))
-        }
-
-        let decoding = CutSearch.decodeSeconds(decoders.map(\.decodeSeconds))
-        func load(_ node: NodeCosts, _ blocks: Range<Int>) -> Double {
-            blocks.reduce(0) { $0 + node.blockSeconds[$1] } + (node.name == encoder.name ? node.encodeSeconds : 0)
-                + (plan.decoders.contains(node.name) ? decoding : 0)
-        }
-        let loads = all.map { load($0.node, $0.blocks) }
-        // A link is as fast as the slower of its ends.
-        let hops = zip(pipeline, pipeline.dropFirst()).map { from, to in
-            from.node.linkSeconds > to.node.linkSeconds ? from.node : to.node
-        }
-        let slowestLink = hops.map(\.linkSeconds).max() ?? 0
+        guard let shape = Shape(plan, input) else { return nil }
+        let (pipeline, all, hops, loads) = (shape.pipeline, shape.all, shape.hops, shape.loads)
+        let (encoder, decoders, slowestLink, mix) = (shape.encoder, shape.decoders, shape.slowestLink, input.mix)
         flights = flightsPerWorker * pipeline.count
         latencySeconds =
             loads.reduce(0, +) + hops.reduce(0) { $0 + $1.linkSeconds + mix.steps * $1.wayThere }
@@ -117,6 +94,13 @@ package struct Forecast: Codable, Equatable, Sendable {
         let busiest = all.indices.max { loads[$0] < loads[$1] } ?? 0
         bottleneck =
             slowestLink > loads[busiest] ? "a link between workers" : all[busiest].node.name
+    }
+
+    /// Time of the slowest link as a share of the slowest worker's, for one picture; 0 without links, nil where a speed is
+    /// not known.
+    static func linkShare(_ plan: CutPlan, _ input: PlanningInput) -> Double? {
+        guard let shape = Shape(plan, input) else { return nil }
+        return shape.hops.isEmpty ? 0 : shape.slowestLink / max(shape.loads.max() ?? 0, 1e-12)
     }
 
     /// Predicts what several pipelines beside each other give: the sum of what each gives.
@@ -199,6 +183,54 @@ package struct Forecast: Codable, Equatable, Sendable {
         }
         let result = simulation.run(pictures: max(36, 6 * flightsPerWorker * workers))
         return result.busy.reduce(0, +) / Double(workers)
+    }
+}
+
+extension Forecast {
+    /// A plan in times: who computes how long for a picture, and over which links.
+    fileprivate struct Shape {
+        let pipeline: [(node: NodeCosts, blocks: Range<Int>)]
+        let encoder: NodeCosts
+        let decoders: [NodeCosts]
+        /// The pipeline, then those without blocks.
+        let all: [(node: NodeCosts, blocks: Range<Int>)]
+        /// Seconds of each of them for a picture.
+        let loads: [Double]
+        /// The slower end of each link.
+        let hops: [NodeCosts]
+        /// Seconds of the slowest link for a picture.
+        let slowestLink: Double
+
+        /// Nil when the plan names workers that are not in the input, or nothing is known of their speed.
+        init?(_ plan: CutPlan, _ input: PlanningInput) {
+            guard Planner.isMeasured(input), let costs = Planner.costs(input), !plan.spans.isEmpty else { return nil }
+            let byName = Dictionary(costs.map { ($0.name, $0) }, uniquingKeysWith: { $1 })
+            var pipeline: [(node: NodeCosts, blocks: Range<Int>)] = []
+            for span in plan.spans {
+                guard let node = byName[span.node] else { return nil }
+                pipeline.append((node, span.blocks))
+            }
+            let decoders = plan.decoders.compactMap { byName[$0] }
+            guard let encoder = byName[plan.encoder], decoders.count == plan.decoders.count else { return nil }
+            var all = pipeline
+            for node in [encoder] + decoders where !all.contains(where: { $0.node.name == node.name }) {
+                all.append((node, 0..<0))
+            }
+
+            let decoding = CutSearch.decodeSeconds(decoders.map(\.decodeSeconds))
+            func load(_ node: NodeCosts, _ blocks: Range<Int>) -> Double {
+                blocks.reduce(0) { $0 + node.blockSeconds[$1] } + (node.name == encoder.name ? node.encodeSeconds : 0)
+                    + (plan.decoders.contains(node.name) ? decoding : 0)
+            }
+            let loads = all.map { load($0.node, $0.blocks) }
+            // A link is as fast as the slower of its ends.
+            let hops = zip(pipeline, pipeline.dropFirst()).map { from, to in
+                from.node.linkSeconds > to.node.linkSeconds ? from.node : to.node
+            }
+            let slowestLink = hops.map(\.linkSeconds).max() ?? 0
+            (self.pipeline, self.encoder, self.decoders) = (pipeline, encoder, decoders)
+            (self.all, self.loads, self.hops, self.slowestLink) = (all, loads, hops, slowestLink)
+        }
     }
 }
 

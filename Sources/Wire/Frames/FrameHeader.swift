@@ -36,7 +36,7 @@ package struct FrameHeader: Equatable, Sendable {
     package var sequence: UInt64
     /// The picture that it belongs to.
     package var image: ImageID?
-    /// Whether somebody waits for that picture: its tasks give way to no other.
+    /// Whether somebody waits for that picture: its tasks give way to no other; never without a picture.
     package var isUrgent: Bool
     /// Conditional (0) or unconditional (1) half of classifier-free guidance.
     package var branch: UInt8
@@ -171,6 +171,9 @@ package struct FrameHeader: Equatable, Sendable {
             throw refuse(.field("image without its flag", value: UInt64(image.index)))
         }
         isUrgent = flags & Self.urgent != 0
+        guard self.image != nil || !isUrgent else {
+            throw refuse(.field("urgency without an image", value: UInt64(flags)))
+        }
         branch = bytes[40]
         guard branch <= 1 else { throw refuse(.field("branch", value: UInt64(branch))) }
         stage = bytes[41]

@@ -26,7 +26,8 @@ package enum MessageKind: UInt8, Sendable, CaseIterable {
     case pixels = 22
     /// Receiver to sender: the header's `argument` is the limit of `CreditLine`.
     case credit = 23
-    /// Worker to the next one: bytes that mean nothing, to measure the link; the header's `argument` is its number.
+    /// Worker to the next one, while a plan that asks for it is being loaded: bytes that mean nothing, to measure the
+    /// link; the header's `argument` is its number.
     case probe = 24
     /// Its answer, without bytes, under the same number.
     case echo = 25

@@ -82,7 +82,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             "How hidden states travel between workers. Default: f32, exactly; the others save bytes on slow networks, "
-                + "and pictures then depend on the cut. auto: the most exact one that costs no speed, by measured links.",
+                + "and pictures then depend on the cut. auto: the most exact one that hides behind the computing, by measured links.",
             valueName: "f32|bf16|int8|auto"),
         transform: wireRule)
     var wire: WireRule?

@@ -59,7 +59,8 @@ extension ClusterStatus {
         let plan =
             plan.map { plan in
                 let replicas = plan.pipelines.count > 1 ? " in \(plan.pipelines.count) replicas" : ""
-                return "plan \(plan.epoch) over \(plan.pipeline.count) workers\(replicas)"
+                let format = plan.wire.isExact ? "" : ", \(plan.wire.rawValue) between workers"
+                return "plan \(plan.epoch) over \(plan.pipeline.count) workers\(replicas)\(format)"
             } ?? "no plan yet"
         return "\(plan); \(inFlight) pictures in flight, \(queued) queued, \(imagesDone) done; "
             + "up \(durationText(uptime))"

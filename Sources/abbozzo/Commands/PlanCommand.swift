@@ -38,6 +38,13 @@ struct PlanCommand: AsyncParsableCommand {
         transform: replicaRule)
     var replicas: ReplicaRule?
 
+    @Option(
+        help: ArgumentHelp(
+            "How hidden states travel, as the coordinator's --wire. Default: as in the plan in force, else f32.",
+            valueName: "f32|bf16|int8|auto"),
+        transform: wireRule)
+    var wire: WireRule?
+
     @Option(help: ArgumentHelp("Pictures in flight for each worker.", valueName: "n"))
     var flightsPerWorker = 2
 
@@ -74,6 +81,7 @@ struct PlanCommand: AsyncParsableCommand {
         let model: String
         let picture: String
         let cut: String
+        let wire: WireFormat
         let isMeasured: Bool
         let forecast: Forecast?
         let present: Forecast?
@@ -82,12 +90,19 @@ struct PlanCommand: AsyncParsableCommand {
     }
 
     func run() async throws {
-        let (input, present, request) = try await question()
+        var (input, present, request, inForce) = try await question()
+        var format = inForce ?? .f32
+        if case .format(let asked) = wire { format = asked }
+        input.bytesPerValue = format.bytesPerValue(width: input.model.width)
         let plan: ReplicatedPlan
         do {
             plan = try Planner.plan(input, replicas: replicas ?? .count(present?.replicas.count ?? 1))
         } catch {
             throw CommandFailure(.usage, "\(error)")
+        }
+        if wire == .auto {
+            format = WireChoice.best(plan, input)
+            input.bytesPerValue = format.bytesPerValue(width: input.model.width)
         }
         let forecast = Forecast(plan, input, flightsPerWorker: flightsPerWorker)
         let advice = ReplicaAdvice.best(input, flightsPerWorker: flightsPerWorker)
@@ -101,7 +116,7 @@ struct PlanCommand: AsyncParsableCommand {
             cut: plan.replicas.map { cut in
                 cut.spans.map { "\($0.node) \($0.blocks.lowerBound)-\($0.blocks.upperBound - 1)" }
                     .joined(separator: ", ")
-            }.joined(separator: " | "),
+            }.joined(separator: " | "), wire: format,
             isMeasured: Planner.isMeasured(input), forecast: forecast,
             present: present.flatMap { $0 == plan ? nil : Forecast($0, input, flightsPerWorker: flightsPerWorker) },
             replicas: advice.flatMap { $0.picturesPerHour > (forecast?.picturesPerHour ?? 0) * 1.02 ? $0 : nil },
@@ -138,7 +153,9 @@ struct PlanCommand: AsyncParsableCommand {
         lines.append("bubble \(percentText(forecast.bubble)); slowest place: \(forecast.bottleneck)")
         if forecast.links > 0 {
             let links = forecast.links == 1 ? "the link" : "each of \(forecast.links) links"
-            lines.append("\(bytesText(forecast.bytesPerLink)) of activations a picture over \(links)")
+            lines.append(
+                "\(bytesText(forecast.bytesPerLink)) of activations a picture over \(links), in \(report.wire.rawValue)"
+            )
         }
         if let present = report.present {
             let gain = forecast.picturesPerHour / present.picturesPerHour - 1
@@ -169,8 +186,8 @@ struct PlanCommand: AsyncParsableCommand {
             + "\(request.sampler.totalSteps) steps, text of \(request.textLength) tokens"
     }
 
-    /// What is to be planned, and the plan in force.
-    private func question() async throws -> (PlanningInput, ReplicatedPlan?, ImageRequest) {
+    /// What is to be planned, the plan in force, the picture, and how hidden states travel now.
+    private func question() async throws -> (PlanningInput, ReplicatedPlan?, ImageRequest, WireFormat?) {
         func request(_ facts: ModelFacts) throws -> ImageRequest {
             try picture.defaults.request(
                 PromptLine(prompt: "", place: .init(file: "the command line")), index: 0, facts: facts,
@@ -183,7 +200,7 @@ struct PlanCommand: AsyncParsableCommand {
             let costs = file.nodes.contains { $0.gflops == nil } ? try ownCosts(folder, facts) : nil
             let request = try request(facts)
             let all = file.nodes.flatMap { node in node.names.map { PlanningNode($0, node, own: costs) } }
-            return (PlanningInput(model: facts, nodes: all, mix: PictureMix([request]), rule: cut), nil, request)
+            return (PlanningInput(model: facts, nodes: all, mix: PictureMix([request]), rule: cut), nil, request, nil)
         }
         let status = try await client.connected { try await $0.nodes() }
         let workers = status.workers.filter { [.joined, .loading, .ready].contains($0.life) }.map(\.hello)
@@ -195,7 +212,7 @@ struct PlanCommand: AsyncParsableCommand {
         network.bytesPerSecond = networkMbit * 1e6 / 8
         let input = PlanningInput(
             model: facts, nodes: PlanningNode.nodes(workers, network: network), mix: PictureMix([request]), rule: cut)
-        return (input, status.plan.flatMap { ReplicatedPlan($0) }, request)
+        return (input, status.plan.flatMap { ReplicatedPlan($0) }, request, status.plan?.wire)
     }
 
     /// This machine's speed, as a worker with all cores would measure it.
