@@ -7,6 +7,8 @@ internal import Tensors
 /// Pictures: admission, work, answers, files, ends.
 extension CoordinatorCore {
     /// Tasks of one kind that one worker has in hand or on their way, besides steps: one computed, one arriving.
+    ///
+    /// Those of interactive pictures come on top of what batches have there.
     private static let slots = 2
 
     // MARK: Admission
@@ -124,7 +126,8 @@ extension CoordinatorCore {
                 continue
             }
             let first = suspects.filter { $0.replica == number && $0.isReady }.min { $0.image < $1.image }
-            guard let first, case .ready(let need, _, _) = first.phase, let worker = target(of: need, number)
+            guard let first, case .ready(let need, _, _) = first.phase,
+                let worker = target(of: need, number, isInteractive: first.isInteractive)
             else { continue }
             if !flights.values.contains(where: { $0.isSent && $0.holder == worker }) {
                 send(first.image, need, to: worker)
@@ -151,10 +154,14 @@ extension CoordinatorCore {
                     since: since, number: number))
         }
         for (replica, candidates) in candidates.sorted(by: { $0.key < $1.key }) {
-            guard let worker = target(of: need, replica), !closed.workers.contains(worker),
-                let image = Scheduler.next(candidates, now: now, nanosecondsPerToken: nanosecondsPerToken)
-            else { continue }
-            return (image, worker)
+            for isInteractive in [true, false] {
+                let equals = candidates.filter { $0.isInteractive == isInteractive }
+                guard let worker = target(of: need, replica, isInteractive: isInteractive),
+                    !closed.workers.contains(worker),
+                    let image = Scheduler.next(equals, now: now, nanosecondsPerToken: nanosecondsPerToken)
+                else { continue }
+                return (image, worker)
+            }
         }
         return nil
     }
@@ -173,24 +180,31 @@ extension CoordinatorCore {
     }
 
     /// Who can be given a task of a replica's pictures now; nil when nobody takes one.
-    private func target(of need: Need, _ number: Int) -> String? {
+    ///
+    /// Workers compute encodings and decodings of interactive pictures before all others, so for those only the slots
+    /// that are taken by such count: what batches have in hand gives way to steps and can take long.
+    private func target(of need: Need, _ number: Int, isInteractive: Bool) -> String? {
         let replica = replicas[number]
         guard replica.isLoaded else { return nil }
         switch need {
         case .encode:
-            let inHand = flights.values.count { $0.sentNeed == .encode && $0.holder == replica.encoder }
+            let inHand = flights.values.count {
+                $0.sentNeed == .encode && $0.holder == replica.encoder && ($0.isInteractive || !isInteractive)
+            }
             return linked.contains(replica.encoder) && inHand < Self.slots ? replica.encoder : nil
         case .step: return linked.contains(replica.first) && replica.credit.isOpen ? replica.first : nil
-        case .edge, .picture: return decoder(replica)
+        case .edge, .picture: return decoder(replica, isInteractive: isInteractive)
         }
     }
 
     /// The decoder with the fewest decodings in hand, of equal ones the one that has been given least time's worth; nil
     /// while all have their slots full.
-    private func decoder(_ replica: Replica) -> String? {
-        var inHand: [String: Int] = [:]
+    private func decoder(_ replica: Replica, isInteractive: Bool) -> String? {
+        var (inHand, slotsTaken): ([String: Int], [String: Int]) = ([:], [:])
         for flight in flights.values where flight.sentNeed == .edge || flight.sentNeed == .picture {
-            if let decoder = flight.holder { inHand[decoder, default: 0] += 1 }
+            guard let decoder = flight.holder else { continue }
+            inHand[decoder, default: 0] += 1
+            if flight.isInteractive || !isInteractive { slotsTaken[decoder, default: 0] += 1 }
         }
         func rank(_ share: Placement) -> (Int, Double) {
             let speed = members[share.worker]?.hello.profile?.costs?.decode.samples.last
@@ -198,7 +212,7 @@ extension CoordinatorCore {
             return (inHand[share.worker] ?? 0, Double(decodings[share.worker] ?? 0) * seconds)
         }
         let free = replica.decoders.filter {
-            linked.contains($0.worker) && inHand[$0.worker] ?? 0 < Self.slots
+            linked.contains($0.worker) && slotsTaken[$0.worker] ?? 0 < Self.slots
         }
         return free.min { rank($0) < rank($1) }?.worker
     }

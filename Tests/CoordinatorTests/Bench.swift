@@ -10,6 +10,7 @@ final class Bench {
         var input: TaskInput
         var key: TaskKey
         var worker: String
+        var isUrgent = false
     }
 
     var core: CoordinatorCore
@@ -50,7 +51,8 @@ final class Bench {
     private func perform(_ effect: Effect) -> [Event] {
         switch effect {
         case .control(let message, let worker, let boot): control.append((message, worker, boot))
-        case .task(let input, let key, let worker, _): tasks.append(Task(input: input, key: key, worker: worker))
+        case .task(let input, let key, let worker, let isUrgent):
+            tasks.append(Task(input: input, key: key, worker: worker, isUrgent: isUrgent))
         case .store(let write, let ticket):
             let answer: StoreAnswer =
                 refusesWrites

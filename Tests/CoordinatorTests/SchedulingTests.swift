@@ -75,6 +75,32 @@ struct SchedulingTests {
         #expect(order.filter { $0 == urgent || $0 == low || $0 == high } == [low, high, urgent])
     }
 
+    @Test("an interactive picture's encode and decode are sent, as urgent, although batches have the slots")
+    func sideTasksGoFirst() throws {
+        let bench = Bench { $0.flightsPerWorker = 3 }
+        bench.join("a")
+        let batch = try bench.submit([.euler("p"), .euler("q"), .euler("r")])
+        #expect(bench.tasks.map(\.key.need) == [.encode, .encode], "the third waits for a slot")
+        let mine = try bench.submit([.euler("mine", steps: 1)], isInteractive: true)
+        #expect(bench.tasks.map(\.key.image.job) == [batch, batch, mine])
+        #expect(bench.tasks.map(\.isUrgent) == [false, false, true])
+        bench.work()
+
+        let next = try bench.submit([.euler("p"), .euler("q"), .euler("r")])
+        func answerAllButDecodes() {
+            bench.work(
+                { tasks in tasks.firstIndex { $0.key.need != .picture } ?? 0 }, until: { $0.key.need == .picture })
+        }
+        answerAllButDecodes()
+        #expect(bench.tasks.map(\.key.need) == [.picture, .picture], "the third waits for a slot")
+        let urgent = try bench.submit([.euler("mine", steps: 1)], isInteractive: true)
+        answerAllButDecodes()
+        #expect(bench.tasks.map(\.key.image.job) == [next, next, urgent])
+        #expect(bench.tasks.map(\.isUrgent) == [false, false, true])
+        bench.work()
+        #expect(try bench.status(next).done == 3 && bench.status(urgent).done == 1)
+    }
+
     @Test("after a job is cancelled nothing more of it is handed out, and what computes ends within one stage")
     func cancels() throws {
         let bench = PipelineBench(workers: 3)
