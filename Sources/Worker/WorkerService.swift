@@ -19,6 +19,7 @@ package actor WorkerService {
 
     private var core: WorkerCore
     private var computer: ComputeThread?
+    private var reports: Inbox<Event>?
     private var upstream: RouterSocket?
     private var control: DealerSocket?
     private var data: DealerSocket?
@@ -132,8 +133,10 @@ package actor WorkerService {
         hello.dataEndpoint = advertised(bound).description
         core = WorkerCore(hello: hello, coordinator: settings.coordinator.description, limits: settings.limits)
         try openControl()
+        let reports = Inbox<Event> { Task { await self.takeReports() } }
+        self.reports = reports
         computer = ComputeThread(folder: folder, blockCount: hello.model.blockCount, compute: compute) { event in
-            Task { await self.handle(event) }
+            reports.put([event])
         }
         log.info(
             "\(hello.name): \(hello.model.name), threads \(hello.threads), \(hello.kernelClass), data on \(bound)")
@@ -161,6 +164,8 @@ extension WorkerService {
                     residentBytes: Self.residentBytes(), block: computer?.block, computing: computer?.computing ?? 0,
                     links: meter.snapshot, authFailures: settings.security.gate?.failures)))
     }
+
+    private func takeReports() { for event in reports?.takeAll() ?? [] { handle(event) } }
 
     private func handle(_ event: Event) {
         guard !isOver else { return }
@@ -319,6 +324,7 @@ extension WorkerService {
         closeToCoordinator()
         closeDownstream()
         upstream?.close()
+        reports = nil
         guard let ending else { return }
         for continuation in waiting { continuation.resume(returning: ending) }
         waiting = []

@@ -20,7 +20,7 @@ package actor CoordinatorService {
     private let meter = LinkMeter()
     private let store: JobStore
     private let storeThread: StoreThread
-    private let inbox: Inbox
+    private let inbox: Inbox<Event>
     private let samplers = DispatchQueue(label: "samplers")
     private let files = DispatchQueue(label: "files")
     private let writer: PictureWriter
@@ -144,7 +144,7 @@ package actor CoordinatorService {
         self.settings = settings
         self.log = log
         self.store = store
-        let inbox = Inbox { Task { await owner.service?.takeInbox() } }
+        let inbox = Inbox<Event> { Task { await owner.service?.takeInbox() } }
         self.inbox = inbox
         self.metrics = metrics
         storeThread = StoreThread(store: store, inbox: inbox, metrics: metrics) { log.error("\($0)") }

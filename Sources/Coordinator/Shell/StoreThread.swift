@@ -1,6 +1,7 @@
 internal import Foundation
 internal import JobStore
 internal import Plan
+internal import Wire
 
 /// Writes and reads the store in order on a queue of its own.
 ///
@@ -13,7 +14,7 @@ final class StoreThread: @unchecked Sendable {
     }
 
     private let store: JobStore
-    private let inbox: Inbox
+    private let inbox: Inbox<Event>
     private let queue = DispatchQueue(label: "store")
     private let lock = NSLock()
     private var waiting: [Order] = []
@@ -22,7 +23,8 @@ final class StoreThread: @unchecked Sendable {
 
     /// `refused` hears of writes that nobody waits for and that failed.
     init(
-        store: JobStore, inbox: Inbox, metrics: CoordinatorMetrics, refused: @escaping @Sendable (StoreError) -> Void
+        store: JobStore, inbox: Inbox<Event>, metrics: CoordinatorMetrics,
+        refused: @escaping @Sendable (StoreError) -> Void
     ) {
         self.store = store
         self.inbox = inbox

@@ -1,17 +1,18 @@
 internal import Foundation
 
-/// Carries events to the service, from its queues and from itself, in the order in which they were put in.
+/// Carries events from other threads to their one reader, in the order in which they were put in.
 ///
 /// A task for each event would not do: tasks reach an actor in any order.
-final class Inbox: @unchecked Sendable {
+package final class Inbox<Event: Sendable>: @unchecked Sendable {
     private let lock = NSLock()
     private var events: [Event] = []
     private let wake: @Sendable () -> Void
 
     /// `wake` is called when something is put into an empty box; its reader then takes all.
-    init(wake: @escaping @Sendable () -> Void) { self.wake = wake }
+    package init(wake: @escaping @Sendable () -> Void) { self.wake = wake }
 
-    func put(_ new: [Event]) {
+    /// Adds events behind those that wait.
+    package func put(_ new: [Event]) {
         let wasEmpty = lock.withLock {
             defer { events += new }
             return events.isEmpty
@@ -19,7 +20,8 @@ final class Inbox: @unchecked Sendable {
         if wasEmpty { wake() }
     }
 
-    func takeAll() -> [Event] {
+    /// Takes everything that waits, the oldest first.
+    package func takeAll() -> [Event] {
         lock.withLock {
             defer { events = [] }
             return events
