@@ -77,8 +77,9 @@ package struct RandomFlux: Sendable {
         // In the proportions of FLUX.1: (16, 56, 56) of 128.
         let axis = headWidth * 7 / 32 * 2
         let config = """
-            {"_class_name": "FluxTransformer2DModel", "attention_head_dim": \(headWidth), "num_attention_heads": \(heads),
-             "num_layers": \(double), "num_single_layers": \(single), "in_channels": \(Flux.Parameters.tokenWidth),
+            {"_class_name": "FluxTransformer2DModel",
+             "attention_head_dim": \(headWidth), "num_attention_heads": \(heads), "num_layers": \(double),
+             "num_single_layers": \(single), "in_channels": \(Flux.Parameters.tokenWidth),
              "joint_attention_dim": \(contextWidth), "pooled_projection_dim": \(pooledWidth),
              "guidance_embeds": \(takesGuidance), "axes_dims_rope": [\(headWidth - 2 * axis), \(axis), \(axis)]}
 

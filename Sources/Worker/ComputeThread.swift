@@ -6,12 +6,13 @@ internal import Stages
 internal import Synchronization
 internal import Tensors
 
-/// The one thread that touches weights: it reads shares and computes tasks, one after the other.
+/// The one thread that touches weights: it reads shares and computes tasks.
 ///
-/// A side task (encode or decode) looks between its layers whether a step came meanwhile, and computes that first, so
-/// that a decode of seconds does not stop the pipeline; one of a picture that somebody waits for does not. Not without end: a side task that gave `patience` times as long
-/// as it computed itself goes on with its next layer first, so a stream of steps slows it down and cannot starve it.
-/// What is computed does not depend on the order.
+/// Steps run without a break, and so do side tasks (encode and decode) of pictures that somebody waits for. Any other
+/// side task looks between its layers whether one of these came meanwhile, and computes that first, so that a decode of
+/// seconds does not stop the pipeline. Not without end: a side task that gave `patience` times as long as it computed
+/// itself goes on with its next layer first, so a stream of steps slows it down and cannot starve it. What is computed
+/// does not depend on the order.
 ///
 /// A thread of its own and not of the cooperative pool, because a task takes seconds. The loops inside are shared with
 /// the threads of the model's `Compute`.
@@ -49,10 +50,10 @@ final class ComputeThread: Sendable {
         }
 
         /// A task that may run between the layers of another, if that is what comes next; does not wait.
-        func takeBetween() -> WorkItem? {
+        func takeBetween(layersOf other: TaskKey) -> WorkItem? {
             condition.lock()
             defer { condition.unlock() }
-            guard case .compute(let item) = orders.first, item.goesBetween else { return nil }
+            guard case .compute(let item) = orders.first, item.goesBetween(layersOf: other) else { return nil }
             orders.removeFirst()
             return item
         }
@@ -131,7 +132,7 @@ final class ComputeThread: Sendable {
                         report(.loaded(share, .failure(LoadFailure(text: "\(error)"))))
                     }
                 case .compute(let item):
-                    if item.goesBetween { whole(item, model) } else { piecemeal(item, model) }
+                    if item.isWhole { whole(item, model) } else { piecemeal(item, model) }
                 }
             }
         }
@@ -156,7 +157,7 @@ final class ComputeThread: Sendable {
                 while true {
                     let now = monotonicNow()
                     let own = now - began - given
-                    guard given < ComputeThread.patience * own, let other = inbox.takeBetween()
+                    guard given < ComputeThread.patience * own, let other = inbox.takeBetween(layersOf: item.key)
                     else { return }
                     whole(other, model, earlier: own)
                     given += monotonicNow() - now

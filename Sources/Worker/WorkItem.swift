@@ -82,8 +82,13 @@ package struct WorkItem: Equatable, Sendable {
         self.work = work
     }
 
-    /// Whether it may run between the layers of another: steps, and side tasks of pictures that somebody waits for.
-    var goesBetween: Bool { key.isStep || isUrgent }
+    /// Whether it runs without a break: steps, and side tasks of pictures that somebody waits for.
+    var isWhole: Bool { key.isStep || isUrgent }
+
+    /// Whether it may run between the layers of another: what runs without a break may.
+    ///
+    /// But no decode inside a decode: memory is planned for the buffers of one.
+    func goesBetween(layersOf other: TaskKey) -> Bool { isWhole && (key.kind, other.kind) != (.decode, .decode) }
 
     /// What stays known of the task while its inputs are being computed in place.
     package var ticket: Ticket {

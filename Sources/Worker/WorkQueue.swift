@@ -7,7 +7,8 @@ internal import Plan
 /// in hand. A side task that has begun gives way: a step may be taken in hand beside it, and the compute thread runs it
 /// between two of the side task's layers (`ComputeThread`). A final decode is as long as a dozen steps, and the other
 /// workers would soon wait for this one. Side tasks of pictures that somebody waits for give way to nothing: they go
-/// before steps.
+/// before steps, and between the layers of another side task too. Only a decode does not go inside another decode,
+/// since memory is planned for one: it waits for its end, and steps wait with it.
 ///
 /// Memory: the sender of steps has two slots, so at most two hidden states are waiting or in hand. The last answer is
 /// kept, to be sent again if its task is; and no further step starts before that answer has left, so an answer that
@@ -118,7 +119,12 @@ struct WorkQueue: Sendable {
     mutating func start() -> WorkItem? {
         guard wholeInHand == nil else { return nil }
         if !urgent.isEmpty {
-            let item = urgent.removeFirst()
+            // A decode waits for the end of the decode in hand, which nothing but an encode keeps from it.
+            let index = urgent.firstIndex { item in
+                sideInHand.map { item.goesBetween(layersOf: $0.ticket.key) } ?? true
+            }
+            guard let index else { return nil }
+            let item = urgent.remove(at: index)
             wholeInHand = Hand(ticket: item.ticket)
             return item
         }

@@ -28,6 +28,123 @@ struct ComputeThreadTests {
                 return all
             }
         }
+
+        func wait(until isEnough: ([Event]) -> Bool) -> [Event] {
+            condition.withLock {
+                while !isEnough(all) { condition.wait() }
+                return all
+            }
+        }
+    }
+
+    /// The compute thread and what it reports, with the tiny model.
+    private struct Setting {
+        let folder: ModelFolder
+        let facts: ModelFacts
+        let compute = Compute(threads: 1)
+        let reports = Reports()
+
+        init() throws {
+            folder = try Golden("flux-dev").modelFolder
+            facts = try ModelFacts(folder: folder)
+        }
+
+        /// Starts the thread with all weights in memory.
+        func start(report: @escaping @Sendable (Event) -> Void = { _ in }) -> ComputeThread {
+            let thread = ComputeThread(folder: folder, blockCount: facts.blockCount, compute: compute) {
+                [reports] event in
+                report(event)
+                reports.put(event)
+            }
+            thread.load(.everything(of: facts))
+            return thread
+        }
+
+        /// What was computed, in order: the task, and whether it gave way.
+        func computed(_ count: Int) -> [(TaskKey, gaveWay: Bool)] {
+            reports.wait(for: count + 1).compactMap { event in
+                guard case .computed(let key, .success, _, let given) = event else { return nil }
+                return (key, given > 0)
+            }
+        }
+    }
+
+    private func decode(_ index: UInt32, side: Int, isUrgent: Bool = false) -> WorkItem {
+        WorkItem(
+            key: TaskKey(kind: .decode, image: image(index), step: 0, epoch: 1), isUrgent: isUrgent,
+            work: .decode(noise(UInt64(index), [16, side, side]), final: false))
+    }
+
+    private func encode(_ index: UInt32, isUrgent: Bool = false) -> WorkItem {
+        WorkItem(
+            key: TaskKey(kind: .encode, image: image(index), step: 0, epoch: 1), isUrgent: isUrgent,
+            work: .encode(prompt: "a fox in the snow", textLength: 16))
+    }
+
+    @Test("no decode runs inside another, however urgent; an encode that somebody waits for does")
+    func noDecodeInsideAnother() throws {
+        let setting = try Setting()
+        let thread = setting.start()
+        defer { thread.end() }
+        for item in [decode(1, side: 8), decode(2, side: 8, isUrgent: true), decode(3, side: 8)] {
+            thread.compute(item)
+        }
+        thread.compute(encode(4, isUrgent: true))
+        let computed = setting.computed(4)
+        #expect(computed.map(\.0.image) == [1, 2, 4, 3].map { image($0) })
+        #expect(computed.map(\.gaveWay) == [false, false, false, true])
+    }
+
+    @Test("an encode that gives way to a step is as exact as alone")
+    func encodeGivesWay() throws {
+        let setting = try Setting()
+        let alone = try LoadedModel(
+            folder: setting.folder, share: .everything(of: setting.facts), compute: setting.compute)
+        let expected = try alone.encode(prompt: "a fox in the snow", textLength: 16)
+        let thread = setting.start()
+        defer { thread.end() }
+        thread.compute(encode(1))
+        thread.compute(step(setting.facts))
+        let computed = setting.computed(2)
+        #expect(computed.map(\.0.kind) == [.step, .encode] && computed.map(\.gaveWay) == [false, true])
+        guard case .computed(_, .success(.conditioning(let conditioning)), _, _)? = setting.reports.wait(for: 3).last
+        else {
+            Issue.record("no conditioning")
+            return
+        }
+        #expect(conditioning == expected)
+    }
+
+    @Test("steps that never end slow a decode down and do not starve it")
+    func patience() throws {
+        /// Each step that is done brings the next one, until the decode is done too; touched by the compute thread only.
+        final class Source: @unchecked Sendable {
+            var thread: ComputeThread?
+            /// So many that the test fails, and ends, where a decode waits for all of them.
+            var left = 5000
+        }
+        let setting = try Setting()
+        let (source, step) = (Source(), step(setting.facts))
+        let thread = setting.start { event in
+            guard case .computed(let key, _, _, _) = event else { return }
+            source.left = key.isStep ? source.left - 1 : 0
+            if source.left > 0 { source.thread?.compute(step) }
+        }
+        defer { thread.end() }
+        source.thread = thread
+        let item = decode(1, side: 16)
+        thread.compute(item)
+        thread.compute(step)
+        var (steps, own, given): ([Nanoseconds], Nanoseconds, Nanoseconds) = ([], 0, 0)
+        let events = setting.reports.wait { events in
+            if case .computed(item.key, _, _, _)? = events.last { true } else { false }
+        }
+        for case .computed(let key, .success, let elapsed, let between) in events {
+            if key.isStep { steps.append(elapsed) } else { (own, given) = (elapsed, between) }
+        }
+        #expect(!steps.isEmpty && steps.reduce(0, +) <= given)
+        // The last step may have begun when the decode had a little patience left.
+        #expect(steps.dropLast().reduce(0, +) < 4 * own, "\(steps.count) steps, \(given) ns within \(own) ns")
     }
 
     @Test("a decode gives way to a step that waits, is as exact as alone, and its time is its own")

@@ -112,9 +112,9 @@ func activation(_ index: UInt32, _ step: UInt16 = 0, epoch: Epoch = 1) -> WorkIt
         key: TaskKey(kind: .activation, image: image(index), step: step, epoch: epoch), work: .activation(stream()))
 }
 
-func encode(_ index: UInt32, epoch: Epoch = 1) -> WorkItem {
+func encode(_ index: UInt32, epoch: Epoch = 1, isUrgent: Bool = false) -> WorkItem {
     WorkItem(
-        key: TaskKey(kind: .encode, image: image(index), step: 0, epoch: epoch),
+        key: TaskKey(kind: .encode, image: image(index), step: 0, epoch: epoch), isUrgent: isUrgent,
         work: .encode(prompt: "a fox", textLength: 8))
 }
 

@@ -173,7 +173,7 @@ struct WorkerTaskTests {
     func urgent() {
         var worker = CoreHarness()
         worker.start(CoreHarness.plan(1, spans: [0..<5]))
-        worker.send(.task(decode(20), from: .coordinator))
+        worker.send(.task(encode(20), from: .coordinator))
         worker.send(.task(step(0), from: .coordinator))
         worker.send(.task(step(1), from: .coordinator))
         let mine = decode(21, isUrgent: true)
@@ -187,6 +187,28 @@ struct WorkerTaskTests {
         worker.send(.computed(mine.key, .success(picture), elapsed: 1))
         #expect(worker.effects.answers.map(\.0.ticket.key) == [mine.key])
         #expect(worker.effects.computed == [step(1).key])
+    }
+
+    @Test(
+        "an urgent decode waits for the decode in hand and goes next, steps wait with it; an urgent encode does not wait"
+    )
+    func noDecodeInsideAnother() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1, spans: [0..<5]))
+        let picture = Outcome.picture(rgb8: [0, 0, 0], width: 1, height: 1)
+        worker.send(.task(decode(20), from: .coordinator))
+        worker.send(.task(decode(21), from: .coordinator))
+        let mine = decode(22, isUrgent: true)
+        #expect(worker.send(.task(mine, from: .coordinator)).computed.isEmpty)
+        #expect(worker.send(.task(step(0), from: .coordinator)).computed.isEmpty)
+        let prompt = encode(23, isUrgent: true)
+        #expect(worker.send(.task(prompt, from: .coordinator)).computed == [prompt.key])
+        worker.send(.computed(prompt.key, .success(.conditioning(conditioning())), elapsed: 1))
+        #expect(worker.effects.computed.isEmpty)
+        #expect(worker.send(.computed(decode(20).key, .success(picture), elapsed: 1)).computed == [mine.key])
+        #expect(worker.send(.computed(mine.key, .success(picture), elapsed: 1)).computed == [step(0).key])
+        let velocity = Outcome.velocity(.init(repeating: 0, shape: [3, 64]))
+        #expect(worker.send(.computed(step(0).key, .success(velocity), elapsed: 1)).computed == [decode(21).key])
     }
 
     @Test("what is in hand beside each other is forgotten, or outlived by a new epoch, each for itself")
@@ -213,6 +235,48 @@ struct WorkerTaskTests {
         #expect(worker.effects.computed == [step(2, epoch: 2).key])
         worker.send(.computed(decode(21).key, .success(picture), elapsed: 1))
         #expect(worker.effects.answers.isEmpty && worker.core.drops.stale == 3)
+    }
+
+    @Test("with both hands full all is forgotten, or outlived, and what is sent again is computed again")
+    func sentAgainBesideEachOther() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1, spans: [0..<5]))
+        func done(_ item: WorkItem) -> (answers: Int, computed: [TaskKey]) {
+            let outcome =
+                item.key.isStep
+                ? Outcome.velocity(.init(repeating: 0, shape: [3, 64]))
+                : .picture(rgb8: [0, 0, 0], width: 1, height: 1)
+            let effects = worker.send(.computed(item.key, .success(outcome), elapsed: 1))
+            return (effects.answers.count, effects.computed)
+        }
+        worker.send(.task(decode(20), from: .coordinator))
+        worker.send(.task(step(0), from: .coordinator))
+        worker.send(.control(.forget([image(0), image(20)])))
+        #expect(worker.core.drops.forgotten == 2)
+        for item in [step(0), decode(20)] {
+            #expect(worker.send(.task(item, from: .coordinator)).computed.isEmpty)
+        }
+        #expect(worker.core.drops.duplicate == 0)
+        #expect(done(step(0)) == (0, [step(0).key]))
+        #expect(done(decode(20)) == (0, []), "a side task begins when no step is in hand")
+        #expect(done(step(0)) == (1, [decode(20).key]))
+        #expect(done(decode(20)) == (1, []))
+
+        worker.send(.task(decode(20), from: .coordinator))
+        #expect(worker.core.drops.duplicate == 1, "answered from memory")
+        worker.send(.task(decode(21), from: .coordinator))
+        worker.send(.task(step(1), from: .coordinator))
+        worker.send(.control(.assign(CoreHarness.plan(2, spans: [0..<5]))))
+        for item in [decode(21, epoch: 2), step(1, epoch: 2)] {
+            #expect(worker.send(.task(item, from: .coordinator)).computed.isEmpty, "both hands are full")
+        }
+        #expect(done(step(1)) == (0, [step(1, epoch: 2).key]))
+        #expect(done(decode(21)) == (0, []))
+        #expect(done(step(1, epoch: 2)) == (1, [decode(21, epoch: 2).key]))
+        worker.send(.control(.forget([image(21)])))
+        worker.send(.task(decode(21, epoch: 2), from: .coordinator))
+        #expect(done(decode(21, epoch: 2)) == (0, [decode(21, epoch: 2).key]))
+        #expect(done(decode(21, epoch: 2)) == (1, []))
     }
 
     @Test("a step without conditioning uses what was sent before; when that is gone it asks for it")
