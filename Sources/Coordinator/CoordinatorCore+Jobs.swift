@@ -389,6 +389,10 @@ extension CoordinatorCore {
             plan: plan, workers: workers, queued: queued, inFlight: flights.count, imagesDone: imagesDone,
             uptime: Double(now) * 1e-9, links: [])
         status.inFlightByReplica = replicas.indices.map { number in flights.values.count { $0.replica == number } }
+        if !flights.isEmpty {
+            let steps = flights.values.reduce(0) { $0 + $1.request.sampler.totalSteps }
+            status.stepsPerPicture = Double(steps) / Double(flights.count)
+        }
         status.jobsRunning = Set(flights.keys.map(\.job)).count
         status.jobsWaiting = jobs.count - status.jobsRunning
         return status

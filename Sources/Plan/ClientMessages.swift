@@ -213,6 +213,28 @@ package struct ClusterStatus: Codable, Equatable, Sendable {
     package var jobsRunning = 0
     /// Unfinished jobs whose pictures all wait.
     package var jobsWaiting = 0
+    /// Steps of a picture in flight, on average; nil while there is none.
+    package var stepsPerPicture: Double?
+
+    /// Pictures an hour that a worker's steps of the last seconds amount to; nil without blocks, or with nothing in flight.
+    package func picturesPerHour(_ worker: WorkerStatus) -> Double? {
+        guard let stepsPerPicture, stepsPerPicture > 0, worker.placement?.span.isEmpty == false else { return nil }
+        return 3600 * worker.rates.steps / stepsPerPicture
+    }
+
+    /// Pictures an hour of the cluster in the last seconds: what the first workers of its pipelines do together.
+    package var picturesPerHour: Double? {
+        let first = workers.filter { $0.placement?.span.lowerBound == 0 }.compactMap { picturesPerHour($0) }
+        return first.isEmpty ? nil : first.reduce(0, +)
+    }
+
+    /// Seconds until everything in flight and in the queue is drawn, at this speed; nil while none is known.
+    ///
+    /// Pictures in flight count as half done.
+    package var secondsLeft: Double? {
+        guard let picturesPerHour, picturesPerHour > 0 else { return nil }
+        return 3600 * (Double(queued) + 0.5 * Double(inFlight)) / picturesPerHour
+    }
 
     /// Share of a pipeline's time that its workers were not computing, 0...1; nil while nothing is in flight there.
     package func bubble(replica: Int) -> Double? {

@@ -112,7 +112,7 @@ struct EnduranceTests {
         try await withProcesses { processes in
             // Silence is forgiven for longer than the worker stands still.
             let patient = try folder.write(
-                Array("lost_after_seconds: \(Int(seconds) + 60)\n".utf8), name: "patient.yaml")
+                Array("lost_after_seconds: \(Int(seconds) + 180)\n".utf8), name: "patient.yaml")
             let cluster = try await TestCluster.start(
                 processes, in: folder.path, workers: 3, ["--config", patient, "--flights-per-worker", "8"])
             var workers: [String: ChildProcess] = [:]
@@ -129,12 +129,15 @@ struct EnduranceTests {
             await client.close()
             let stuck = try #require(workers["b"])
             await stuck.send(SIGSTOP)
-            // Once what was under way has run up against the worker that takes nothing.
-            try await Task.sleep(for: .seconds(1.5))
+            // Once what was under way has run up against the worker that takes nothing, however slow the machine is.
+            var done = -1
+            while case let now = try await progress(id, cluster).done, now != done {
+                done = now
+                try await Task.sleep(for: .seconds(3))
+            }
             let others = [cluster.coordinator, try #require(workers["a"]), try #require(workers["c"])]
             var before: [Holdings] = []
             for process in others { before.append(try await Holdings(process)) }
-            let done = try await progress(id, cluster).done
             try await Task.sleep(for: .seconds(seconds))
             #expect(try await progress(id, cluster).done == done, "the pipeline runs through this worker")
             for (index, process) in others.enumerated() {

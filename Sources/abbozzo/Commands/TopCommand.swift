@@ -39,23 +39,34 @@ struct TopCommand: AsyncParsableCommand {
 extension ClusterStatus {
     /// The lines of one table.
     var frame: [String] {
-        var table = Table([
-            "NODE", "STATE", "REPLICA", "BLOCKS", "IMAGES", "STEPS/S", "TOKENS/S", "BUSY", "OUT/S", "IN/S", "QUEUE",
-            "MEMORY",
-        ])
+        let replicas = plan?.pipelines.count ?? 0
+        var table = Table(
+            ["NODE", "STATE", "BLOCKS"] + (replicas > 1 ? ["REPLICA"] : []) + [
+                "IMAGES/H", "STEPS/S", "BUSY", "OUT/S", "IN/S", "QUEUE", "MEMORY", "TOKENS/S", "IMAGES",
+            ])
         for worker in workers {
             let (counters, rates) = (worker.counters, worker.rates)
-            table.add([
-                worker.hello.name, worker.life.rawValue, worker.replicaText, worker.blocksText,
-                grouped(counters.images),
-                String(format: "%.2f", rates.steps), grouped(Int(rates.tokens.rounded())), percentText(rates.busy),
-                bytesText(rates.sent), bytesText(rates.received), "\(counters.queued)",
-                bytesText(Double(counters.residentBytes)),
-            ])
+            table.add(
+                [worker.hello.name, worker.life.rawValue, worker.blocksText]
+                    + (replicas > 1 ? [worker.replicaText] : []) + [
+                        picturesPerHour(worker).map { String(format: "%.1f", $0) } ?? "-",
+                        String(format: "%.2f", rates.steps), percentText(rates.busy), bytesText(rates.sent),
+                        bytesText(rates.received), "\(counters.queued)", bytesText(Double(counters.residentBytes)),
+                        grouped(Int(rates.tokens.rounded())), grouped(counters.images),
+                    ])
         }
+        return [headline, paceText, ""] + (workers.isEmpty ? ["no workers"] : table.lines)
+    }
+
+    /// How fast the whole is, how much of it stands idle, and when it will be done.
+    private var paceText: String {
         let speed = uptime > 0 ? Double(imagesDone) / uptime * 3600 : 0
-        return [headline, "\(String(format: "%.1f", speed)) pictures an hour since the start", ""]
-            + (workers.isEmpty ? ["no workers"] : table.lines)
+        var parts = ["\(String(format: "%.1f", speed)) pictures an hour since the start"]
+        if let picturesPerHour { parts.insert("\(String(format: "%.1f", picturesPerHour)) now", at: 0) }
+        let bubbles = (0..<max(1, plan?.pipelines.count ?? 1)).compactMap { bubble(replica: $0) }
+        if !bubbles.isEmpty { parts.append("bubble " + bubbles.map(percentText).joined(separator: ", ")) }
+        if let secondsLeft { parts.append("all drawn in \(durationText(secondsLeft))") }
+        return parts.joined(separator: "; ")
     }
 }
 
