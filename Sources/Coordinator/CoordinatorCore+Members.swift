@@ -231,8 +231,9 @@ extension CoordinatorCore {
                 live(name, .suspect)
                 log(.warning, "\(name) has been silent for \(silence / 1_000_000) ms")
             } else if let inHand = member.inHand, placement(of: name) != nil {
+                // Up to its last word: one that is silent is not seen to be stuck, and has its own limit.
                 let limit = patience(with: member, inHand)
-                if now - min(now, member.inHandSince) >= limit {
+                if member.heard - min(member.heard, member.inHandSince) >= limit {
                     let place = inHand.block.map { "block \($0) of " } ?? ""
                     lose(name, "stuck in \(place)\(inHand.image) for \(limit / 1_000_000_000) s", isDeath: true)
                 }

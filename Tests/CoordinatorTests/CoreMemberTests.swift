@@ -77,6 +77,22 @@ struct CoreMemberTests {
         #expect(bench.core.plan?.epoch == 2, "what it still sends counts for nothing")
     }
 
+    @Test("a worker that falls silent with work in hand is not stuck: it has the time that silence is given")
+    func silentIsNotStuck() throws {
+        let bench = Bench { $0.lostAfter = 100_000_000_000 }
+        bench.join("a", "b")
+        let id = try bench.submit([.euler("p")])
+        bench.work(until: { $0.key.need == .step })
+        var counters = WorkerCounters()
+        counters.countStep(stage: 0, tokens: 4, nanoseconds: 1_000_000)
+        let image = ImageID(job: id, index: 0)
+        bench.say(.heartbeat(Heartbeat(epoch: 1, image: image, block: 1, counters: counters)), "a")
+        bench.wait(90, beating: ["b"])
+        #expect(bench.life("a") == .suspect)
+        bench.wait(11, beating: ["b"])
+        #expect(bench.life("a") == .lost)
+    }
+
     @Test("a worker that is stuck in a picture which nobody wants any more is given up too")
     func noticesStuckAfterCancel() throws {
         let bench = Bench()
