@@ -43,10 +43,13 @@ extension CoordinatorCore {
     /// An interactive one may although batches fill the cluster: theirs wait while it is fed (`batchSteps`). As many as
     /// there are workers with blocks may, and while there are any, a batch's picture begins only where less than that is
     /// in flight.
+    ///
+    /// A picture that is being decoded takes no place in the pipeline, so the next one begins when its steps are done.
     private func hasRoom(isInteractive: Bool) -> Bool {
         let interactive = flights.values.count(where: \.isInteractive)
         if isInteractive { return interactive < interactiveLimit }
-        return flights.count < (interactive == 0 ? flightLimit : interactiveLimit)
+        guard interactive == 0 else { return flights.count < interactiveLimit }
+        return flights.values.count { !$0.isDecoding } < flightLimit && flights.count < flightLimit + spareFlights
     }
 
     // MARK: Work
@@ -90,19 +93,24 @@ extension CoordinatorCore {
         let loose = flights.values.filter { $0.replica == nil && $0.isReady }
         guard !loose.isEmpty else { return }
         var taken = Array(repeating: 0, count: replicas.count)
-        for flight in flights.values { if let number = flight.replica { taken[number] += 1 } }
+        var decoding = taken
+        for flight in flights.values {
+            guard let number = flight.replica else { continue }
+            if flight.isDecoding { decoding[number] += 1 } else { taken[number] += 1 }
+        }
         func rank(_ flight: Flight) -> (Int, Int, Int, UInt64) {
             guard case .ready(_, _, let number) = flight.phase else { return (1, 1, 0, 0) }
             return (flight.deaths.isEmpty ? 1 : 0, flight.isInteractive ? 0 : 1, -flight.priority, number)
         }
         for flight in loose.sorted(by: { rank($0) < rank($1) }) {
             let open = replicas.indices.filter {
-                replicas[$0].isLoaded
-                    && (taken[$0] < replicas[$0].limit || flight.isInteractive || !flight.deaths.isEmpty)
+                let (replica, all) = (replicas[$0], taken[$0] + decoding[$0])
+                let hasPlace = taken[$0] < replica.limit && all < replica.limit + replica.spare
+                return replica.isLoaded && (hasPlace || flight.isInteractive || !flight.deaths.isEmpty)
             }
             func load(_ number: Int) -> Double { Double(taken[number]) / Double(replicas[number].limit) }
             guard let number = open.min(by: { (load($0), $0) < (load($1), $1) }) else { continue }
-            taken[number] += 1
+            if flight.isDecoding { decoding[number] += 1 } else { taken[number] += 1 }
             flights[flight.image]?.replica = number
         }
     }

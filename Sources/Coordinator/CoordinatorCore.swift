@@ -222,8 +222,11 @@ package struct CoordinatorCore: Sendable {
         effects.append(.stopped)
     }
 
-    /// Pictures in flight at most.
+    /// Pictures of batches in flight at most, those left out that are being decoded.
     var flightLimit: Int { replicas.reduce(0) { $0 + ($1.isLoaded ? $1.limit : 0) } }
+
+    /// Pictures in flight beyond that at most.
+    var spareFlights: Int { replicas.reduce(0) { $0 + ($1.isLoaded ? $1.spare : 0) } }
 
     /// Pictures of interactive jobs in flight at most, and of all while there are any: one for each worker with blocks.
     var interactiveLimit: Int { replicas.reduce(0) { $0 + ($1.isLoaded ? $1.pipeline.count : 0) } }

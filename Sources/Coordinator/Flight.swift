@@ -89,6 +89,14 @@ struct Flight {
         return if case .finished = progress?.demand { false } else { true }
     }
 
+    /// Whether what is left for now is a decoding, of the finished picture or for its edges, or less than that.
+    var isDecoding: Bool {
+        switch progress?.demand {
+        case .decode, .finished: true
+        case .velocity, nil: false
+        }
+    }
+
     var isSent: Bool { if case .sent = phase { true } else { false } }
 
     /// What is sent, if something is.

@@ -8,8 +8,11 @@ struct Replica {
     let encoder: String
     /// Who decodes for it.
     let decoders: [Placement]
-    /// Pictures that it may have in flight.
+    /// Pictures in flight that its pipeline may have to compute steps for.
     let limit: Int
+    /// Pictures that it may have in flight beyond those: only while as many are being decoded, so that decodings, which
+    /// are long, take no place from steps.
+    var spare: Int { pipeline.count }
     /// Whether all workers that it needs have loaded.
     var isLoaded = false
     /// Steps that its first worker takes.

@@ -56,6 +56,25 @@ struct CorePictureTests {
         #expect(most <= 4)
     }
 
+    @Test("what is being decoded takes no place from steps, up to one picture for each worker")
+    func decodesBeside() throws {
+        let bench = Bench()
+        bench.join([FakeModel.hello("a"), FakeModel.hello("b")])
+        let id = try bench.submit((0..<20).map { .euler("p\($0)") })
+        var begun: Set<ImageID> = []
+        var most = 0
+        bench.work(
+            { tasks in
+                begun.formUnion(tasks.map(\.key.image))
+                most = max(most, Set(tasks.filter { $0.key.need != .picture }.map(\.key.image)).count)
+                return tasks.firstIndex { $0.key.need != .picture } ?? 0
+            }, until: { $0.key.need == .picture })
+        #expect(most <= 4)
+        #expect(begun.count == 6, "four of the pipeline, of which all wait to be decoded, and two more")
+        bench.work()
+        #expect(try bench.status(id).done == 20)
+    }
+
     @Test("steps wait for credit, and conditioning is sent once")
     func waitsForCredit() throws {
         let bench = Bench()

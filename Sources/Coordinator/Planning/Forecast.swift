@@ -28,7 +28,7 @@ package struct Forecast: Codable, Equatable, Sendable {
     package var nodes: [Node]
     /// Pipelines beside each other; nil for one.
     package var replicas: Int?
-    /// Pictures in flight.
+    /// Pictures in flight, those left out that are being decoded.
     package var flights: Int
     /// Pictures an hour by the formula of `Forecast.init`.
     package var formulaPerHour: Double

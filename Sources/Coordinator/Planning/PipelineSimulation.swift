@@ -4,7 +4,7 @@
 /// more than two cycles first; a worker computes one task at a time, steps in order of arrival and side tasks (encoding,
 /// decoding) by turns with them; a side task gives way to a step after each of its layers, four times as long as it
 /// computed itself; two steps may be at a worker, and one whose answer waits for the next worker's free slot begins no
-/// other. A message occupies the link for its bytes and arrives half a round trip later. Left out: the
+/// other; a picture that is being decoded takes no place in flight, up to one for each worker. A message occupies the link for its bytes and arrives half a round trip later. Left out: the
 /// processor time of the messages themselves, and of the coordinator.
 ///
 /// No random numbers and no clock: equal input gives an equal result.
@@ -31,7 +31,8 @@ struct PipelineSimulation {
 
     /// What came out.
     struct Result: Equatable {
-        /// Pictures a second when the pipeline is full.
+        /// Pictures a second when the pipeline is full: step seconds computed in that time over those of one picture, since
+        /// pictures end in bunches.
         var picturesPerSecond: Double
         /// Share of that time that each station computes, side tasks included.
         var busy: [Double]
@@ -49,7 +50,7 @@ struct PipelineSimulation {
     /// The course of each picture, and the tokens of each part.
     var course: [Task]
     var tokens: [Int]
-    /// Pictures in flight.
+    /// Pictures in flight, those left out that are being decoded.
     var flights: Int
     /// Seconds from an answer to the next task of its picture: the sampler, and the messages.
     var turnaround: Double
@@ -60,10 +61,10 @@ struct PipelineSimulation {
     ///
     /// | begin | preset | P = 4 | P = 8 | P = 16 |
     /// | --- | --- | --- | --- | --- |
-    /// | together | 4x | 0.980 / 0.979 / 0.967 | 0.968 / 0.973 / 0.961 | 0.959 / 0.967 / 0.955 |
-    /// | together | 7x | 0.968 / 0.967 / 0.948 | 0.953 / 0.957 / 0.938 | 0.941 / 0.949 / 0.929 |
-    /// | spread | 4x | 0.924 / 0.952 / 0.967 | 0.913 / 0.905 / 0.961 | 0.900 / 0.902 / 0.955 |
-    /// | spread | 7x | 0.945 / 0.952 / 0.948 | 0.940 / 0.926 / 0.938 | 0.930 / 0.931 / 0.929 |
+    /// | together | 4x | 0.974 / 0.979 / 0.967 | 0.970 / 0.973 / 0.961 | 0.963 / 0.968 / 0.955 |
+    /// | together | 7x | 0.965 / 0.967 / 0.948 | 0.957 / 0.957 / 0.939 | 0.943 / 0.949 / 0.930 |
+    /// | spread | 4x | 0.974 / 0.958 / 0.967 | 0.914 / 0.905 / 0.961 | 0.901 / 0.902 / 0.955 |
+    /// | spread | 7x | 0.966 / 0.967 / 0.948 | 0.940 / 0.926 / 0.939 | 0.929 / 0.931 / 0.930 |
     ///
     /// A deep queue begins together by itself and stays in phase, and groups would gain nothing there.
     var cohort = 1
@@ -136,10 +137,13 @@ struct PipelineSimulation {
         var waiting: [Int] = []
         var ends: [Double] = []
         var started = 0
-        var free = 0
+        /// Pictures in flight, and those of them that are being decoded.
+        var (inFlight, decoding) = (0, 0)
         var number = 0
         var window = (start: 0.0, busy: [Double]())
         var secondsPerToken = 0.0
+        /// Seconds of steps that workers have been given.
+        var stepSeconds = 0.0
 
         init(_ model: PipelineSimulation, pictures: Int) {
             self.model = model
@@ -155,21 +159,28 @@ struct PipelineSimulation {
             let first = max(1, pictures / 6)
             let last = max(first + 1, pictures - pictures / 6)
             var busy = workers.map(\.busy)
+            var steps = 0.0
             while ends.count < pictures, let event = queue.pop() {
                 now = event.time
                 handle(event)
                 if from == 0 && ends.count >= first {
                     from = now
                     busy = workers.map(\.busy)
+                    steps = stepSeconds
                 }
                 if to == 0 && ends.count >= min(last, pictures) {
                     to = now
                     busy = zip(workers.map(\.busy), busy).map { $0 - $1 }
+                    steps = stepSeconds - steps
                 }
             }
             let seconds = max(to - from, 1e-12)
+            let picture = model.course.reduce(0) { sum, task in
+                guard case .step(let part) = task else { return sum }
+                return sum + model.stations.reduce(0) { $0 + $1.partSeconds[part] }
+            }
             return Result(
-                picturesPerSecond: Double(min(last, pictures) - first) / seconds,
+                picturesPerSecond: steps / max(picture, 1e-12) / seconds,
                 busy: busy.prefix(model.stations.count).map { min(1, $0 / seconds) }, firstPicture: ends.first ?? 0)
         }
 
@@ -178,6 +189,20 @@ struct PipelineSimulation {
             flights.append(Flight(began: now))
             schedule(delay, .ready(picture: started))
             started += 1
+            inFlight += 1
+        }
+
+        /// The coordinator's admission.
+        mutating func admit() {
+            let free = min(model.flights - (inFlight - decoding), model.flights + model.stations.count - inFlight)
+            guard free >= model.cohort else { return }
+            for _ in 0..<free { begin() }
+        }
+
+        func isDecoding(_ picture: Int) -> Bool {
+            let place = flights[picture].place
+            guard model.course.indices.contains(place), case .decode = model.course[place] else { return false }
+            return true
         }
 
         mutating func schedule(_ delay: Double, _ kind: Event.Kind) {
@@ -200,17 +225,16 @@ struct PipelineSimulation {
                 if isStep { workers[station].steps.append(picture) } else { workers[station].sides.append(picture) }
             case .done(let station): finish(station)
             case .answered(let picture):
+                if isDecoding(picture) { decoding -= 1 }
                 flights[picture].place += 1
+                if isDecoding(picture) { decoding += 1 }
                 if flights[picture].place == model.course.count {
                     ends.append(now)
-                    free += 1
-                    if free >= model.cohort {
-                        for _ in 0..<free { begin() }
-                        free = 0
-                    }
+                    inFlight -= 1
                 } else {
                     schedule(model.turnaround, .ready(picture: picture))
                 }
+                admit()
             }
             dispatch()
             for station in workers.indices { pump(station) }
@@ -281,6 +305,7 @@ struct PipelineSimulation {
             let seconds = model.stations[station].partSeconds[part(picture)]
             workers[station].inHand = (picture, true)
             workers[station].side?.given += seconds
+            stepSeconds += seconds
             work(station, seconds)
         }
 

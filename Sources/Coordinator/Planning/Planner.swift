@@ -205,14 +205,33 @@ extension Planner {
 
     private static func cutByCost(_ input: PlanningInput) throws(PlanningFailure) -> CutPlan {
         guard let nodes = costs(input) else { throw PlanningFailure("the model's sizes are not known") }
-        guard let (search, cut) = best(nodes) else { throw PlanningFailure(reason(nodes, input)) }
-        return CutPlan(
-            spans: cut.spans.map { CutPlan.Span(node: nodes[$0.node].name, blocks: $0.span) },
-            encoder: nodes[search.encoder].name, decoders: search.decoders.map { nodes[$0].name })
+        let one = best(nodes).map { plan($0, nodes) }
+        guard let all = shared(nodes).map({ plan($0, nodes) }) else {
+            guard let one else { throw PlanningFailure(reason(nodes, input)) }
+            return one
+        }
+        guard let one else { return all }
+        return decodersGain < (rate(all, input) / rate(one, input) - 1) ? all : one
     }
 
-    /// The best cut over all nodes, and who encodes and decodes: each pair is tried in order of name, the best few in
-    /// every order (up to seven nodes) or in a few sensible ones, improved by exchanging neighbours.
+    /// Pictures a second that a plan gives: by the simulation, or by its slowest place where the pipeline is long and the
+    /// simulation would keep the coordinator from its work.
+    private static func rate(_ plan: CutPlan, _ input: PlanningInput) -> Double {
+        if plan.spans.count <= mostForSimulation, let forecast = Forecast(plan, input) {
+            return forecast.picturesPerHour / 3600
+        }
+        return 1 / (bottleneck(plan, input) ?? .infinity)
+    }
+
+    private static func plan(_ found: (search: CutSearch, cut: CutSearch.Cut), _ nodes: [NodeCosts]) -> CutPlan {
+        CutPlan(
+            spans: found.cut.spans.map { CutPlan.Span(node: nodes[$0.node].name, blocks: $0.span) },
+            encoder: nodes[found.search.encoder].name, decoders: found.search.decoders.map { nodes[$0].name })
+    }
+
+    /// The best cut over all nodes with one worker that decodes, and who encodes and decodes: each pair is tried in order
+    /// of name, the best few in every order (up to seven nodes) or in a few sensible ones, improved by exchanging
+    /// neighbours.
     static func best(_ nodes: [NodeCosts]) -> (CutSearch, CutSearch.Cut)? {
         let byName = Array(nodes.indices)
         var pairs: [(search: CutSearch, cut: CutSearch.Cut)] = []
@@ -238,20 +257,19 @@ extension Planner {
             guard let cut = thoroughly(search) else { continue }
             if best.map({ cut.precedes($0.cut) }) ?? true { best = (search, cut) }
         }
-        let common = shared(nodes)
-        if let common, best.map({ common.cut.bottleneck < (1 - decodersGain) * $0.cut.bottleneck }) ?? false {
-            return (common.search, common.cut)
-        }
         return best.map { ($0.search, $0.cut) }
     }
 
-    /// Gain from which all workers decode: it takes memory on each.
-    private static let decodersGain = 0.03
+    /// Workers with blocks up to which plans are compared by the simulation: 30 ms for 16.
+    private static let mostForSimulation = 16
+    /// Gain in pictures an hour, by the simulation, from which all workers decode: it takes memory on each.
+    private static let decodersGain = 0.02
 
     /// The best cut if everybody who can decodes.
     ///
-    /// A decoding is one long task: on the one worker that had them all, steps would wait behind it while the other
-    /// workers run dry.
+    /// Pictures go through a pipeline in phase. A worker that decodes for all has fewer blocks for it, so the others are
+    /// its bottleneck while steps are computed, and it is theirs while it decodes; sums over a picture's course show
+    /// nothing of that, the simulation does.
     private static func shared(_ nodes: [NodeCosts]) -> (search: CutSearch, cut: CutSearch.Cut)? {
         let decoders = nodes.indices.filter {
             nodes[$0].roles.contains(.decoder) && nodes[$0].decoderBytes <= nodes[$0].usableBytes

@@ -90,7 +90,8 @@ struct CoordinatorCommand: AsyncParsableCommand {
     @Option(
         parsing: .unconditional,
         help: ArgumentHelp(
-            "Pictures in flight for each worker. Default: \(defaults.flightsPerWorker).", valueName: "n"))
+            "Pictures in flight for each worker, besides one that is being decoded. Default: "
+                + "\(defaults.flightsPerWorker).", valueName: "n"))
     var flightsPerWorker: Int?
 
     @OptionGroup var keys: KeysOptions
