@@ -119,7 +119,7 @@ extension CoordinatorCore {
             let speeds = links.compactMap(\.value.speed)
             guard let slowest = speeds.min(by: { $0.bytesPerSecond < $1.bytesPerSecond }) else { return node }
             var node = node
-            node.link = PlanningNode.Link(bytesPerSecond: slowest.bytesPerSecond, roundTrip: slowest.roundTrip)
+            node.link = slowest
             return node
         }
     }

@@ -11,7 +11,7 @@ package struct CoordinatorSettings: Equatable, Sendable {
     /// Pipelines beside each other.
     package var replicas = ReplicaRule.count(1)
     /// The link between workers on different machines.
-    package var network = PlanningNode.Link.gigabit
+    package var network = LinkSpeed.gigabit
     /// How hidden states travel between workers, or that the planner says so.
     package var wire = WireRule.format(.f32)
     /// The format in which pictures of the queue were begun, if any were.

@@ -4,7 +4,7 @@ import Testing
 
 @Suite("Forecast")
 struct ForecastTests {
-    private static func cluster(_ count: Int, flights: Int, link: PlanningNode.Link = .gigabit) -> Forecast? {
+    private static func cluster(_ count: Int, flights: Int, link: LinkSpeed = .gigabit) -> Forecast? {
         let nodes = (0..<count).map {
             PlanningNode(name: "n\($0 + 10)", memory: 512e9, speed: .rate(1e12), link: link)
         }
@@ -44,7 +44,7 @@ struct ForecastTests {
 
     @Test("a link that is slower than the workers decides")
     func slowLink() throws {
-        let slow = PlanningNode.Link(bytesPerSecond: 1e6, roundTrip: 0.01)
+        let slow = LinkSpeed(bytesPerSecond: 1e6, roundTrip: 0.01)
         let nodes = ["a", "b"].map { PlanningNode(name: $0, memory: 40e9, speed: .rate(1e13), link: slow) }
         var model = ModelFacts.flux
         model.sizes?.encoderWeights = 1_000_000

@@ -177,7 +177,7 @@ struct PlannerTests {
     @Test("a slow link makes one fast worker do everything rather than share")
     func avoidsSlowLinks() throws {
         func plan(_ bytesPerSecond: Double) throws -> CutPlan {
-            let link = PlanningNode.Link(bytesPerSecond: bytesPerSecond, roundTrip: 0.01)
+            let link = LinkSpeed(bytesPerSecond: bytesPerSecond, roundTrip: 0.01)
             let nodes = ["a", "b"].map { PlanningNode(name: $0, memory: 200e9, speed: .rate(1e12), link: link) }
             return try Planner.plan(PlanningInput(model: .flux, nodes: nodes, mix: .usual(.flux)))
         }

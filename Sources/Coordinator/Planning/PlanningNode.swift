@@ -10,25 +10,6 @@ package struct PlanningNode: Equatable, Sendable {
         case rate(Double)
     }
 
-    /// Its connection to the others.
-    package struct Link: Codable, Equatable, Sendable {
-        /// Bytes a second.
-        package var bytesPerSecond: Double
-        /// Seconds from one end to the other and back.
-        package var roundTrip: Double
-
-        /// Joins both.
-        package init(bytesPerSecond: Double, roundTrip: Double) {
-            self.bytesPerSecond = bytesPerSecond
-            self.roundTrip = roundTrip
-        }
-
-        /// Gigabit Ethernet.
-        package static let gigabit = Link(bytesPerSecond: 117e6, roundTrip: 0.0003)
-        /// Within one machine; measured: 1 MiB messages over loopback TCP, sent and received.
-        package static let loopback = Link(bytesPerSecond: 2e9, roundTrip: 0.0001)
-    }
-
     /// Its name.
     package var name: String
     /// What it may be asked to do.
@@ -39,13 +20,13 @@ package struct PlanningNode: Equatable, Sendable {
     package var speed: Speed?
     /// Bytes in memory of one weight of a block or an encoder.
     package var bytesPerWeight: Double
-    /// Its connection.
-    package var link: Link
+    /// Its connection to the others.
+    package var link: LinkSpeed
 
     /// Joins the fields.
     package init(
         name: String, roles: Set<Role> = Set(Role.allCases), memory: Double, speed: Speed?, bytesPerWeight: Double = 4,
-        link: Link = .gigabit
+        link: LinkSpeed = .gigabit
     ) {
         self.name = name
         self.roles = roles
@@ -58,7 +39,7 @@ package struct PlanningNode: Equatable, Sendable {
     /// Workers as they introduced themselves; those that share a machine's memory get equal parts of it.
     ///
     /// `network` is the link between machines; workers that listen on loopback have that instead.
-    package static func nodes(_ hellos: [Hello], network: Link) -> [PlanningNode] {
+    package static func nodes(_ hellos: [Hello], network: LinkSpeed) -> [PlanningNode] {
         let sharing = Dictionary(grouping: hellos.compactMap(\.profile).filter(\.sharesMemory), by: \.machine)
         return hellos.sorted { $0.name < $1.name }.map { hello in
             let profile = hello.profile.flatMap { $0.costs?.isSane ?? true ? $0 : nil }

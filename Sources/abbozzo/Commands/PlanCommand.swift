@@ -208,7 +208,7 @@ struct PlanCommand: AsyncParsableCommand {
             throw CommandFailure(.usage, "no worker is there; start one, or give --nodes FILE")
         }
         let request = try request(facts)
-        var network = PlanningNode.Link.gigabit
+        var network = LinkSpeed.gigabit
         network.bytesPerSecond = networkMbit * 1e6 / 8
         let input = PlanningInput(
             model: facts, nodes: PlanningNode.nodes(workers, network: network), mix: PictureMix([request]), rule: cut)
@@ -237,7 +237,7 @@ extension PlanningNode {
         self.init(
             name: name, roles: Set(node.roles), memory: node.memoryGiB * 1_073_741_824, speed: speed,
             bytesPerWeight: own?.bytesPerWeight ?? 4,
-            link: Link(bytesPerSecond: node.networkMbit * 1e6 / 8, roundTrip: node.roundTripMilliseconds / 1000))
+            link: LinkSpeed(bytesPerSecond: node.networkMbit * 1e6 / 8, roundTrip: node.roundTripMilliseconds / 1000))
     }
 }
 
