@@ -45,6 +45,9 @@ package struct LinkProbe: Equatable, Sendable {
         sent = now
     }
 
+    /// The speed, once it is over and if it could be measured.
+    package var measured: LinkSpeed? { result ?? nil }
+
     /// Whether nothing is to come.
     package var isOver: Bool { result != nil }
 
