@@ -28,7 +28,7 @@ trap stop EXIT
 
 mkfifo "$folder/ready"
 "$abbozzo" coordinator --control tcp://127.0.0.1:0 --data tcp://127.0.0.1:0 --client tcp://127.0.0.1:0 \
-    --events tcp://127.0.0.1:0 --http-port 0 --workers 2 --output "$folder/out" --state "$folder/state" \
+    --events tcp://127.0.0.1:0 --http-port 0 --workers 2 --wire auto --output "$folder/out" --state "$folder/state" \
     >"$folder/ready" 2>"$folder/coordinator.log" &
 pids+=($!)
 read -r ready <"$folder/ready"

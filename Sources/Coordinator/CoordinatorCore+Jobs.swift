@@ -382,6 +382,7 @@ extension CoordinatorCore {
                     heartbeatAge: Double(now - min(now, member.heard)) * 1e-9,
                     rates: member.isPresent ? member.rates() : WorkerRates())
                 status.faults = member.faults
+                status.link = measuredLink(from: name)
                 return status
             }
         }

@@ -21,7 +21,7 @@ extension CoordinatorCore {
     }
 
     /// A link as its sender measured it.
-    struct MeasuredLink {
+    struct LinkMeasurement {
         /// Nil when it could not be measured.
         var speed: LinkSpeed?
         /// When.
@@ -51,15 +51,12 @@ extension CoordinatorCore {
     mutating func note(_ speed: LinkSpeed?, of worker: String, _ plan: ClusterPlan) {
         guard plan.measuresLinks == true, let ends = links(of: plan).first(where: { $0.from == worker }) else { return }
         let speed = speed.flatMap { $0.isSane ? $0 : nil }
-        measuredLinks[ends] = MeasuredLink(speed: speed, at: now)
+        measuredLinks[ends] = LinkMeasurement(speed: speed, at: now)
         guard let speed else {
             let assumed = Int((settings.network.bytesPerSecond * 8e-6).rounded())
             return log(.warning, "\(ends.from) -> \(ends.to): could not be measured, taken for \(assumed) Mbit/s")
         }
-        let megabits = speed.bytesPerSecond * 8e-6
-        let shown = megabits < 10 ? "\((megabits * 100).rounded() / 100)" : "\(Int(megabits.rounded()))"
-        let milliseconds = (speed.roundTrip * 1e5).rounded() / 100
-        log(.info, "\(ends.from) -> \(ends.to): \(shown) Mbit/s, \(milliseconds) ms there and back")
+        log(.info, "\(ends.from) -> \(ends.to): \(speed.text)")
     }
 
     /// Chooses the format once the whole plan is ready, or a part of it has been for long.
@@ -122,6 +119,12 @@ extension CoordinatorCore {
             node.link = slowest
             return node
         }
+    }
+
+    /// The link from a worker of the plan to the next one, where it was measured.
+    func measuredLink(from name: String) -> MeasuredLink? {
+        guard let plan, let ends = links(of: plan).first(where: { $0.from == name }) else { return nil }
+        return measuredLinks[ends]?.speed.map { MeasuredLink(target: ends.to, speed: $0) }
     }
 
     private func links(of plan: ClusterPlan) -> [LinkEnds] {

@@ -95,7 +95,7 @@ package struct CoordinatorCore: Sendable {
     /// Since when some replica has been ready and the choice open.
     var openSince: UInt64?
     /// Links between workers as they were measured; only between runs of workers that are there.
-    var measuredLinks: [LinkEnds: MeasuredLink] = [:]
+    var measuredLinks: [LinkEnds: LinkMeasurement] = [:]
     /// Links between workers that carried nothing.
     var partings: [LinkEnds: Parting] = [:]
     /// When they were last looked at.

@@ -223,6 +223,8 @@ package struct ClusterStatus: Codable, Equatable, Sendable {
     }
 
     /// Pictures an hour of the cluster in the last seconds: what the first workers of its pipelines do together.
+    /// The link to the next worker of the plan, where it was measured.
+    package var link: MeasuredLink?
     package var picturesPerHour: Double? {
         let first = workers.filter { $0.placement?.span.lowerBound == 0 }.compactMap { picturesPerHour($0) }
         return first.isEmpty ? nil : first.reduce(0, +)

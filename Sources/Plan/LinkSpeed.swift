@@ -20,4 +20,25 @@ package struct LinkSpeed: Codable, Equatable, Sendable {
     package var isSane: Bool {
         1e3...1e13 ~= bytesPerSecond && 0...60 ~= roundTrip
     }
+
+    /// For people: `93 Mbit/s, 0.41 ms there and back`.
+    package var text: String {
+        let megabits = bytesPerSecond * 8e-6
+        let shown = megabits < 10 ? "\((megabits * 100).rounded() / 100)" : "\(Int(megabits.rounded()))"
+        return "\(shown) Mbit/s, \((roundTrip * 1e5).rounded() / 100) ms there and back"
+    }
+}
+
+/// The link from one worker to the next as it was measured.
+package struct MeasuredLink: Codable, Equatable, Sendable {
+    /// Name of the next worker.
+    package var target: String
+    /// How fast it was.
+    package var speed: LinkSpeed
+
+    /// Joins both.
+    package init(target: String, speed: LinkSpeed) {
+        self.target = target
+        self.speed = speed
+    }
 }

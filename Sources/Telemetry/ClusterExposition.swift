@@ -71,6 +71,21 @@ extension Exposition {
                 Double($0.placement?.span.count ?? 0)
             }
         }
+        let measured = workers.compactMap { worker in worker.link.map { (worker.hello.name, $0) } }
+        if !measured.isEmpty {
+            func write(_ name: String, _ help: String, _ value: (LinkSpeed) -> Double) {
+                family(name, .gauge, help)
+                for (worker, link) in measured {
+                    sample(name, [("worker", worker), ("dst", link.target)], value(link.speed))
+                }
+            }
+            write("dit_worker_link_bytes_per_second", "Speed of the link to the next worker, as measured last.") {
+                $0.bytesPerSecond
+            }
+            write("dit_worker_link_rtt_seconds", "Seconds to the next worker and back, as measured last.") {
+                $0.roundTrip
+            }
+        }
         let placed = workers.compactMap { worker in worker.placement.map { (worker.hello.name, $0) } }
         if !placed.isEmpty {
             family("dit_worker_replica", .gauge, "1 for the pipeline of the worker; all if it serves each.")

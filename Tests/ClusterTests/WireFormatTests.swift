@@ -53,7 +53,12 @@ struct WireFormatTests {
                 try file.write(to: URL(filePath: path))
                 let verified = try await Abbozzo.run(["image", "verify", path, "--model", TestPicture.model])
                 #expect(verified.status == .exited(named == "f32" ? 0 : 1), "\(verified.errors)")
-                if format == "auto" { _ = try await cluster.coordinator.line(containing: "a -> b: ") }
+                if format == "auto" {
+                    _ = try await cluster.coordinator.line(containing: "a -> b: ")
+                    let nodes = try await cluster.client(["nodes", "ls"])
+                    let link = nodes.output.split(separator: "\n").last { $0.hasPrefix("a -> b: ") }
+                    #expect(link?.hasSuffix(" ms there and back") == true, "\(nodes.output)")
+                }
                 if named != "f32" { #expect(verified.errorLines.last?.contains("how the layers were cut") == true) }
             }
         }

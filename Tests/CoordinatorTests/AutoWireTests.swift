@@ -49,6 +49,25 @@ struct AutoWireTests {
         #expect(try bench.status(id).done == 1)
     }
 
+    @Test("clients see each measured link at the worker that sends over it, as long as the plan has it")
+    func isShown() throws {
+        let bench = Self.bench { $0.cut = .even }
+        func links() throws -> [String: MeasuredLink] {
+            guard case .nodes(let status) = bench.ask(.nodes) else { throw BenchError() }
+            return Dictionary(
+                uniqueKeysWithValues: status.workers.compactMap { worker in
+                    worker.link.map { (worker.hello.name, $0) }
+                })
+        }
+        bench.wait(0.6)
+        #expect(try links().isEmpty)
+        bench.load(link: Self.link(1e5))
+        #expect(try links() == ["a": MeasuredLink(target: "b", speed: Self.link(1e5))])
+        bench.ask(.drain(worker: "b"))
+        bench.wait(0.6, beating: ["a", "b"])
+        #expect(try links().isEmpty, "there is no next worker")
+    }
+
     @Test("the format stays while a picture is in flight, and is open again when none is")
     func stays() throws {
         let bench = Self.bench { $0.cut = .even }

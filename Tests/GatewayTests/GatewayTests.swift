@@ -44,6 +44,8 @@ internal import Testing
             imagesDone: 8, uptime: 12.5, links: [])
         status.plan = ClusterPlan(
             epoch: 2, placements: status.workers.reversed().compactMap(\.placement), blockCount: 3)
+        status.workers[1].link = MeasuredLink(
+            target: "b", speed: LinkSpeed(bytesPerSecond: 11_700_000, roundTrip: 0.0005))
         status.inFlightByReplica = [2]
         status.jobsRunning = 1
         status.jobsWaiting = 3
@@ -214,6 +216,12 @@ internal import Testing
         # TYPE dit_worker_blocks gauge
         dit_worker_blocks{worker="a"} 2
         dit_worker_blocks{worker="b"} 1
+        # HELP dit_worker_link_bytes_per_second Speed of the link to the next worker, as measured last.
+        # TYPE dit_worker_link_bytes_per_second gauge
+        dit_worker_link_bytes_per_second{worker="a",dst="b"} 11700000
+        # HELP dit_worker_link_rtt_seconds Seconds to the next worker and back, as measured last.
+        # TYPE dit_worker_link_rtt_seconds gauge
+        dit_worker_link_rtt_seconds{worker="a",dst="b"} 0.0005
         # HELP dit_worker_replica 1 for the pipeline of the worker; all if it serves each.
         # TYPE dit_worker_replica gauge
         dit_worker_replica{worker="a",replica="0"} 1

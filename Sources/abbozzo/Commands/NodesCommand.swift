@@ -21,7 +21,7 @@ struct NodesCommand: ParsableCommand {
             if cluster.workers.isEmpty {
                 say("no workers; start one with abbozzo worker --coordinator tcp://HOST:5790")
             } else {
-                say(cluster.totals.lines.joined(separator: "\n"))
+                say((cluster.totals.lines + cluster.measuredLinks).joined(separator: "\n"))
             }
         }
     }
@@ -64,6 +64,13 @@ extension ClusterStatus {
             } ?? "no plan yet"
         return "\(plan); \(inFlight) pictures in flight, \(queued) queued, \(imagesDone) done; "
             + "up \(durationText(uptime))"
+    }
+
+    /// A line for each link that was measured.
+    fileprivate var measuredLinks: [String] {
+        workers.compactMap { worker in
+            worker.link.map { "\(worker.hello.name) -> \($0.target): \($0.speed.text)" }
+        }
     }
 
     /// What each worker holds and has done since it started.
