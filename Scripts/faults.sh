@@ -66,7 +66,7 @@ ask() { ip netns exec "$hub" "$abbozzo" "$@" --coordinator "$client" --json 2>/d
 is_in_stage() { # job, stage
     ask jobs show "$1" >"$folder/status.json" || return 1
     jq -e --argjson from $((($2 - 1) * steps + 1)) --argjson to $(($2 * steps - 1)) \
-        'any(.images[]; .running.step? // -1 | . >= $from and . <= $to)' "$folder/status.json" >/dev/null
+        'any(.images[]; .step // -1 | . >= $from and . <= $to)' "$folder/status.json" >/dev/null
 }
 
 is_over() { # job

@@ -51,7 +51,8 @@ struct LiveJob {
         case .done: status.done += step
         case .failed: status.failed += step
         case .cancelled: status.cancelled += step
-        case .queued, .running: break
+        case .running: status.running += step
+        case .queued: break
         }
     }
 }

@@ -116,78 +116,6 @@ extension Submission {
     }
 }
 
-/// Where a picture stands.
-package enum ImageState: Codable, Equatable, Sendable {
-    /// Waits for its turn.
-    case queued
-    /// Steps done of all steps.
-    case running(step: Int, of: Int)
-    /// Written: path of the PNG and CRC32C of its bytes.
-    case done(path: String, checksum: UInt32)
-    /// Failed for good: one line.
-    case failed(String)
-    /// Cancelled by a client.
-    case cancelled
-
-    /// Whether nothing more will happen.
-    package var isFinal: Bool {
-        switch self {
-        case .queued, .running: false
-        case .done, .failed, .cancelled: true
-        }
-    }
-}
-
-/// A job and its pictures.
-package struct JobStatus: Codable, Equatable, Sendable {
-    /// The job.
-    package var id: JobID
-    /// Rises with each change.
-    package var version: UInt64
-    /// Seconds since 1970 when it was accepted.
-    package var submitted: Double
-    /// Seconds since 1970 when the last picture became final.
-    package var finished: Double?
-    /// Absolute folder of its PNG files.
-    package var folder: String
-    /// State of each picture in the order of the submission; empty in listings.
-    package var images: [ImageState]
-    /// Pictures in all.
-    package var total: Int
-    /// Pictures done.
-    package var done: Int
-    /// Pictures failed.
-    package var failed: Int
-    /// Pictures cancelled.
-    package var cancelled: Int
-    /// Why it cannot go on now, if it cannot.
-    package var waiting: String?
-    /// Image tokens through the network so far, summed over steps.
-    package var tokenSteps: UInt64
-
-    /// Joins the fields.
-    package init(
-        id: JobID, version: UInt64, submitted: Double, finished: Double?, folder: String, images: [ImageState],
-        total: Int, done: Int, failed: Int, cancelled: Int, waiting: String?, tokenSteps: UInt64
-    ) {
-        self.id = id
-        self.version = version
-        self.submitted = submitted
-        self.finished = finished
-        self.folder = folder
-        self.images = images
-        self.total = total
-        self.done = done
-        self.failed = failed
-        self.cancelled = cancelled
-        self.waiting = waiting
-        self.tokenSteps = tokenSteps
-    }
-
-    /// Whether every picture is final.
-    package var isFinal: Bool { done + failed + cancelled == total }
-}
-
 /// The cluster as the coordinator sees it.
 package struct ClusterStatus: Codable, Equatable, Sendable {
     /// The plan in force; nil before the first worker.
@@ -223,8 +151,6 @@ package struct ClusterStatus: Codable, Equatable, Sendable {
     }
 
     /// Pictures an hour of the cluster in the last seconds: what the first workers of its pipelines do together.
-    /// The link to the next worker of the plan, where it was measured.
-    package var link: MeasuredLink?
     package var picturesPerHour: Double? {
         let first = workers.filter { $0.placement?.span.lowerBound == 0 }.compactMap { picturesPerHour($0) }
         return first.isEmpty ? nil : first.reduce(0, +)
@@ -297,6 +223,8 @@ package struct WorkerStatus: Codable, Equatable, Sendable {
     package var rates: WorkerRates
     /// Tasks that it could not do, or answered with something unusable, since it joined.
     package var faults: UInt64 = 0
+    /// The link to the next worker of the plan, where it was measured.
+    package var link: MeasuredLink?
 
     /// Joins the fields.
     package init(

@@ -164,6 +164,9 @@ struct BatchTests {
             #expect(watched.errorLines.last?.contains("jobs retry") == true)
             let shown = try await cluster.client(["jobs", "show", id, "--json"])
             let status = try JSONDecoder().decode(JobStatus.self, from: Data(shown.output.utf8))
+            let listed = try await cluster.client(["jobs", "ls", "--json"])
+            #expect(listed.output.contains("\"cancelled\" : \(status.cancelled)"), "\(listed.output)")
+            #expect(listed.output.contains("\"queued\" : 0") && !listed.output.contains("\"images\""))
             #expect(status.isFinal && status.done < 8)
             let written = (try? FileManager.default.contentsOfDirectory(atPath: status.folder)) ?? []
             #expect(written.count == status.done, "\(written)")

@@ -255,6 +255,29 @@ struct CoreClientTests {
         #expect(bench.files.count == 2)
     }
 
+    @Test("the list counts pictures by state and leaves them out; a job by itself has each one's state")
+    func listCounts() throws {
+        let bench = Bench { $0.flightsPerWorker = 1 }
+        let id = try bench.submit((0..<4).map { .euler("\($0)") })
+        func listed() throws -> JobStatus {
+            guard case .jobs(let jobs) = bench.ask(.jobs(limit: 10)), let job = jobs.first else { throw BenchError() }
+            return job
+        }
+        #expect(try listed().queued == 4)
+        bench.join("a")
+        bench.work(until: { $0.key.image.index == 1 && $0.key.need == .step })
+        let job = try listed()
+        #expect(job.images.isEmpty && job.done == 1 && job.running == 1 && job.queued == 2)
+        let alone = try bench.status(id)
+        #expect(alone.images.count == 4 && alone.running == 1)
+        func count(_ isCounted: (ImageState) -> Bool) -> Int { alone.images.count(where: isCounted) }
+        #expect(count { if case .running = $0 { true } else { false } } == 1)
+        #expect(count { if case .done = $0 { true } else { false } } == 1)
+        #expect(bench.ask(.cancel(id)) == .done)
+        let last = try listed()
+        #expect(last.done == 1 && last.cancelled == 3 && last.running == 0 && last.queued == 0)
+    }
+
     @Test("watch answers with the next tick when something differs, after a second in any case, and at the end at once")
     func watches() throws {
         let bench = Bench()
