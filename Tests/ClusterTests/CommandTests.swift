@@ -297,23 +297,33 @@ struct CommandTests {
         #expect(worker.errorLines.last?.hasPrefix("error: ") == true)
     }
 
-    @Test("listening beyond loopback without keys, a taken port and a taken state folder are refused")
+    @Test("listening beyond loopback without keys, taken ports and folders are refused, and no folder is made")
     func listening() async throws {
         let path = folder.path
         let outcome = try await Abbozzo.run(
             ["coordinator", "--control", "tcp://0.0.0.0:0", "--output", path + "/p", "--state", path + "/s"])
         #expect(outcome.status == .exited(1))
         #expect(outcome.errorLines.last?.contains("abbozzo keys init") == true, "\(outcome.errors)")
+        #expect(try files().isEmpty)
         try await withProcesses { processes in
             let cluster = try await TestCluster.start(processes, in: path)
+            let left = try files()
+            try Data().write(to: URL(filePath: path + "/state/file"))
             let any = "tcp://127.0.0.1:0"
-            for (control, state) in [(cluster.endpoints["control"] ?? "", "/other"), (any, "/state")] {
+            let taken = cluster.endpoints["events"] ?? ""
+            let http = String(cluster.endpoints["http"]?.split(separator: ":").last ?? "")
+            for (events, port, output, state, words) in [
+                (taken, "0", "/p", "/other", "\(taken) is taken"), (any, http, "/p", "/other", "127.0.0.1:\(http)"),
+                (any, "0", "/p/q", "/state", "/state"), (any, "0", "/state/file/p", "/other", "output folder"),
+            ] {
                 let second = try await Abbozzo.run([
-                    "coordinator", "--control", control, "--data", any, "--client", any, "--events", any,
-                    "--http-port", "0", "--output", path + "/p", "--state", path + state,
+                    "coordinator", "--control", any, "--data", any, "--client", any, "--events", events,
+                    "--http-port", port, "--output", path + output, "--state", path + state,
                 ])
                 #expect(second.status == .exited(1))
-                #expect(second.errorLines.last?.hasPrefix("error: ") == true, "\(second.errors)")
+                let error = second.errorLines.last ?? ""
+                #expect(error.hasPrefix("error: ") && error.contains(words), "\(second.errors)")
+                #expect(try files() == left, "\(words)")
             }
         }
     }

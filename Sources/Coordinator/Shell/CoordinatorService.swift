@@ -16,8 +16,6 @@ package actor CoordinatorService {
     private nonisolated let loop: PollLoop
     private let settings: ServiceSettings
     private let log: Logger
-    private let bootID = UInt64.random(in: 1...UInt64.max)
-    private let meter = LinkMeter()
     private let store: JobStore
     private let storeThread: StoreThread
     private let inbox: Inbox<Event>
@@ -28,36 +26,12 @@ package actor CoordinatorService {
     private let start = DispatchTime.now().uptimeNanoseconds
 
     private var core: CoordinatorCore
-    private let sockets: Sockets
+    private let sockets: CoordinatorSockets
     private var generator = SystemRandomNumberGenerator()
     private var lastLocalNumber: UInt64 = 0
     private var localClients: [UInt64: CheckedContinuation<ClientReply, Never>] = [:]
     private var isAtRest = false
     private var waitingForRest: [CheckedContinuation<Void, Never>] = []
-
-    /// The sockets, made on the loop's thread before there is a service.
-    private final class Sockets: @unchecked Sendable {
-        let control: RouterSocket
-        let data: RouterSocket
-        let client: RouterSocket
-        let events: PublisherSocket
-
-        init(control: RouterSocket, data: RouterSocket, client: RouterSocket, events: PublisherSocket) {
-            self.control = control
-            self.data = data
-            self.client = client
-            self.events = events
-        }
-
-        func cutRevoked() { for socket in [control, data, client, events] as [Socket] { socket.cutRevoked() } }
-
-        func close() {
-            control.close()
-            data.close()
-            client.close()
-            events.close()
-        }
-    }
 
     /// Finds the service for callbacks that were made before it.
     private final class Owner: @unchecked Sendable {
@@ -70,31 +44,40 @@ package actor CoordinatorService {
     /// Routing id of requests from this process; no peer can have it.
     private static let localClient = ""
 
-    /// Opens the queue and the sockets and goes on with unfinished jobs.
+    /// Opens the sockets and the queue and goes on with unfinished jobs.
+    ///
+    /// In this order, so that a coordinator that cannot listen leaves no folder behind.
     ///
     /// - Throws: `StoreError`, `WireError` or `ServiceError`, each with a text of one line.
     package static func start(
         _ settings: ServiceSettings, log: Logger, metrics: any MetricsFactory = NOOPMetricsHandler.instance
     ) async throws -> CoordinatorService {
-        var settings = settings
-        settings.core.outputFolder = try makeOutputFolder(settings.core.outputFolder)
-        let store = try JobStore(folder: settings.stateFolder)
-        let jobs = try store.unfinished()
-        for job in jobs { PictureWriter.removeLeftovers(in: job.status.folder) }
-        let pin = Facts.decode(try store.fact("pin"))
-        if jobs.contains(where: { !$0.checkpoints.isEmpty }) { settings.core.begunWire = try begunFormat(store) }
-        try keepFormat(settings.core, store)
-        let epoch = try store.fact("epoch").flatMap { Epoch($0) } ?? 0
-
         let loop = try PollLoop(name: "coordinator")
-        let owner = Owner()
         do {
-            let service = try await loop.run { [settings] in
-                try CoordinatorService(
-                    loop: loop, settings: settings, store: store, owner: owner, log: log,
+            // All on the loop's thread, which receives nothing meanwhile: what comes early waits in the sockets.
+            let (service, recovered) = try await loop.run {
+                let owner = Owner()
+                let sockets = try CoordinatorSockets(loop, settings) { header, peer in
+                    owner.service?.assumeIsolated { $0.limit(header, peer) }
+                }
+                var settings = settings
+                settings.core.outputFolder = try checkedOutputFolder(settings.core.outputFolder)
+                let store = try JobStore(folder: settings.stateFolder)
+                try makeOutputFolder(settings.core.outputFolder)
+                let jobs = try store.unfinished()
+                for job in jobs { PictureWriter.removeLeftovers(in: job.status.folder) }
+                let pin = Facts.decode(try store.fact("pin"))
+                if jobs.contains(where: { !$0.checkpoints.isEmpty }) {
+                    settings.core.begunWire = try begunFormat(store)
+                }
+                try keepFormat(settings.core, store)
+                let epoch = try store.fact("epoch").flatMap { Epoch($0) } ?? 0
+                let service = CoordinatorService(
+                    loop: loop, settings: settings, store: store, sockets: sockets, owner: owner, log: log,
                     metrics: CoordinatorMetrics(metrics))
+                return (service, Event.recovered(jobs, pin: pin, epoch: epoch))
             }
-            await service.begin(.recovered(jobs, pin: pin, epoch: epoch))
+            await service.begin(recovered)
             return service
         } catch {
             await loop.stop()
@@ -104,40 +87,14 @@ package actor CoordinatorService {
 
     /// On the loop's thread.
     private init(
-        loop: PollLoop, settings: ServiceSettings, store: JobStore, owner: Owner, log: Logger,
-        metrics: CoordinatorMetrics
-    ) throws {
-        let bootID = bootID
-        func options(
-            _ limit: @escaping @Sendable (FrameHeader, String) -> Int?, meter: LinkMeter? = nil
-        ) -> SocketOptions {
-            SocketOptions(
-                name: "coordinator", bootID: bootID, security: settings.security.for(.data), limit: limit, meter: meter)
-        }
-        let control = try RouterSocket(
-            loop, .control(name: "coordinator", bootID: bootID, security: settings.security.for(.control)))
-        let data = try RouterSocket(
-            loop,
-            options(
-                { header, peer in owner.service?.assumeIsolated { $0.limit(header, peer) } }, meter: meter))
-        let client = try RouterSocket(
-            loop,
-            .client(
-                name: "coordinator", bootID: bootID, accepting: .clientRequest, security: settings.security.for(.client)
-            ))
-        let events = try PublisherSocket(
-            loop, .control(name: "coordinator", bootID: bootID, security: settings.security.for(.events)))
-        let endpoints = ServiceEndpoints(
-            control: try Self.listen("control", settings.control) { (at) throws(WireError) in try control.listen(on: at)
-            },
-            data: try Self.listen("data", settings.data) { (at) throws(WireError) in try data.listen(on: at) },
-            client: try Self.listen("client", settings.client) { (at) throws(WireError) in try client.listen(on: at) },
-            events: try Self.listen("events", settings.events) { (at) throws(WireError) in try events.listen(on: at) })
-        self.endpoints = endpoints
-        sockets = Sockets(control: control, data: data, client: client, events: events)
-
+        loop: PollLoop, settings: ServiceSettings, store: JobStore, sockets: CoordinatorSockets, owner: Owner,
+        log: Logger, metrics: CoordinatorMetrics
+    ) {
+        endpoints = sockets.endpoints
+        self.sockets = sockets
         var settings = settings
-        let advertised = settings.advertisedHost.map { endpoints.data.at(host: $0) } ?? endpoints.data
+        let data = sockets.endpoints.data
+        let advertised = settings.advertisedHost.map { data.at(host: $0) } ?? data
         settings.core.dataEndpoint = advertised.description
         settings.core.wallAtZero = Date().timeIntervalSince1970
         self.loop = loop
@@ -170,32 +127,28 @@ package actor CoordinatorService {
         for case .failed(let error) in store.perform([fact]) { throw error }
     }
 
-    private static func listen(
-        _ name: String, _ endpoint: Endpoint, _ bind: (Endpoint) throws(WireError) -> Endpoint
-    ) throws -> Endpoint {
-        do throws(WireError) {
-            return try bind(endpoint)
-        } catch {
-            if case .system(_, EADDRINUSE, _) = error.reason {
-                throw ServiceError(
-                    "\(endpoint) is taken, so there can be no \(name) socket: another coordinator may be running; stop "
-                        + "it or choose another port")
-            }
-            throw error
-        }
-    }
-
-    private static func makeOutputFolder(_ path: String) throws -> String {
+    /// The folder's absolute path, which exists and can be written, or can be made.
+    private static func checkedOutputFolder(_ path: String) throws -> String {
         let absolute = URL(fileURLWithPath: path).standardizedFileURL.path
-        do {
-            try FileManager.default.createDirectory(atPath: absolute, withIntermediateDirectories: true)
-        } catch {
-            throw ServiceError("cannot make the output folder \(absolute); check its owner or choose another one")
-        }
-        guard access(absolute, W_OK | X_OK) == 0 else {
+        var nearest = absolute
+        while nearest != "/", access(nearest, F_OK) != 0 { nearest = (nearest as NSString).deletingLastPathComponent }
+        var isFolder: ObjCBool = false
+        let isThere = FileManager.default.fileExists(atPath: nearest, isDirectory: &isFolder)
+        guard isThere, isFolder.boolValue, access(nearest, W_OK | X_OK) == 0 else {
+            guard nearest == absolute else { throw cannotMake(absolute) }
             throw ServiceError("the output folder \(absolute) cannot be written; check its owner or choose another one")
         }
         return absolute
+    }
+
+    private static func makeOutputFolder(_ path: String) throws(ServiceError) {
+        do { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) } catch {
+            throw cannotMake(path)
+        }
+    }
+
+    private static func cannotMake(_ path: String) -> ServiceError {
+        ServiceError("cannot make the output folder \(path); check its owner or choose another one")
     }
 
     private func begin(_ recovered: Event) {
@@ -461,7 +414,7 @@ extension CoordinatorService {
     private func reply(_ reply: ClientReply, _ client: ClientTicket) {
         var reply = reply
         if case .nodes(var status) = reply {
-            status.links = meter.snapshot
+            status.links = sockets.meter.snapshot
             status.authFailures = settings.security.gate?.failures
             reply = .nodes(status)
         }

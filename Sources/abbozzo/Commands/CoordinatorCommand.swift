@@ -130,16 +130,19 @@ struct CoordinatorCommand: AsyncParsableCommand {
         let signals = StopSignals(alsoHangUp: true)
         let registry = MetricsRegistry()
         for (name, meaning) in CoordinatorService.metricMeanings { registry.describe(name, meaning) }
-        let service = try await CoordinatorService.start(settings, log: logger, metrics: registry)
-        let gateway: Gateway
+        // The metrics' port first, and files last: a coordinator that cannot listen leaves no folder behind.
+        let started = Started()
+        let gateway = try Gateway(port: UInt16(file.httpPort), registry: registry) { await started.status() }
+        let http = try await gateway.start()
+        let service: CoordinatorService
         do {
-            gateway = try Gateway(port: UInt16(file.httpPort), registry: registry) { await service.status() }
-            try announce(service.endpoints, http: await gateway.start())
+            service = try await CoordinatorService.start(settings, log: logger, metrics: registry)
         } catch {
-            await service.stop()
-            await service.run()
+            await gateway.stop()
             throw error
         }
+        await started.set(service)
+        try announce(service.endpoints, http: http)
         let listener = Task {
             await signals.attend {
                 logger.notice("stopping: each picture ends its step; once more stops at once")
@@ -197,10 +200,15 @@ struct CoordinatorCommand: AsyncParsableCommand {
     }
 }
 
-extension CoordinatorService {
-    /// The cluster as clients see it; empty once the service has stopped.
-    fileprivate func status() async -> ClusterStatus {
-        if case .nodes(let cluster) = await request(.nodes) { return cluster }
+/// The service, for a page that is there before it.
+private actor Started {
+    private var service: CoordinatorService?
+
+    func set(_ service: CoordinatorService) { self.service = service }
+
+    /// The cluster as clients see it; empty before the service has started and once it has stopped.
+    func status() async -> ClusterStatus {
+        if case .nodes(let cluster)? = await service?.request(.nodes) { return cluster }
         return ClusterStatus(plan: nil, workers: [], queued: 0, inFlight: 0, imagesDone: 0, uptime: 0, links: [])
     }
 }
