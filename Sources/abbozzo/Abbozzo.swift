@@ -6,13 +6,13 @@ internal import Plan
 @main
 enum Main {
     static func main() async {
+        let arguments = Array(CommandLine.arguments.dropFirst())
         do {
-            let arguments = Array(CommandLine.arguments.dropFirst())
             try requireVerb(arguments.first)
             var verb = try AbbozzoCommand.parseAsRoot(arguments)
             if var verb = verb as? any AsyncParsableCommand { try await verb.run() } else { try verb.run() }
         } catch {
-            exit(report(error))
+            exit(report(error, arguments: arguments))
         }
     }
 }

@@ -33,8 +33,8 @@ struct CommandFailure: Error {
 
 /// Turns any error into one line on standard error and the exit code: the only place that does.
 ///
-/// Requests for help and the version print their text and return 0.
-func report(_ error: any Error) -> Int32 {
+/// Requests for help and the version print their text and return 0. What the parser refuses names the help of the verb.
+func report(_ error: any Error, arguments: [String]) -> Int32 {
     let code = code(of: error)
     let text: String
     if let failure = error as? CommandFailure {
@@ -46,7 +46,7 @@ func report(_ error: any Error) -> Int32 {
             print(AbbozzoCommand.fullMessage(for: error))
             return 0
         }
-        text = AbbozzoCommand.message(for: error) + "; see abbozzo --help"
+        text = AbbozzoCommand.message(for: error) + "; see \(verb(arguments)) --help"
     } else {
         text = "\(error)"
     }
@@ -71,6 +71,18 @@ private func code(of error: any Error) -> Code {
     case let failure as WireError: failure.isUnreachable ? .unreachable : failure.isRefusal ? .notAllowed : .usage
     default: .usage
     }
+}
+
+/// The command as far as its arguments name verbs: `abbozzo jobs ls`.
+private func verb(_ arguments: [String]) -> String {
+    var words = ["abbozzo"]
+    var verbs = AbbozzoCommand.configuration.subcommands
+    for word in arguments {
+        guard let verb = verbs.first(where: { $0.configuration.commandName == word }) else { break }
+        words.append(word)
+        verbs = verb.configuration.subcommands
+    }
+    return words.joined(separator: " ")
 }
 
 /// Whether argument-parser made the error: it knows how to word its own, and words others badly.

@@ -70,7 +70,11 @@ struct CommandTests {
     @Test("a command line that makes no sense is a usage error")
     func usage() async throws {
         try await refused(["paint"], "there is no verb paint", "render", "--help")
-        try await refused(["render"], "--prompt", "--help")
+        try await refused(["--paint"], "Unknown option '--paint'", "see abbozzo --help")
+        try await refused(["render"], "--prompt", "see abbozzo render --help")
+        try await refused(["submit", "a.txt", "--sed", "4"], "'--sed'", "see abbozzo submit --help")
+        try await refused(["jobs", "ls", "--limit", "0"], "--limit is 0", "see abbozzo jobs ls --help")
+        try await refused(["jobs", "paint"], "see abbozzo jobs --help")
         try await refused(["render", "-p", "a", "--compute", "f16"], "f32")
         try await refused(["render", "-p", "a", "--threads", "0"], "--threads", "1 to 1024")
         try await refused(["submit", "a.txt", "-p", "a"], "not both")
