@@ -4,9 +4,6 @@ internal import Plan
 
 /// Workers: how they join, stay and go.
 extension CoordinatorCore {
-    /// The version of the protocol that the coordinator speaks.
-    static let protocolVersion: UInt8 = 1
-
     /// Highest epoch of a worker that is believed; beyond it only plans of our own count, and they never get to the end.
     static let highestEpochHeard: Epoch = 1 << 30
 
@@ -49,11 +46,12 @@ extension CoordinatorCore {
                 name, bootID, .malformed,
                 "a worker that connects as \(name) introduces itself as \(hello.name), or as another run")
         }
-        guard hello.protocols.contains(Self.protocolVersion) else {
+        guard hello.protocols.contains(Hello.protocolVersion) else {
+            let (low, high) = (hello.protocols.lowerBound, hello.protocols.upperBound)
             return refuse(
                 name, bootID, .protocolVersion,
-                "\(name) speaks protocol \(hello.protocols.lowerBound) to \(hello.protocols.upperBound), the coordinator "
-                    + "\(Self.protocolVersion); run the same version of abbozzo on both")
+                "\(name) speaks protocol \(low == high ? "\(low)" : "\(low) to \(high)"), the coordinator "
+                    + "\(Hello.protocolVersion); run the same version of abbozzo on both")
         }
         if let old = members[name], old.isPresent, old.hello.bootID != bootID {
             // The old one may be dead without anybody knowing yet: let it speak, or be silent, first.
@@ -124,7 +122,6 @@ extension CoordinatorCore {
         send(
             .welcome(
                 Welcome(
-                    protocolVersion: Self.protocolVersion,
                     heartbeatMilliseconds: Int(settings.heartbeat / 1_000_000), dataEndpoint: settings.dataEndpoint)),
             name)
         effects.append(.publish(.worker(name: name, life: members[name]?.life ?? .joined)))

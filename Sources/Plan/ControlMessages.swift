@@ -37,6 +37,12 @@ package enum ControlMessage: Codable, Equatable, Sendable {
 
 /// A worker's introduction.
 package struct Hello: Codable, Equatable, Sendable {
+    /// The version of the protocol between workers and coordinator that this program speaks.
+    ///
+    /// Rises with whatever a peer of before would refuse or misread, so that it is refused at the handshake, in words.
+    /// 2: tasks of urgent pictures have a flag in the header.
+    package static let protocolVersion: UInt8 = 2
+
     /// Lowest and highest protocol version it speaks.
     package var protocols: ClosedRange<UInt8>
     /// Name of the worker, unique in the cluster.
@@ -66,9 +72,9 @@ package struct Hello: Codable, Equatable, Sendable {
 
     /// Joins the fields.
     package init(
-        protocols: ClosedRange<UInt8>, name: String, bootID: UInt64, build: String, model: ModelFacts,
-        dataEndpoint: String, threads: Int, memoryCap: UInt64, kernelClass: String, roles: Set<Role>,
-        profile: NodeProfile? = nil, publicKey: String? = nil
+        protocols: ClosedRange<UInt8> = Hello.protocolVersion...Hello.protocolVersion, name: String, bootID: UInt64,
+        build: String, model: ModelFacts, dataEndpoint: String, threads: Int, memoryCap: UInt64, kernelClass: String,
+        roles: Set<Role>, profile: NodeProfile? = nil, publicKey: String? = nil
     ) {
         self.protocols = protocols
         self.name = name
@@ -95,7 +101,9 @@ package struct Welcome: Codable, Equatable, Sendable {
     package var dataEndpoint: String
 
     /// Joins the fields.
-    package init(protocolVersion: UInt8, heartbeatMilliseconds: Int, dataEndpoint: String) {
+    package init(
+        protocolVersion: UInt8 = Hello.protocolVersion, heartbeatMilliseconds: Int, dataEndpoint: String
+    ) {
         self.protocolVersion = protocolVersion
         self.heartbeatMilliseconds = heartbeatMilliseconds
         self.dataEndpoint = dataEndpoint

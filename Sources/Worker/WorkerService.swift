@@ -57,9 +57,8 @@ package actor WorkerService {
         let machine = settings.benchmark.machine
         let costs = await measured(folder: folder, facts: facts, compute: compute, settings: settings, log: log)
         let hello = Hello(
-            protocols: FrameHeader.major...FrameHeader.major, name: settings.name,
-            bootID: UInt64.random(in: 1...UInt64.max), build: settings.build, model: facts, dataEndpoint: "",
-            threads: settings.threads,
+            name: settings.name, bootID: UInt64.random(in: 1...UInt64.max), build: settings.build, model: facts,
+            dataEndpoint: "", threads: settings.threads,
             memoryCap: settings.memoryCap > 0 ? settings.memoryCap : machine.memory,
             kernelClass: compute.kernels.name, roles: settings.roles,
             profile: NodeProfile(

@@ -186,8 +186,15 @@ struct CoreMemberTests {
         #expect(bench.refusal?.text.contains("beef") == true && bench.refusal?.text.contains("f00d") == true)
         bench.say(.hello(FakeModel.hello("c", kernels: "avx512")), "c")
         #expect(bench.refusal?.code == .kernelClass)
-        bench.say(.hello(FakeModel.hello("d", protocols: 2...3)), "d")
-        #expect(bench.refusal?.code == .protocolVersion)
+        let others: [(ClosedRange<UInt8>, String)] = [
+            (1...1, "d speaks protocol 1, the coordinator 2"), (3...4, "protocol 3 to 4"),
+        ]
+        for (protocols, told) in others {
+            bench.say(.hello(FakeModel.hello("d", protocols: protocols)), "d")
+            #expect(bench.refusal?.code == .protocolVersion)
+            #expect(bench.refusal?.text.contains(told) == true, "\(String(describing: bench.refusal))")
+            #expect(bench.refusal?.text.contains("run the same version of abbozzo on both") == true)
+        }
         bench.say(.hello(FakeModel.hello("a")), "z")
         #expect(bench.refusal?.code == .malformed)
         bench.control = []

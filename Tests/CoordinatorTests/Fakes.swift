@@ -71,7 +71,7 @@ enum FakeModel {
 
     static func hello(
         _ name: String, boot: UInt64 = 1, roles: Set<Role> = Set(Role.allCases), fingerprint: String = "f00d",
-        kernels: String = "avx2", protocols: ClosedRange<UInt8> = 1...1
+        kernels: String = "avx2", protocols: ClosedRange<UInt8> = Hello.protocolVersion...Hello.protocolVersion
     ) -> Hello {
         var model = facts
         model.fingerprint = fingerprint

@@ -32,7 +32,7 @@ internal import Testing
             rates.busy = name == "a" ? 0.75 : 0.5
             return WorkerStatus(
                 hello: Hello(
-                    protocols: 1...1, name: name, bootID: 1, build: "0", model: facts, dataEndpoint: "", threads: 1,
+                    name: name, bootID: 1, build: "0", model: facts, dataEndpoint: "", threads: 1,
                     memoryCap: 0, kernelClass: "k", roles: [.blocks]),
                 life: life,
                 placement: Placement(

@@ -11,7 +11,7 @@ struct PaceTests {
                 pooledWidth: 2, maxTextLength: 8, takesGuidance: true, scalingFactor: 1, shiftFactor: 0,
                 schedule: ScheduleFacts(), maxSide: 64)
             let hello = Hello(
-                protocols: 1...1, name: name, bootID: 1, build: "test", model: facts, dataEndpoint: "tcp://here:1",
+                name: name, bootID: 1, build: "test", model: facts, dataEndpoint: "tcp://here:1",
                 threads: 1, memoryCap: 0, kernelClass: "k", roles: Set(Role.allCases))
             var placement = Placement(
                 worker: name, span: span, encodes: false, decodes: span.isEmpty, endpoint: "tcp://here:1")

@@ -42,12 +42,12 @@ internal import Testing
     @Test("the header's layout is these 96 bytes")
     func goldenHeader() throws {
         let expected =
-            "41425a4f" + "01001301" + "44332211" + "07000000" + "0807060504030201"
+            "41425a4f" + "01011301" + "44332211" + "07000000" + "0807060504030201"
             + "0807060504030201100f0e0d0c0b0a09" + "01020302" + "0605" + "0100" + "0200" + "0400" + "d4c3b2a1"
             + "0000140000000000" + "8070605040302010" + "efbeadde" + String(repeating: "00", count: 16)
         let bytes = header().encoded()
         let hex = bytes.map { ($0 < 16 ? "0" : "") + String($0, radix: 16) }.joined()
-        #expect(hex == expected + "7b3352e2")
+        #expect(hex == expected + "ac2019ee")
         #expect(try decode(bytes) == header())
     }
 

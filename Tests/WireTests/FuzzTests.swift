@@ -148,7 +148,7 @@ internal import Testing
         heartbeat.counters.links = [LinkCounters(source: "a", target: "b")]
         heartbeat.done = Samples.spans
         let controls: [ControlMessage] = [
-            .welcome(Welcome(protocolVersion: 1, heartbeatMilliseconds: 1000, dataEndpoint: "tcp://a:1")),
+            .welcome(Welcome(heartbeatMilliseconds: 1000, dataEndpoint: "tcp://a:1")),
             .refuse(Refusal(code: .name, text: "taken")), .assign(plan), .loaded(Loaded(epoch: 1, residentBytes: 5)),
             .heartbeat(heartbeat), .alive,
             .fault(Fault(TaskID(.step, image, step: 3, epoch: 1), text: "no", isRetriable: true)),

@@ -18,7 +18,7 @@ struct CoreHarness {
 
     init(_ name: String = "node1", limits: WorkerCore.Limits = .init()) {
         let hello = Hello(
-            protocols: 1...1, name: name, bootID: 7, build: "test", model: Self.facts, dataEndpoint: "tcp://here:1",
+            name: name, bootID: 7, build: "test", model: Self.facts, dataEndpoint: "tcp://here:1",
             threads: 1, memoryCap: 0, kernelClass: "test", roles: Set(Role.allCases))
         core = WorkerCore(hello: hello, coordinator: "tcp://there:5790", limits: limits)
     }
@@ -41,7 +41,7 @@ struct CoreHarness {
         tick()
         send(
             .control(
-                .welcome(Welcome(protocolVersion: 1, heartbeatMilliseconds: 1000, dataEndpoint: "tcp://there:5791"))))
+                .welcome(Welcome(heartbeatMilliseconds: 1000, dataEndpoint: "tcp://there:5791"))))
     }
 
     /// Three workers with blocks 0..<2, 2..<4 and 4..<5.

@@ -69,7 +69,7 @@ actor FakeCoordinator {
 
     func welcome(_ peer: String) {
         tell(
-            .welcome(Welcome(protocolVersion: 1, heartbeatMilliseconds: 50, dataEndpoint: dataEndpoint.description)),
+            .welcome(Welcome(heartbeatMilliseconds: 50, dataEndpoint: dataEndpoint.description)),
             to: peer)
     }
 

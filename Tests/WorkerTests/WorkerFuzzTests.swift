@@ -14,7 +14,7 @@ import Worker
     func core() throws {
         var random = FuzzRandom(seed: 12)
         let messages: [ControlMessage] = [
-            .welcome(Welcome(protocolVersion: 1, heartbeatMilliseconds: 1000, dataEndpoint: "tcp://there:5791")),
+            .welcome(Welcome(heartbeatMilliseconds: 1000, dataEndpoint: "tcp://there:5791")),
             .refuse(Refusal(code: .name, text: "taken")), .assign(CoreHarness.plan(2)), .alive, .introduce, .drain,
             .heartbeat(Heartbeat(epoch: 1, image: nil, block: nil, counters: WorkerCounters())),
         ]

@@ -297,7 +297,7 @@ struct WorkerLifeTests {
         worker.send(
             .control(
                 .welcome(
-                    Welcome(protocolVersion: 1, heartbeatMilliseconds: milliseconds, dataEndpoint: "tcp://there:1"))))
+                    Welcome(heartbeatMilliseconds: milliseconds, dataEndpoint: "tcp://there:1"))))
         var quiet = seconds * 0.99
         while quiet > 10 {
             worker.now += 10_000_000_000

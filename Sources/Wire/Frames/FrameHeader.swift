@@ -21,10 +21,10 @@ package struct FrameHeader: Equatable, Sendable {
     package static let byteCount = 96
     /// `ABZO` read as a little-endian number.
     package static let magic: UInt32 = 0x4f5a_4241
-    /// Version of the layout; another one is refused.
+    /// Version of the layout; another one is refused, without an answer that the peer could read.
     package static let major: UInt8 = 1
-    /// Rises with additions that old peers may ignore.
-    package static let minor: UInt8 = 0
+    /// Rises with additions; whether the peer knows them is agreed on at the handshake (`Hello.protocolVersion`).
+    package static let minor: UInt8 = 1
     /// Most tensors in one message.
     package static let maxTensors = 16
 
