@@ -26,19 +26,26 @@ struct TopCommand: AsyncParsableCommand {
     func run() async throws {
         try await client.connected { client in
             if options.json { return try sayJSON(await client.nodes()) }
-            if once || !isOutputTerminal { return say(try await client.nodes().frame.joined(separator: "\n")) }
+            if once || !isOutputTerminal {
+                return say(try await client.nodes().frame(within: outputSize?.columns).joined(separator: "\n"))
+            }
             let screen = LiveScreen()
             defer { screen.close() }
             repeat {
-                screen.draw(try await client.nodes().frame)
+                try await screen.draw { try await client.nodes().frame(within: $0) }
             } while !screen.isLeft(within: interval)
         }
     }
 }
 
 extension ClusterStatus {
-    /// The lines of one table.
-    var frame: [String] {
+    /// The columns that a narrow screen has no room for, the least needed one first.
+    private static let spareColumns = [
+        "IMAGES", "TOKENS/S", "IN/S", "MEMORY", "QUEUE", "OUT/S", "REPLICA", "STEPS/S", "BLOCKS",
+    ]
+
+    /// The lines of one table, at most so wide: whole columns are left out, and none is cut.
+    func frame(within width: Int?) -> [String] {
         let replicas = plan?.pipelines.count ?? 0
         var table = Table(
             ["NODE", "STATE", "BLOCKS"] + (replicas > 1 ? ["REPLICA"] : []) + [
@@ -55,7 +62,9 @@ extension ClusterStatus {
                         grouped(Int(rates.tokens.rounded())), grouped(counters.images),
                     ])
         }
-        return [headline, paceText, ""] + (workers.isEmpty ? ["no workers"] : table.lines)
+        let width = width ?? .max
+        return wrapped(headline, within: width) + wrapped(paceText, within: width) + [""]
+            + (workers.isEmpty ? ["no workers"] : table.lines(within: width, spare: Self.spareColumns))
     }
 
     /// How fast the whole is, how much of it stands idle, and when it will be done.
@@ -89,12 +98,10 @@ private struct LiveScreen {
         write("\u{1B}[?25h\u{1B}[?1049l")
     }
 
-    /// Draws lines from the top left corner, cut to the terminal's size.
-    func draw(_ lines: [String]) {
-        var size = winsize()
-        let known = ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0 && size.ws_col > 0
-        let (rows, columns) = known ? (Int(size.ws_row), Int(size.ws_col)) : (24, 80)
-        let visible = lines.prefix(rows - 1).map { $0.prefix(columns) + "\u{1B}[K" }
+    /// Draws lines for so many columns from the top left corner, cut to the terminal's size.
+    func draw(_ lines: (Int) async throws -> [String]) async throws {
+        let (rows, columns) = outputSize ?? (24, 80)
+        let visible = try await lines(columns).prefix(rows - 1).map { $0.prefix(columns) + "\u{1B}[K" }
         write("\u{1B}[H" + visible.joined(separator: "\r\n") + "\r\n\u{1B}[J")
     }
 

@@ -6,6 +6,13 @@ var isOutputTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
 /// Whether standard error is a terminal.
 var isErrorTerminal: Bool { isatty(STDERR_FILENO) == 1 }
 
+/// Rows and columns of the terminal that standard output is; nil where it is none, or does not say.
+var outputSize: (rows: Int, columns: Int)? {
+    var size = winsize()
+    guard ioctl(STDOUT_FILENO, UInt(TIOCGWINSZ), &size) == 0, size.ws_row > 0, size.ws_col > 0 else { return nil }
+    return (Int(size.ws_row), Int(size.ws_col))
+}
+
 /// Writes text to standard output at once; a closed pipe is not an error worth a word.
 func say(_ text: String) {
     try? FileHandle.standardOutput.write(contentsOf: Data((text + "\n").utf8))
@@ -40,14 +47,27 @@ struct Table {
     mutating func add(_ cells: [String]) { rows.append(cells) }
 
     /// The lines, without blanks at their ends.
-    var lines: [String] {
+    var lines: [String] { lines(of: Array(rows[0].indices)) }
+
+    /// The lines, at most so wide if that can be had by leaving out some of the `spare` columns, the first one first.
+    func lines(within width: Int, spare: [String]) -> [String] {
+        var columns = Array(rows[0].indices)
+        var spare = spare[...]
+        while true {
+            let lines = lines(of: columns)
+            guard lines.contains(where: { $0.count > width }), let next = spare.popFirst() else { return lines }
+            columns.removeAll { rows[0][$0] == next }
+        }
+    }
+
+    private func lines(of columns: [Int]) -> [String] {
         let widths = rows[0].indices.map { column in rows.map { $0[column].count }.max() ?? 0 }
         let right = rows[0].indices.map { column in
             !left.contains(rows[0][column])
                 && rows.dropFirst().allSatisfy { $0[column].first.map { $0.isNumber || "-+".contains($0) } ?? true }
         }
         return rows.map { row in
-            let cells = row.indices.map { column in
+            let cells = columns.map { column in
                 let fill = String(repeating: " ", count: widths[column] - row[column].count)
                 return right[column] ? fill + row[column] : row[column] + fill
             }

@@ -38,5 +38,17 @@ func shortened(_ text: String, to limit: Int) -> String {
     return line.count > limit ? line.prefix(max(limit - 1, 0)) + "…" : line
 }
 
+/// Text in lines at most so wide, broken where a part ends with a semicolon; a longer part stays whole.
+func wrapped(_ text: String, within width: Int) -> [String] {
+    let parts = text.components(separatedBy: "; ")
+    return (parts.dropLast().map { $0 + ";" } + parts.suffix(1)).reduce(into: []) { lines, part in
+        if let line = lines.last, line.count + 1 + part.count <= width {
+            lines[lines.count - 1] = line + " " + part
+        } else {
+            lines.append(part)
+        }
+    }
+}
+
 /// A number with its noun: 1 picture, 2 pictures.
 func countText(_ count: Int, _ noun: String) -> String { "\(grouped(count)) \(noun)\(count == 1 ? "" : "s")" }
