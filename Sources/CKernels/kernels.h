@@ -52,6 +52,7 @@ const abz_kernels CLASS_TABLE = {
         .row_bytes = sizeof(int8_row), .pack = INT8_GROUP == 4 ? abz_pack_int8_fours : abz_pack_int8_pairs,
         .prepare = prepare_int8, .product = product_int8,
     },
+    .int8_levels = INT8_LEVELS,
     .quantise = quantise,
     .gelu_tanh = gelu_tanh,
     .quick_gelu = quick_gelu,

@@ -18,8 +18,8 @@ typedef float half_lanes __attribute__((vector_size(2 * LANES), aligned(4)));
 typedef uint32_t words __attribute__((vector_size(4 * LANES)));
 typedef uint32_t unaligned_words __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef int32_t ints __attribute__((vector_size(4 * LANES)));
-typedef int8_t bytes __attribute__((vector_size(LANES)));
 typedef int8_t pair_bytes __attribute__((vector_size(2 * LANES)));
+typedef int16_t half_shorts __attribute__((vector_size(2 * LANES)));
 typedef int16_t shorts __attribute__((vector_size(4 * LANES)));
 typedef double wide_lanes __attribute__((vector_size(8 * LANES)));
 

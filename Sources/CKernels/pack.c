@@ -6,9 +6,9 @@
 
 // Sixteen rows at a time, so that what is written fills whole cache lines.
 void abz_pack_f32(
-    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets)
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int16_t *sums)
 {
-    (void)scales, (void)offsets;
+    (void)scales, (void)sums;
     for (long j0 = 0; j0 < width; j0 += 16) {
         long valid = count - j0 < 16 ? count - j0 : 16;
         for (long k = 0; k < depth; k++) {
@@ -27,9 +27,9 @@ static uint16_t bf16_of(float x) {
 }
 
 void abz_pack_bf16(
-    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets)
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int16_t *sums)
 {
-    (void)scales, (void)offsets;
+    (void)scales, (void)sums;
     for (long j0 = 0; j0 < width; j0 += 16) {
         long valid = count - j0 < 16 ? count - j0 : 16;
         for (long k = 0; k < depth; k += 2) {
@@ -43,38 +43,41 @@ void abz_pack_bf16(
     }
 }
 
-// Each row gets the scale top / 127 and the offset 128 * (sum of its integers), or none for pairs.
+// Each stretch of a row gets the scale top / 127 and the sum of its integers, at most 128 * 127.
 static void pack_int8(
-    const float *rows, long stride, long count, long depth, long width, int8_t *panel, float *scales, int32_t *offsets,
+    const float *rows, long stride, long count, long depth, long width, int8_t *panel, float *scales, int16_t *sums,
     long group)
 {
     memset(panel, 0, (size_t)(width * ((depth + group - 1) / group * group)));
-    for (long j = 0; j < width; j++) {
-        const float *row = rows + j * stride;
-        float top = 0;
-        for (long k = 0; k < depth && j < count; k++) top = fabsf(row[k]) > top ? fabsf(row[k]) : top;
-        int64_t sum = 0;
-        scales[j] = top < 0x1p-100f ? 0 : top / 127;
-        float factor = top < 0x1p-100f ? 0 : 127 / top;
-        for (long k = 0; k < depth && j < count; k++) {
-            int8_t q = (int8_t)lrintf(row[k] * factor);
-            panel[k / group * group * width + j * group + k % group] = q;
-            sum += q;
+    for (long first = 0; first < depth; first += ABZ_INT8_STRETCH, scales += width, sums += width) {
+        long end = depth - first < ABZ_INT8_STRETCH ? depth : first + ABZ_INT8_STRETCH;
+        for (long j = 0; j < width; j++) {
+            const float *row = rows + j * stride;
+            float top = 0;
+            for (long k = first; k < end && j < count; k++) top = fabsf(row[k]) > top ? fabsf(row[k]) : top;
+            int sum = 0;
+            scales[j] = top < 0x1p-100f ? 0 : top / 127;
+            float factor = top < 0x1p-100f ? 0 : 127 / top;
+            for (long k = first; k < end && j < count; k++) {
+                int8_t q = (int8_t)lrintf(row[k] * factor);
+                panel[k / group * group * width + j * group + k % group] = q;
+                sum += q;
+            }
+            sums[j] = (int16_t)sum;
         }
-        offsets[j] = group == 4 ? (int32_t)(128 * sum) : 0;
     }
 }
 
 void abz_pack_int8_pairs(
-    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets)
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int16_t *sums)
 {
-    pack_int8(rows, stride, count, depth, width, panel, scales, offsets, 2);
+    pack_int8(rows, stride, count, depth, width, panel, scales, sums, 2);
 }
 
 void abz_pack_int8_fours(
-    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets)
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int16_t *sums)
 {
-    pack_int8(rows, stride, count, depth, width, panel, scales, offsets, 4);
+    pack_int8(rows, stride, count, depth, width, panel, scales, sums, 4);
 }
 
 void abz_pack_transposed_f32(

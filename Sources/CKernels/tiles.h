@@ -12,8 +12,11 @@ typedef struct tile_task {
     float *c;
     long c_stride;
     int onto;
-    const float *column_bias, *row_bias, *row_scales, *column_scales;
-    const int32_t *column_offsets;
+    const float *column_bias, *row_bias;
+    // From the tile's first stretch on.
+    const float *row_scales, *row_zeros, *column_scales;
+    long scale_stride;
+    const int16_t *column_sums;
 } tile_task;
 
 // Loops over the tile's rows and vectors, unrolled whatever the full tile is.
@@ -37,22 +40,26 @@ typedef struct tile_task {
 INLINE void each_tile(
     const abz_product *p, long panel_bytes, long row_bytes, void (*any_tile)(int, int, const tile_task *))
 {
+    long stretches = (p->panel_depth + ABZ_INT8_STRETCH - 1) / ABZ_INT8_STRETCH;
     for (long j = 0; j < p->columns; j += TILE_COLUMNS) {
         long wide = p->columns - j < TILE_COLUMNS ? p->columns - j : TILE_COLUMNS;
         int vectors = (int)((wide + LANES - 1) / LANES);
+        long column = j * stretches + p->first_k / ABZ_INT8_STRETCH * vectors * LANES;
         tile_task t = {
             .b = (const char *)p->panels + (j * p->panel_depth + p->first_k * vectors * LANES) * panel_bytes,
             .a_stride = p->a_stride, .depth = p->depth, .c_stride = p->c_stride, .onto = p->onto,
             .column_bias = p->column_bias ? p->column_bias + j : NULL,
-            .column_scales = p->column_scales ? p->column_scales + j : NULL,
-            .column_offsets = p->column_offsets ? p->column_offsets + j : NULL,
+            .scale_stride = p->scale_stride,
+            .column_scales = p->column_scales ? p->column_scales + column : NULL,
+            .column_sums = p->column_sums ? p->column_sums + column : NULL,
         };
         for (long i = 0; i < p->rows; i += TILE_ROWS) {
             int rows = (int)(p->rows - i < TILE_ROWS ? p->rows - i : TILE_ROWS);
             float *c = p->c + i * p->c_stride + j;
             t.a = (const char *)p->a + i * p->a_stride * row_bytes;
             t.row_bias = p->row_bias ? p->row_bias + i : NULL;
-            t.row_scales = p->row_scales ? p->row_scales + i : NULL;
+            t.row_scales = p->row_scales ? p->row_scales + i * p->scale_stride : NULL;
+            t.row_zeros = p->row_zeros ? p->row_zeros + i * p->scale_stride : NULL;
             if (wide == vectors * LANES) {
                 t.c = c;
                 any_tile(rows, vectors, &t);

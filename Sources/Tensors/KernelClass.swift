@@ -8,9 +8,11 @@ package import Plan
 /// Results of two processes are equal bit for bit when their classes have one name; the name is part of the workers'
 /// greeting and of every picture. It is the number format, and how sums round:
 ///
-/// - `fma`: ascending chains of fused multiply-adds, the same in all instruction sets; integer sums are exact anyway.
+/// - `fma`: ascending chains of fused multiply-adds, the same in all instruction sets.
 /// - `dot`: with VDPBF16PS, whose rounding is the processor's. Only bf16 products use it: those of the formats bf16 and int8
 ///   (whose attention is bf16) on processors that have it.
+/// - `wide`: of int8 where no instruction multiplies bytes. Weights are 8-bit integers as everywhere, but what they are
+///   multiplied by has 16 bits, which costs nothing there and leaves out half of the rounding.
 /// - `openblas-` and OpenBLAS's name of the processor: the order of its kernels, which differ between processors. Only f32.
 ///
 /// ARM tiles would join `fma` (a `class_*.c` and a line in dispatch.c of CKernels); AMX tiles would be a class with a name of its own.
@@ -69,7 +71,8 @@ package struct KernelClass: Equatable, @unchecked Sendable {
         self.format = format
         instructions = String(cString: kernels.pointee.name)
         usesOpenBLAS = openBLASCore != nil
-        let rounding = format != .f32 && kernels.pointee.bf16_dot != 0 ? "dot" : "fma"
+        let isWide = format == .int8 && kernels.pointee.int8_levels > 255
+        let rounding = isWide ? "wide" : format != .f32 && kernels.pointee.bf16_dot != 0 ? "dot" : "fma"
         name = format.rawValue + "-" + (openBLASCore.map { "openblas-\($0)" } ?? rounding)
     }
 }

@@ -105,62 +105,108 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
 }
 
 @Suite struct Int8Tests {
-    private struct Quantised {
-        var values: [Int]
+    /// One stretch of at most 128 values in integers.
+    private struct Stretch {
+        let values: [Int]
         let scale: Float
 
-        /// Rows are multiplied and rounded to an integer at once, weights multiplied first.
-        init(_ row: ArraySlice<Float>, isWeight: Bool) {
-            let top = row.reduce(0) { max($0, abs($1)) }
-            let (factor, magic) = (127 / top, 12_582_912 as Float)
-            values = row.map { x in
-                guard top >= 0x1p-100 else { return 0 }
-                return Int(
-                    isWeight ? (x * factor).rounded(.toNearestOrEven) : magic.addingProduct(x, factor) - magic)
-            }
+        /// A row's, in `levels` steps from its least value or 0 to its greatest or 0.
+        init(row: ArraySlice<Float>, levels: Float) {
+            let span = row.reduce(0, max) - row.reduce(0, min)
+            let (factor, magic) = (levels / span, 12_582_912 as Float)
+            let isZero = span < 0x1p-100
+            values = row.map { isZero ? 0 : Int(magic.addingProduct($0, factor) - magic) }
+            scale = isZero ? 0 : span / levels
+        }
+
+        /// A weight's.
+        init(weight: ArraySlice<Float>) {
+            let top = weight.reduce(0) { max($0, abs($1)) }
+            values = weight.map { top < 0x1p-100 ? 0 : Int(($0 * (127 / top)).rounded(.toNearestOrEven)) }
             scale = top < 0x1p-100 ? 0 : top / 127
         }
     }
 
-    private func quantised(_ x: Tensor, isWeight: Bool) -> [Quantised] {
+    private func stretches(_ x: Tensor, _ make: (ArraySlice<Float>) -> Stretch) -> [[Stretch]] {
         let (values, width) = (x.values, x.width)
-        return (0..<x.shape[0]).map { Quantised(values[$0 * width..<($0 + 1) * width], isWeight: isWeight) }
+        return (0..<x.shape[0]).map { row in
+            stride(from: 0, to: width, by: 128).map {
+                make(values[row * width + $0..<row * width + min($0 + 128, width)])
+            }
+        }
     }
 
-    /// The promise: an exact integer sum, then one rounding to float and the two scales.
-    private func expected(_ x: Tensor, _ w: Tensor, _ b: Tensor?) -> Tensor {
-        let (a, c) = (quantised(x, isWeight: false), quantised(w, isWeight: true))
-        var y = Tensor(uninitialized: [a.count, c.count])
-        for (i, row) in a.enumerated() {
-            for (j, column) in c.enumerated() {
-                let sum = zip(row.values, column.values).reduce(0) { $0 + $1.0 * $1.1 }
-                let scaled = Float(sum) * row.scale
-                y[i * c.count + j] =
-                    b.map { ($0[j] as Float).addingProduct(scaled, column.scale) } ?? scaled * column.scale
+    /// Steps of a row's stretch: as many as 16 bits have, or 8 where instructions for bytes are used.
+    private func levels(_ compute: Compute) -> Float {
+        compute.kernels.computing(in: .int8)?.name == "int8-wide" ? 32766 : 254
+    }
+
+    /// The promise: exact sums of integers for each stretch, each rounded to float, then a chain of their scaled values.
+    private func expected(_ x: Tensor, _ w: Tensor, _ b: Tensor?, levels: Float) -> Tensor {
+        let (rows, columns) = (stretches(x) { Stretch(row: $0, levels: levels) }, stretches(w) { Stretch(weight: $0) })
+        var y = Tensor(uninitialized: [rows.count, columns.count])
+        for (i, row) in rows.enumerated() {
+            for (j, column) in columns.enumerated() {
+                var total: Float = 0
+                for (a, c) in zip(row, column) {
+                    let sum = zip(a.values, c.values).reduce(0) { $0 + $1.0 * $1.1 }
+                    total.addProduct(Float(sum) * a.scale, c.scale)
+                }
+                y[i * columns.count + j] = b.map { total + $0[j] } ?? total
             }
         }
         return y
     }
 
-    @Test(arguments: [(1, 1, 1), (7, 15, 33), (8, 16, 16), (13, 17, 100), (50, 100, 801), (151, 273, 3300)])
-    func `sums are exact, so that all classes agree to the bit`(rows: Int, columns: Int, depth: Int) {
+    @Test(arguments: [(1, 1, 1), (7, 15, 33), (8, 16, 128), (13, 17, 129), (50, 100, 801), (151, 273, 3300)])
+    func `sums of stretches are exact, so that classes of one name agree to the bit`(
+        rows: Int, columns: Int, depth: Int
+    ) {
         let (x, w, b) = (noise([rows, depth]), noise([columns, depth], seed: 2), noise([columns], seed: 3))
-        let (plain, biased) = (expected(x, w, nil), expected(x, w, b))
+        var known: [Float: (plain: Tensor, biased: Tensor)] = [:]
         for (compute, _) in computes(.int8) {
-            let here = compute.kernels.instructions
-            #expect(Linear(weight: w, bias: nil, compute: compute, format: .int8)(x) == plain, "\(here)")
-            #expect(Linear(weight: w, bias: b, compute: compute, format: .int8)(x) == biased, "\(here)")
+            let (here, levels) = (compute.kernels.instructions, levels(compute))
+            let wanted = known[levels] ?? (expected(x, w, nil, levels: levels), expected(x, w, b, levels: levels))
+            known[levels] = wanted
+            #expect(Linear(weight: w, bias: nil, compute: compute, format: .int8)(x) == wanted.plain, "\(here)")
+            #expect(Linear(weight: w, bias: b, compute: compute, format: .int8)(x) == wanted.biased, "\(here)")
         }
     }
 
-    @Test func `the largest products of the longest rows do not saturate`() {
-        let depth = 1 << 17 - 1
+    @Test(arguments: [(1, 40), (20, 300), (9, 3000)])
+    func `values are near double precision, each stretch within its own range`(rows: Int, depth: Int) {
+        // One channel is a thousand times larger: only its own stretch may pay for it.
+        var (x, w) = (noise([rows, depth]), noise([24, depth], seed: 2))
+        for row in 0..<rows { x[row * depth + 3] = 1000 }
+        for column in 0..<24 { w[column * depth + 3] = 0 }
+        let (a, c) = (stretches(x) { Stretch(row: $0, levels: 254) }, stretches(w) { Stretch(weight: $0) })
+        for (compute, _) in computes(.int8) {
+            let y = Linear(weight: w, bias: nil, compute: compute, format: .int8)(x)
+            for row in 0..<rows {
+                for column in 0..<24 {
+                    var (exact, bound) = (0.0, 1e-4)
+                    for k in 0..<depth {
+                        let (v, u) = (Double(x[row * depth + k]), Double(w[column * depth + k]))
+                        let (s, t) = (Double(a[row][k / 128].scale), Double(c[column][k / 128].scale))
+                        exact += v * u
+                        // Half a step of each, times the other's size.
+                        bound += (abs(u) * s + abs(v) * t) * 0.501 + s * t * 0.26
+                    }
+                    let error = abs(Double(y[row * 24 + column]) - exact)
+                    #expect(error <= bound, "\(compute.kernels.instructions): \(error) of \(bound)")
+                }
+            }
+        }
+    }
+
+    @Test func `the largest products of a stretch do not saturate`() {
+        let depth = 1 << 12
         for sign in [1, -1] as [Float] {
-            let x = Tensor(repeating: sign, shape: [1, depth])
-            let w = Tensor(repeating: 1, shape: [1, depth])
-            let sum = Float(depth * 127 * 127) * sign * Float(1) / 127
+            let (x, w) = (Tensor(repeating: sign, shape: [1, depth]), Tensor(repeating: 1, shape: [1, depth]))
             for (compute, _) in computes(.int8) {
-                #expect(Linear(weight: w, bias: nil, compute: compute, format: .int8)(x)[0] == sum * (Float(1) / 127))
+                let y = Linear(weight: w, bias: nil, compute: compute, format: .int8)(x)
+                #expect(y == expected(x, w, nil, levels: levels(compute)))
+                #expect(abs(y[0] - sign * Float(depth)) < 0.01)
             }
         }
     }
@@ -170,8 +216,8 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
         for k in 0..<40 { x[k] = 0 }
         (x[40 + 7], x[80 + 39]) = (.nan, -.infinity)
         let (w, b) = (noise([20, 40], seed: 2), noise([20], seed: 3))
-        let last = expected(x.rows(3..<4), w, b)
         for (compute, _) in computes(.int8) {
+            let last = expected(x.rows(3..<4), w, b, levels: levels(compute))
             let y = Linear(weight: w, bias: b, compute: compute, format: .int8)(x)
             #expect(y.rows(0..<1).values == b.values)
             #expect(y.rows(1..<3).values.allSatisfy { $0.isNaN })
@@ -209,7 +255,8 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
         let bytes = ComputeFormat.allCases.map {
             Linear(weight: w, bias: b, compute: Compute(threads: 2), format: $0).residentBytes
         }
-        #expect(bytes == [320 * 500 * 4 + 1280, 320 * 500 * 2 + 1280, 320 * 500 + 3 * 1280])
+        // Of int8 also a scale of 4 bytes and a sum of 2 for each of the four stretches of 500 values.
+        #expect(bytes == [320 * 500 * 4 + 1280, 320 * 500 * 2 + 1280, 320 * 500 + 1280 + 4 * 320 * 6])
     }
 
     @Test func `the name of a class says its format and OpenBLAS has f32 alone`() throws {

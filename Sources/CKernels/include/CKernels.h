@@ -29,12 +29,16 @@ typedef struct abz_product {
     /// Added after the last k, one for each column or row; or NULL. Columns are padded to a multiple of 16.
     const float *column_bias;
     const float *row_bias;
-    /// Only of the int8 product. NULL: c keeps integer sums, and more k follow. Else the last k is in the block, and c
-    /// becomes floats: one scale a row, and one scale and offset a column, padded to a multiple of 16.
-    const float *row_scales;
+    /// Only of the int8 product, whose `first_k` is a multiple of ABZ_INT8_STRETCH. The first scale and zero of the rows'
+    /// stretch `first_k`, `scale_stride` from row to row; and all scales and sums of the panels, as `pack` writes them.
+    const float *row_scales, *row_zeros;
+    long scale_stride;
     const float *column_scales;
-    const int32_t *column_offsets;
+    const int16_t *column_sums;
 } abz_product;
+
+/// How many k of the int8 product have a scale of their own.
+#define ABZ_INT8_STRETCH 128
 
 /// Products of one kind: how its two sides are stored, and the arithmetic.
 typedef struct abz_multiplier {
@@ -43,16 +47,16 @@ typedef struct abz_multiplier {
     /// Bytes of one value of a panel, and of a prepared row.
     long panel_bytes, row_bytes;
     /// Packs `count` rows of a weight, `depth` values each and `stride` apart, as one panel of `width` >= count columns (a
-    /// multiple of 16); zeros fill the rest, and the depth up to a whole group. `scales` and `offsets` take one value for
-    /// each column of the panel; only int8 writes them.
+    /// multiple of 16); zeros fill the rest, and the depth up to a whole group. `scales` and `sums` take [stretches][width]
+    /// values; only int8 writes them.
     void (*pack)(
-        const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *offsets);
+        const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int16_t *sums);
     /// The same for a product that sums over the rows: (depth, columns) rows become panels [depth padded][columns] over
     /// all columns. NULL for int8.
     void (*pack_transposed)(
         const float *rows, long stride, long depth, long padded_depth, long columns, long panel_columns, void *panels);
     /// Turns `count` rows of `depth` values into what `product` reads, rows of `depth` rounded up to a group, `prepared_stride`
-    /// values apart. Rows are floats, or for int8 the output of `quantise`. It may work in place.
+    /// values apart. Rows are floats, or for int8 the output of `quantise`. For floats it may work in place.
     void (*prepare)(const void *rows, long stride, long count, long depth, void *prepared, long prepared_stride);
     void (*product)(const abz_product *);
 } abz_multiplier;
@@ -109,7 +113,8 @@ typedef struct abz_attention {
 
 /// Kernels for one instruction set.
 ///
-/// All sets give the same bits, with one exception: the products `bf16` of a set with `bf16_dot`.
+/// All sets give the same bits, with two exceptions: the products `bf16` of a set with `bf16_dot`, and `int8`, whose rows
+/// are as fine as `int8_levels` says.
 typedef struct abz_kernels {
     const char *name;
     /// Columns of a full panel; a multiple of 16.
@@ -117,12 +122,15 @@ typedef struct abz_kernels {
     /// Rows of a full tile: blocks of a multiple of it waste nothing.
     long tile_rows;
     /// f32: both sides f32. bf16: both sides rounded to bf16, sums f32. bf16_weight: b rounded to bf16, all else f32.
-    /// int8: both sides 8-bit integers with scales, integer sums.
+    /// int8: integers with scales for each stretch of k on both sides, of 8 bits in b; integer sums of a stretch.
     abz_multiplier f32, bf16, bf16_weight, int8;
     /// Not zero: bf16 sums pairs of k with the processor's own rounding (VDPBF16PS).
     int bf16_dot;
-    /// One row of 8-bit integers: x[i] ~ q[i] * scale, |q| <= 127. Returns the scale; NaN in, NaN out.
-    float (*quantise)(const float *x, long count, int8_t *q);
+    /// Steps in the range of a stretch that `quantise` writes: 254, or 32766 where rows are 16 bits wide anyway.
+    int int8_levels;
+    /// One row of integers for the int8 product, with a scale and a zero for each stretch; see int8/quantise.h.
+    /// q takes `count` values of the product's `row_bytes`.
+    void (*quantise)(const float *x, long count, void *q, float *scales, float *zeros);
     /// y[i] = f(x[i]); x and y may be the same. Formulas in f32/activations.h.
     void (*gelu_tanh)(const float *x, float *y, long count);
     void (*quick_gelu)(const float *x, float *y, long count);

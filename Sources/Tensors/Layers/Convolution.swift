@@ -99,8 +99,8 @@ package struct Convolution: Sendable {
                         panel_depth: pixels.depth, first_k: 0, c: out + row * area, c_stride: area,
                         rows: min(rowStep, outputs - row), columns: pixels.count, depth: pixels.depth,
                         onto: k > 0 ? 1 : 0, column_bias: nil,
-                        row_bias: k + pixels.depth == depth ? bias + row : nil, row_scales: nil, column_scales: nil,
-                        column_offsets: nil)
+                        row_bias: k + pixels.depth == depth ? bias + row : nil, row_scales: nil, row_zeros: nil,
+                        scale_stride: 0, column_scales: nil, column_sums: nil)
                     compute.kernels.kernels.pointee.f32.product(&product)
                 }
             }

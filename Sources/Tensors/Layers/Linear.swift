@@ -7,7 +7,7 @@ package import Plan
 ///
 /// - f32: each output is one chain of fused multiply-adds over ascending k, then the bias.
 /// - bf16: the same chain of values rounded to bf16 (or the processor's own bf16 sums of pairs; see `KernelClass`).
-/// - int8: an exact integer sum, one scale for each row of x and each row of W.
+/// - int8: exact integer sums of 128 k at a time, with a scale for each of them in x and in W, then their chain.
 package struct Linear: Sendable {
     /// Width of the input, K.
     package let inputs: Int
@@ -22,7 +22,7 @@ package struct Linear: Sendable {
     ///
     /// `weight` is (N, K), as checkpoints store it, and is not kept: the packed copy replaces it. `bias` is (N) or nil.
     ///
-    /// - Precondition: a class with OpenBLAS computes in f32; int8 takes K below 2^17.
+    /// - Precondition: a class with OpenBLAS computes in f32.
     package init(weight: Tensor, bias: Tensor?, compute: Compute, format: ComputeFormat = .f32) {
         precondition(weight.shape.count == 2, "weight \(weight.shape)")
         precondition(bias.map { $0.shape == [weight.shape[0]] } ?? true, "bias \(bias?.shape ?? []) of \(weight.shape)")

@@ -14,14 +14,15 @@ struct PackedMatrix: Sendable {
     private let multiplier: Multiplier?
     /// (N) and padding, or none.
     private let bias: Tensor?
-    /// Of int8: for each column the scale, and what is taken off its sum.
+    /// Of int8: for each stretch of K of each column the scale, and the sum of its integers.
     private let scales: Tensor
-    private let offsets: [Int32]
+    private let sums: [Int16]
     private let compute: Compute
 
     /// Bytes in memory.
     var residentBytes: Int {
-        panels.count + ((bias?.count ?? 0) + scales.count + offsets.count) * MemoryLayout<Float>.stride
+        panels.count + ((bias?.count ?? 0) + scales.count) * MemoryLayout<Float>.stride
+            + sums.count * MemoryLayout<Int16>.stride
     }
 
     /// Packs (N, K) with a bias of N values or none.
@@ -35,27 +36,25 @@ struct PackedMatrix: Sendable {
         guard !compute.kernels.usesOpenBLAS else {
             precondition(format == .f32, "OpenBLAS multiplies f32, not \(format)")
             multiplier = nil
-            (scales, offsets) = (Tensor(shape: [0]), [])
+            (scales, sums) = (Tensor(shape: [0]), [])
             panels = AlignedMemory(count: stored * depth * MemoryLayout<Float>.stride)
             let to = panels.base.bindMemory(to: Float.self, capacity: stored * depth)
             withPointer(weight) { if let from = $0 { to.update(from: from, count: weight.count) } }
             (to + weight.count).update(repeating: 0, count: stored * depth - weight.count)
             return
         }
-        // Below 2^31 / 127^2 the sums of int8 products fit their 32 bits.
-        precondition(format != .int8 || depth < 1 << 17, "int8 sums over \(depth) values may not fit")
         let multiplier = compute.kernels.multiplier(format, isExactInBF16: format == .f32 && weight.isExactInBF16)
         self.multiplier = multiplier
         let panels = AlignedMemory(count: multiplier.bytes(columns: stored, depth: depth))
-        var scales = Tensor(shape: [multiplier.takesIntegers ? stored : 0])
-        var offsets = [Int32](repeating: 0, count: scales.count)
+        var scales = Tensor(shape: [multiplier.takesIntegers ? stored * stretchCount(of: depth) : 0])
+        var sums = [Int16](repeating: 0, count: scales.count)
         scales.withUnsafeMutableBuffer { scales in
-            offsets.withUnsafeMutableBufferPointer { offsets in
-                let target = (panels: panels.base, scales: scales.baseAddress, offsets: offsets.baseAddress)
+            sums.withUnsafeMutableBufferPointer { sums in
+                let target = (panels: panels.base, scales: scales.baseAddress, sums: sums.baseAddress)
                 pack(weight, multiplier, stored: stored, compute, into: target)
             }
         }
-        (self.panels, self.scales, self.offsets) = (panels, scales, offsets)
+        (self.panels, self.scales, self.sums) = (panels, scales, sums)
     }
 
     /// y = x Wᵀ + bias for `rows` rows of x, (rows, K), and y, (rows, N).
@@ -80,30 +79,31 @@ struct PackedMatrix: Sendable {
         }
     }
 
-    /// The left side of a product: floats, and for int8 their integers and a scale a row.
+    /// The left side of a product: floats, and for int8 their integers, with a scale and a zero for each stretch.
     private struct Rows {
         let values: UnsafePointer<Float>
-        var integers: UnsafePointer<Int8>?
+        var integers: UnsafeRawPointer?
         var scales: UnsafePointer<Float>?
+        var zeros: UnsafePointer<Float>?
     }
 
     /// Quantises each row, once for all blocks that read it.
     private func withQuantised(_ x: UnsafePointer<Float>, rows: Int, _ body: (Rows) -> Void) {
-        guard multiplier?.takesIntegers == true else { return body(Rows(values: x)) }
-        let integers = AlignedMemory(count: rows * depth)
-        let scales = AlignedMemory(count: rows * MemoryLayout<Float>.stride)
-        let (q, s) = (
-            integers.base.bindMemory(to: Int8.self, capacity: rows * depth),
-            scales.base.bindMemory(to: Float.self, capacity: rows)
-        )
-        nonisolated(unsafe) let (from, to, factors) = (x, q, s)
+        guard let multiplier, multiplier.takesIntegers else { return body(Rows(values: x)) }
+        let (rowBytes, stretches) = (depth * multiplier.kernels.row_bytes, stretchCount(of: depth))
+        let integers = AlignedMemory(count: rows * rowBytes)
+        let factors = AlignedMemory(count: 2 * rows * stretches * MemoryLayout<Float>.stride)
+        let scales = factors.base.bindMemory(to: Float.self, capacity: 2 * rows * stretches)
+        let zeros = scales + rows * stretches
+        nonisolated(unsafe) let (from, to, s, z) = (x, integers.base, scales, zeros)
         compute.forRanges(of: rows, width: depth) { range in
             for row in range {
-                factors[row] = compute.kernels.kernels.pointee.quantise(from + row * depth, depth, to + row * depth)
+                compute.kernels.kernels.pointee.quantise(
+                    from + row * depth, depth, to + row * rowBytes, s + row * stretches, z + row * stretches)
             }
         }
-        body(Rows(values: x, integers: q, scales: s))
-        withExtendedLifetime((integers, scales)) {}
+        body(Rows(values: x, integers: UnsafeRawPointer(to), scales: scales, zeros: zeros))
+        withExtendedLifetime((integers, factors)) {}
     }
 
     /// One block of y with our own kernels, over k in steps whose part of x fits the second-level cache.
@@ -116,17 +116,19 @@ struct PackedMatrix: Sendable {
         let step = isPlain ? depth : kernels.depth_step
         let (first, panelDepth) = (rows.lowerBound * depth, multiplier.padded(depth))
         let prepared = isPlain ? 0 : rows.count * multiplier.padded(min(step, depth)) * kernels.row_bytes
+        let stretches = stretchCount(of: depth)
         withBytes(prepared) { prepared in
             for k in stride(from: 0, to: max(depth, 1), by: step) {
                 let count = min(step, depth - k)
                 let (padded, isLast) = (multiplier.padded(count), k + count == depth)
                 let values = UnsafeRawPointer(x.values + first + k)
                 if !isPlain {
-                    let source = x.integers.map { UnsafeRawPointer($0 + first + k) } ?? values
+                    let source = x.integers.map { $0 + (first + k) * kernels.row_bytes } ?? values
                     kernels.prepare(source, depth, rows.count, count, prepared, padded)
                 }
+                let factor = rows.lowerBound * stretches + k / Int(ABZ_INT8_STRETCH)
                 scales.withUnsafeBuffer { scales in
-                    offsets.withUnsafeBufferPointer { offsets in
+                    sums.withUnsafeBufferPointer { sums in
                         withPointer(bias) { bias in
                             var product = abz_product(
                                 a: isPlain ? values : UnsafeRawPointer(prepared), a_stride: isPlain ? depth : padded,
@@ -135,9 +137,10 @@ struct PackedMatrix: Sendable {
                                 c: y + rows.lowerBound * self.columns + columns.lowerBound, c_stride: self.columns,
                                 rows: rows.count, columns: columns.count, depth: padded, onto: k > 0 ? 1 : 0,
                                 column_bias: isLast ? bias.map { $0 + columns.lowerBound } : nil, row_bias: nil,
-                                row_scales: isLast ? x.scales.map { $0 + rows.lowerBound } : nil,
-                                column_scales: scales.baseAddress.map { $0 + columns.lowerBound },
-                                column_offsets: offsets.baseAddress.map { $0 + columns.lowerBound })
+                                row_scales: x.scales.map { $0 + factor }, row_zeros: x.zeros.map { $0 + factor },
+                                scale_stride: stretches,
+                                column_scales: scales.baseAddress.map { $0 + columns.lowerBound * stretches },
+                                column_sums: sums.baseAddress.map { $0 + columns.lowerBound * stretches })
                             kernels.product(&product)
                         }
                     }
@@ -220,11 +223,14 @@ struct Blocks: Sendable {
     }
 }
 
+/// How many parts of K have a scale of their own in int8.
+private func stretchCount(of depth: Int) -> Int { (depth + Int(ABZ_INT8_STRETCH) - 1) / Int(ABZ_INT8_STRETCH) }
+
 /// Packs (N, K) panel by panel; `stored` is N rounded up.
 private func pack(
     _ weight: Tensor, _ multiplier: Multiplier, stored: Int, _ compute: Compute,
     into target: (
-        panels: UnsafeMutableRawPointer, scales: UnsafeMutablePointer<Float>?, offsets: UnsafeMutablePointer<Int32>?
+        panels: UnsafeMutableRawPointer, scales: UnsafeMutablePointer<Float>?, sums: UnsafeMutablePointer<Int16>?
     )
 ) {
     let (columns, depth) = (weight.shape[0], weight.shape[1])
@@ -236,8 +242,9 @@ private func pack(
             let first = panel * width
             multiplier.kernels.pack(
                 rows + first * depth, depth, min(columns - first, width), depth, min(stored - first, width),
-                target.panels + multiplier.bytes(columns: first, depth: depth), target.scales.map { $0 + first },
-                target.offsets.map { $0 + first })
+                target.panels + multiplier.bytes(columns: first, depth: depth),
+                target.scales.map { $0 + first * stretchCount(of: depth) },
+                target.sums.map { $0 + first * stretchCount(of: depth) })
         }
     }
 }
