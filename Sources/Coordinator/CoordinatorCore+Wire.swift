@@ -96,10 +96,16 @@ extension CoordinatorCore {
     }
 
     /// After a job came: chooses the format again if no picture has begun.
+    ///
+    /// Links of workers that came while others were drawn are not known yet: they are measured first.
     mutating func reconsiderWire() {
-        guard settings.wire == .auto, wireChoosing == .settled, !hasBegun, case .active = planning else { return }
+        guard settings.wire == .auto, wireChoosing == .settled, !hasBegun, case .active(let plan) = planning else {
+            return
+        }
         wireChoosing = .open
-        settleWire()
+        openSince = nil
+        guard links(of: plan).contains(where: { measuredLinks[$0] == nil }) else { return settleWire() }
+        adopt(plan.placements, cause: .wire, text: "links are measured", measuresLinks: true)
     }
 
     /// Why no picture begins yet, if that is why.

@@ -195,6 +195,36 @@ struct AutoWireTests {
         }
     }
 
+    @Test("the link of a worker that came back in the middle of a picture is measured before the next job begins")
+    func measuresAfterLoss() throws {
+        let bench = Self.bench { $0.cut = .even }
+        bench.wait(0.6)
+        bench.load(link: Self.link(8e3))
+        let first = try bench.submit([Self.request])
+        bench.wait(0.2)
+        bench.load()
+        bench.work(until: { $0.key.step == 2 })
+        #expect(bench.core.wire == .int8)
+        bench.handle(.disconnected(worker: "b", bootID: 1))
+        bench.wait(3, beating: ["a"])
+        bench.say(.hello(PlannerTests.hello("b", 0.01)), "b")
+        bench.wait(0.6, beating: ["a", "b"])
+        #expect(bench.core.plan?.placements.count == 2 && bench.core.plan?.measuresLinks == nil)
+        bench.load()
+        bench.work()
+        #expect(try bench.status(first).done == 1 && bench.core.measuredLinks.isEmpty)
+
+        let second = try bench.submit([Self.request])
+        #expect(bench.core.plan?.measuresLinks == true && bench.tasks.isEmpty)
+        bench.load(link: Self.link(8e3))
+        #expect(bench.core.wire == .int8)
+        bench.work()
+        #expect(try bench.status(second).done == 1)
+        let epoch = bench.core.epoch
+        _ = try bench.submit([Self.request])
+        #expect(bench.core.epoch == epoch && !bench.tasks.isEmpty, "what is known is not measured again")
+    }
+
     @Test("a worker that joins while the format is being changed has its link measured too")
     func joinsMeanwhile() throws {
         let bench = Self.bench { $0.cut = .even }
