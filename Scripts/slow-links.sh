@@ -96,7 +96,8 @@ submit_twice() { # preset, flags…
     wait "${workers[kill]}" 2>/dev/null || true
     start_worker "$kill"
     ask jobs watch "$job" >"$folder/watch.json" 2>"$folder/watch.log" || { cat "$folder/watch.log" >&2; exit 1; }
-    grep -q "w$kill is gone" "$folder/coordinator.log" || { echo "the loss was never noticed" >&2; exit 1; }
+    losses=$((losses + 1))
+    [ "$(grep -c "w$kill is gone" "$folder/coordinator.log")" = $losses ] || { echo "a loss was not noticed" >&2; exit 1; }
     [ "$(ls "$folder/out/$preset" | wc -l)" = "$pictures" ] || equal=NO
     diff -rq "$folder/out/$preset" "$folder/out/$preset-killed" >/dev/null || equal=NO
     [ $equal = yes ] || status=1
@@ -115,6 +116,7 @@ for rate in $rates; do
         pids+=($!)
         read -r _ <"$folder/ready"
         workers=()
+        losses=0
         for number in 1 2; do start_worker $number; done
         # The first batch waits for the weights; it is not counted.
         submit warm --sampler euler --steps 1
