@@ -45,7 +45,8 @@ struct PlanCommand: AsyncParsableCommand {
         transform: wireRule)
     var wire: WireRule?
 
-    @Option(help: ArgumentHelp("Pictures in flight for each worker, besides one that is being decoded.", valueName: "n"))
+    @Option(
+        help: ArgumentHelp("Pictures in flight for each worker, besides one that is being decoded.", valueName: "n"))
     var flightsPerWorker = 2
 
     @Option(help: ArgumentHelp("Network between a coordinator's workers on several machines.", valueName: "Mbit/s"))
