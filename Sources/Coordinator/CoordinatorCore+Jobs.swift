@@ -383,6 +383,7 @@ extension CoordinatorCore {
                     rates: member.isPresent ? member.rates() : WorkerRates())
                 status.faults = member.faults
                 status.link = measuredLink(from: name)
+                status.pace = member.isPresent ? member.pace.factor : nil
                 return status
             }
         }

@@ -116,7 +116,9 @@ extension CoordinatorCore {
         var member = Member(hello, now: now)
         member.isDrained = members[name]?.isDrained ?? false
         member.counters = known?.counters ?? member.counters
-        if let former = members[name], former.hello.bootID == hello.bootID { member.clock = former.clock }
+        if let former = members[name], former.hello.bootID == hello.bootID {
+            (member.clock, member.pace) = (former.clock, former.pace)
+        }
         members[name] = member
         if member.isDrained { members[name]?.life = .draining }
         send(
@@ -143,6 +145,7 @@ extension CoordinatorCore {
             clock.note(clock: report.clock, roundTrip: heartbeat.counters.roundTripNanoseconds, now: now)
             traces.note(report, by: name, &clock, now: now)
             members[name]?.clock = clock
+            note(report.spans, of: name)
         }
         if let number = heartbeat.answering { counted(name, number) }
         send(.alive, name)
@@ -187,6 +190,7 @@ extension CoordinatorCore {
             isNews = true
         }
         planning = missing.isEmpty ? .active(plan) : .loading(plan, missing: missing)
+        if missing.isEmpty { lastLoading = Double(now - min(now, planned)) * 1e-9 }
         if missing.isEmpty {
             effects.append(.publish(.plan(plan)))
             log(.info, "epoch \(epoch): \(plan.summary)")

@@ -64,7 +64,12 @@ extension CoordinatorCore {
         effects.append(.measure(.planned(cause)))
         epoch += 1
         // What was said of a link was said of another neighbour.
-        for name in members.keys { members[name]?.linkTrouble = nil }
+        for name in members.keys {
+            members[name]?.linkTrouble = nil
+            members[name]?.pace.beginPlan()
+        }
+        planned = now
+        if cause != .pace { paceWait = 0 }
         hasPlanned = true
         linked = []
         decodings = [:]
@@ -120,7 +125,8 @@ extension CoordinatorCore {
 
     func planningInput(_ eligible: [Hello], _ model: ModelFacts) -> PlanningInput {
         PlanningInput(
-            model: model, nodes: withMeasuredLinks(PlanningNode.nodes(eligible, network: settings.network)),
+            model: model,
+            nodes: withMeasuredLinks(PlanningNode.nodes(eligible, network: settings.network, paces: paces)),
             mix: mix(for: model), rule: settings.cut, bytesPerValue: wire.bytesPerValue(width: model.width))
     }
 

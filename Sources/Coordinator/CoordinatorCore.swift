@@ -100,6 +100,10 @@ package struct CoordinatorCore: Sendable {
     var partings: [LinkEnds: Parting] = [:]
     /// When they were last looked at.
     var lastLook: UInt64 = 0
+    /// When the present plan was made, and seconds that the last one took until all had loaded.
+    var (planned, lastLoading): (UInt64, Double) = (0, 0)
+    /// When the cut is next compared with what the work shows, and how long after the last change of it.
+    var (nextPaceLook, paceWait): (UInt64, UInt64) = (0, 0)
     /// Workers whose data link is up in this epoch.
     var linked: Set<String> = []
     /// Decodings that each worker was given in this epoch.
@@ -201,6 +205,7 @@ package struct CoordinatorCore: Sendable {
         lastTick = now
         watchMembers()
         watchLinks()
+        watchPace()
         settleWire()
         resendLost()
         tryStoreAgain()

@@ -39,6 +39,8 @@ package enum Measurement: Equatable, Sendable {
         case link
         /// Measured links ask for another format of hidden states.
         case wire
+        /// Workers' steps ask for another cut.
+        case pace
         /// A worker could not load its share.
         case load
         /// A worker knows a later epoch than the queue does.

@@ -21,6 +21,8 @@ struct Member {
     var samples: [(time: UInt64, counters: WorkerCounters)] = []
     /// Its clock, for traces.
     var clock = WorkerClock()
+    /// How long its steps take, against its benchmark.
+    var pace = Pace()
     /// What it had in hand, and since when that has not changed.
     var inHand: InHand?
     var inHandSince: UInt64 = 0

@@ -225,6 +225,8 @@ package struct WorkerStatus: Codable, Equatable, Sendable {
     package var faults: UInt64 = 0
     /// The link to the next worker of the plan, where it was measured.
     package var link: MeasuredLink?
+    /// How many times as long as in its benchmark its steps take; nil before enough of them.
+    package var pace: Double?
 
     /// Joins the fields.
     package init(

@@ -38,8 +38,10 @@ package struct PlanningNode: Equatable, Sendable {
 
     /// Workers as they introduced themselves; those that share a machine's memory get equal parts of it.
     ///
-    /// `network` is the link between machines; workers that listen on loopback have that instead.
-    package static func nodes(_ hellos: [Hello], network: LinkSpeed) -> [PlanningNode] {
+    /// `network` is the link between machines; workers that listen on loopback have that instead. `paces` says how many
+    /// times as long as in its benchmark a worker's steps take, where that is known: all its times are taken that much
+    /// longer.
+    package static func nodes(_ hellos: [Hello], network: LinkSpeed, paces: [String: Double] = [:]) -> [PlanningNode] {
         let sharing = Dictionary(grouping: hellos.compactMap(\.profile).filter(\.sharesMemory), by: \.machine)
         return hellos.sorted { $0.name < $1.name }.map { hello in
             let profile = hello.profile.flatMap { $0.costs?.isSane ?? true ? $0 : nil }
@@ -49,7 +51,8 @@ package struct PlanningNode: Equatable, Sendable {
             }
             return PlanningNode(
                 name: hello.name, roles: hello.roles, memory: Double(hello.memoryCap) / Double(sharers),
-                speed: profile?.costs.map { .measured($0) }, bytesPerWeight: profile?.costs?.bytesPerWeight ?? 4,
+                speed: profile?.costs.map { .measured($0.faster(1 / (paces[hello.name] ?? 1))) },
+                bytesPerWeight: profile?.costs?.bytesPerWeight ?? 4,
                 link: isLocal ? .loopback : network)
         }
     }
@@ -105,34 +108,11 @@ extension NodeCosts {
     package init(_ node: PlanningNode, model: ModelFacts, sizes: ModelSizes, mix: PictureMix, bytesPerValue: Double) {
         let width = Double(model.width)
         let blocks = model.blockCount
-        func units(_ tokens: Double) -> Double { 6 * width * tokens + tokens * tokens }
-        let measured: MeasuredCosts? = if case .measured(let costs) = node.speed { costs } else { nil }
-        let rate: Double =
-            switch node.speed {
-            case .rate(let rate): rate
-            case nil: 1
-            case .measured(let costs):
-                // Of the largest block measured: what encoders that are too large to try are guessed by.
-                (costs.single.samples.last ?? costs.double.samples.last).map {
-                    4 * width * units(Double($0.size)) / $0.seconds
-                } ?? 1
-            }
+        let measured = node.measured
+        let rate = node.rate(width: width)
         func linear(_ weights: Int, _ tokens: Int) -> Double { 2 * Double(weights) * Double(tokens) / rate }
 
-        partSeconds = mix.parts.map { part in
-            let tokens = part.tokens
-            let formula = 4 * width * units(Double(tokens)) / rate
-            let double = measured?.double.seconds(tokens, work: units)
-            let single = measured?.single.seconds(tokens, work: units)
-            var seconds = (0..<blocks).map {
-                ($0 < sizes.doubleCount ? double ?? single : single ?? double) ?? formula
-            }
-            // The embedders multiply each token by some of their weights only: by those of its own kind.
-            let perToken = Double(64 * part.imageTokens + model.contextWidth * part.textTokens) * width
-            seconds[0] += measured?.embed.seconds(tokens, work: { $0 }) ?? 2 * perToken / rate
-            seconds[blocks - 1] += measured?.head.seconds(tokens, work: { $0 }) ?? 128 * width * Double(tokens) / rate
-            return seconds
-        }
+        partSeconds = mix.parts.map { Self.callSeconds($0, of: node, model: model, sizes: sizes) }
         let calls = partSeconds
         blockSeconds = (0..<blocks).map { block in
             zip(mix.parts, calls).reduce(0) { $0 + $1.0.steps * $1.1[block] }
@@ -163,5 +143,49 @@ extension NodeCosts {
         linkSeconds = zip(mix.parts, hopSeconds).reduce(0) { $0 + $1.0.steps * $1.1 }
         name = node.name
         roles = node.roles
+    }
+}
+
+extension NodeCosts {
+    /// Seconds of each block for one call, embedders in the first, head in the last.
+    static func callSeconds(
+        _ part: PictureMix.Part, of node: PlanningNode, model: ModelFacts, sizes: ModelSizes
+    ) -> [Double] {
+        let width = Double(model.width)
+        let blocks = model.blockCount
+        let (measured, rate, tokens) = (node.measured, node.rate(width: width), part.tokens)
+        func units(_ tokens: Double) -> Double { PlanningNode.units(tokens, width: width) }
+        let formula = 4 * width * units(Double(tokens)) / rate
+        let double = measured?.double.seconds(tokens, work: units)
+        let single = measured?.single.seconds(tokens, work: units)
+        var seconds = (0..<blocks).map {
+            ($0 < sizes.doubleCount ? double ?? single : single ?? double) ?? formula
+        }
+        // The embedders multiply each token by some of their weights only: by those of its own kind.
+        let perToken = Double(64 * part.imageTokens + model.contextWidth * part.textTokens) * width
+        seconds[0] += measured?.embed.seconds(tokens, work: { $0 }) ?? 2 * perToken / rate
+        seconds[blocks - 1] += measured?.head.seconds(tokens, work: { $0 }) ?? 128 * width * Double(tokens) / rate
+        return seconds
+    }
+}
+
+extension PlanningNode {
+    /// What it measured, if it did.
+    fileprivate var measured: MeasuredCosts? { if case .measured(let costs) = speed { costs } else { nil } }
+
+    /// Arithmetic of a block, in units of 4 D operations.
+    fileprivate static func units(_ tokens: Double, width: Double) -> Double { 6 * width * tokens + tokens * tokens }
+
+    /// Operations a second, for what was not measured; 1 where nothing is known.
+    fileprivate func rate(width: Double) -> Double {
+        switch speed {
+        case .rate(let rate): rate
+        case nil: 1
+        case .measured(let costs):
+            // Of the largest block measured: what encoders that are too large to try are guessed by.
+            (costs.single.samples.last ?? costs.double.samples.last).map {
+                4 * width * Self.units(Double($0.size), width: width) / $0.seconds
+            } ?? 1
+        }
     }
 }

@@ -204,15 +204,17 @@ struct PlanCommand: AsyncParsableCommand {
             return (PlanningInput(model: facts, nodes: all, mix: PictureMix([request]), rule: cut), nil, request, nil)
         }
         let status = try await client.connected { try await $0.nodes() }
-        let workers = status.workers.filter { [.joined, .loading, .ready].contains($0.life) }.map(\.hello)
-        guard let facts = workers.first?.model else {
+        let workers = status.workers.filter { [.joined, .loading, .ready].contains($0.life) }
+        guard let facts = workers.first?.hello.model else {
             throw CommandFailure(.usage, "no worker is there; start one, or give --nodes FILE")
         }
         let request = try request(facts)
         var network = LinkSpeed.gigabit
         network.bytesPerSecond = networkMbit * 1e6 / 8
-        let input = PlanningInput(
-            model: facts, nodes: PlanningNode.nodes(workers, network: network), mix: PictureMix([request]), rule: cut)
+        let paces = workers.compactMap { worker in worker.pace.map { (worker.hello.name, $0) } }
+        let nodes = PlanningNode.nodes(
+            workers.map(\.hello), network: network, paces: Dictionary(paces, uniquingKeysWith: { $1 }))
+        let input = PlanningInput(model: facts, nodes: nodes, mix: PictureMix([request]), rule: cut)
         return (input, status.plan.flatMap { ReplicatedPlan($0) }, request, status.plan?.wire)
     }
 

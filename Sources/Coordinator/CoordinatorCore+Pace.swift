@@ -1,0 +1,54 @@
+internal import Logging
+internal import Plan
+
+/// Measures workers by their work, and cuts anew where that shows a better cut.
+extension CoordinatorCore {
+    /// Time between two looks at the cut.
+    private static let looksEvery: UInt64 = 15_000_000_000
+    /// Most time between two looks, after cuts that were changed: it doubles each time, so that a machine whose speed
+    /// comes and goes is not followed back and forth.
+    private static let looksAtLeast: UInt64 = 3_600_000_000_000
+    /// What a new cut has to save on the pictures to come, in times of what the last one took to load.
+    private static let worthLoadings = 4.0
+
+    /// Takes note of a worker's steps.
+    mutating func note(_ spans: [TaskSpan], of worker: String) {
+        guard let share = placement(of: worker), !share.span.isEmpty, let model = pin?.model, let sizes = model.sizes,
+            let hello = members[worker]?.hello, let costs = hello.profile?.costs, costs.isSane
+        else { return }
+        let node = PlanningNode(
+            name: worker, memory: 0, speed: .measured(costs), bytesPerWeight: costs.bytesPerWeight)
+        for span in spans where span.kind == .step && span.epoch == epoch && 1...1 << 20 ~= span.tokens {
+            let text = flights[span.image]?.request.textLength ?? model.defaultTextLength
+            let part = PictureMix.Part(steps: 1, imageTokens: span.tokens, textTokens: text)
+            let blocks = NodeCosts.callSeconds(part, of: node, model: model, sizes: sizes)
+            guard share.span.upperBound <= blocks.count else { return }
+            members[worker]?.pace.note(
+                seconds: Double(span.nanoseconds) * 1e-9, expected: blocks[share.span].reduce(0, +))
+        }
+    }
+
+    /// Times as long as its benchmark says that each worker takes, as far as that is known.
+    var paces: [String: Double] { members.compactMapValues(\.pace.factor) }
+
+    /// Replans where the work itself shows that another cut is better by more than what it costs.
+    mutating func watchPace() {
+        guard settings.cut == .measured, case .active(let plan) = planning, now >= nextPaceLook else { return }
+        nextPaceLook = now + Self.looksEvery
+        guard replan == nil, !isStopping, wireChoosing == .settled, partings.isEmpty, let model = pin?.model,
+            plan.pipelines.joined().allSatisfy({ members[$0.worker]?.pace.isOfThisPlan ?? false }),
+            let current = ReplicatedPlan(plan)
+        else { return }
+        let input = planningInput(members.values.filter(\.isEligible).map(\.hello), model)
+        guard let made = try? Planner.plan(input, replicas: settings.replicas),
+            !Planner.keeps(current, over: made, input, replicas: settings.replicas),
+            let before = Planner.rate(current, input), let after = Planner.rate(made, input)
+        else { return }
+        let saved = Double(queued + flights.count) * (1 / before - 1 / after)
+        guard saved > Self.worthLoadings * lastLoading else { return }
+        paceWait = min(Self.looksAtLeast, max(Self.looksEvery, 2 * paceWait))
+        nextPaceLook = now + paceWait
+        let percent = Int((100 * (after / before - 1)).rounded())
+        wantPlan(.pace, "the steps so far ask for another cut, \(percent) % faster", isGraceful: true)
+    }
+}

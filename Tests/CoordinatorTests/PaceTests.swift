@@ -1,0 +1,115 @@
+@testable import Coordinator
+import Plan
+import Tensors
+import Testing
+
+@Suite("Pace")
+struct PaceTests {
+    @Test("a pace is said after some steps, follows the machine, and believes no time that cannot be")
+    func follows() throws {
+        var pace = Pace()
+        for _ in 0..<23 { pace.note(seconds: 2, expected: 1) }
+        #expect(pace.factor == nil && !pace.isOfThisPlan)
+        pace.note(seconds: 2, expected: 1)
+        #expect(pace.factor == 2 && pace.isOfThisPlan)
+        pace.beginPlan()
+        #expect(pace.factor == 2 && !pace.isOfThisPlan)
+        for _ in 0..<400 { pace.note(seconds: 0.5, expected: 1) }
+        #expect(abs((pace.factor ?? 0) - 0.5) < 0.01)
+        let before = pace
+        for seconds in [0, -1, .infinity, .nan, 1e9] { pace.note(seconds: seconds, expected: 1) }
+        for expected in [0, -1, .infinity, .nan] { pace.note(seconds: 1, expected: expected) }
+        #expect(pace == before)
+        for _ in 0..<1000 { pace.note(seconds: 1e5, expected: 1e-9) }
+        #expect(pace.factor == 32)
+    }
+
+    /// Two workers with equal benchmarks whose steps take so many times as long; every step that is answered is reported.
+    private final class Cluster {
+        let bench = Bench()
+        let paces: [String: Double]
+        private var reported = 0
+
+        init(_ paces: [String: Double], loading: Double = 0) {
+            self.paces = paces
+            let hellos = paces.keys.sorted().map { PlannerTests.hello($0, 0.1) }
+            for hello in hellos { bench.say(.hello(hello), hello.name) }
+            bench.wait(0.6)
+            bench.wait(loading, beating: paces.keys.sorted())
+            bench.load()
+        }
+
+        /// Blocks of each worker.
+        var cut: [String: Int] {
+            Dictionary(
+                uniqueKeysWithValues: (bench.core.plan?.pipeline ?? []).map { ($0.worker, $0.span.count) })
+        }
+
+        /// Answers so many steps, the workers reporting each; every task takes ten seconds.
+        func work(_ steps: Int) {
+            var left = steps
+            while left > 0, !bench.tasks.isEmpty {
+                let task = bench.tasks[0]
+                bench.now += 10_000_000_000
+                for worker in paces.keys.sorted() { bench.beat(worker) }
+                bench.answer(task)
+                if task.key.need == .step {
+                    left -= 1
+                    report(task)
+                }
+                bench.handle(.tick)
+                if case .loading = bench.core.planning { bench.load() }
+            }
+        }
+
+        private func report(_ task: Bench.Task) {
+            guard case .step(let latents, _, _, let stage, _) = task.input, let plan = bench.core.plan else { return }
+            for share in plan.pipeline {
+                let seconds = 0.1 * Double(share.span.count) * (paces[share.worker] ?? 1)
+                let span = TaskSpan(
+                    kind: .step, image: task.key.image, step: UInt16(task.key.step), epoch: task.key.epoch,
+                    stage: UInt8(stage), tokens: latents.count, began: bench.now - 9_000_000_000,
+                    nanoseconds: UInt64(seconds * 1e9))
+                bench.say(
+                    .heartbeat(
+                        Heartbeat(
+                            epoch: plan.epoch, image: nil, block: nil, counters: .init(),
+                            done: SpanReport(clock: bench.now, spans: [span]))), share.worker)
+            }
+        }
+    }
+
+    @Test("a worker whose steps take longer than it measured is given less, once, and pictures stay the same")
+    func cutsAnew() throws {
+        let cluster = Cluster(["a": 1, "b": 2])
+        let blocks = FakeModel.facts.blockCount
+        #expect(cluster.cut == ["a": blocks / 2, "b": blocks / 2])
+        let requests = (0..<40).map { ImageRequest.euler("p\($0)", seed: UInt64($0), side: 64) }
+        let id = try cluster.bench.submit(requests)
+        cluster.work(20)
+        #expect(cluster.cut["b"] == blocks / 2, "too few steps to say")
+        cluster.work(60)
+        #expect(cluster.cut == ["a": blocks * 2 / 3, "b": blocks / 3])
+        guard case .nodes(let status) = cluster.bench.ask(.nodes) else { throw PlanningFailure("no answer") }
+        for worker in status.workers {
+            // Embedders and head take a hundredth of a block.
+            let pace = try #require(worker.pace)
+            #expect(abs(pace / (cluster.paces[worker.hello.name] ?? 0) - 1) < 0.05, "\(worker.hello.name) \(pace)")
+        }
+        cluster.work(1000)
+        #expect(try cluster.bench.status(id).done == 40)
+        #expect(cluster.bench.measurements.filter { $0 == .planned(.pace) }.count == 1)
+        for request in requests { #expect(cluster.bench.files.values.contains(try FakeModel.render(request))) }
+    }
+
+    @Test("no cut is changed for less than it costs to load, nor for a few percent")
+    func staysPut() throws {
+        for (paces, loading) in [(["a": 1.0, "b": 2], 3000.0), (["a": 1, "b": 1.1], 0)] {
+            let cluster = Cluster(paces, loading: loading)
+            let id = try cluster.bench.submit((0..<20).map { .euler("p\($0)", side: 64) })
+            cluster.work(1000)
+            #expect(try cluster.bench.status(id).done == 20)
+            #expect(cluster.bench.measurements.filter { $0 == .planned(.pace) }.isEmpty)
+        }
+    }
+}
