@@ -51,7 +51,7 @@ struct PaceTests {
             while left > 0, !bench.tasks.isEmpty {
                 let task = bench.tasks[0]
                 bench.now += 10_000_000_000
-                for worker in paces.keys.sorted() { bench.beat(worker) }
+                for worker in paces.keys.sorted() { bench.beat(worker, image: task.key.image) }
                 bench.answer(task)
                 if task.key.need == .step {
                     left -= 1
