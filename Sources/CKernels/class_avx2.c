@@ -14,7 +14,10 @@
 #define TILE_VECTORS 1
 #define TILE_CASES TILE_CASES_6_1
 #define PREFETCH_DEPTH 8
-#define ROW_STEP 1536
+#define ROW_STEP 2048
+#define BLOCK_ROWS 96
+#define BLOCK_COLUMNS 512
+#define ROWS_IN_TILES
 #define INT8_GROUP 2
 #define INT8_AVX2
 #pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)

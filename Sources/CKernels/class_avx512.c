@@ -15,6 +15,8 @@
 #define TILE_CASES TILE_CASES_8_3
 #define PREFETCH_DEPTH 8
 #define ROW_STEP 3072
+#define BLOCK_ROWS 144
+#define BLOCK_COLUMNS 256
 #define INT8_GROUP 2
 #define INT8_AVX512
 #pragma clang attribute push(                                                                                   \

@@ -5,6 +5,9 @@
 //   TILE_CASES     TILE_CASE(tile, rows, vectors) for every smaller tile
 //   PREFETCH_DEPTH how many groups of k ahead panels are fetched
 //   ROW_STEP       bytes of a row of a in a step over k
+//   BLOCK_ROWS     rows of a that stay in the second-level cache for a step
+//   BLOCK_COLUMNS  about as many columns read them before they go
+//   ROWS_IN_TILES  defined when f32 products read rows in tiles; tiles of six rows only
 //   INT8_GROUP     2, with INT8_AVX2 or INT8_AVX512 for their instructions; or 4 for VNNI
 //   BF16_DOT       defined when there is VDPBF16PS
 
@@ -23,17 +26,28 @@
 #include "f32/norms.h"
 #include "attention.h"
 
+#ifdef ROWS_IN_TILES
+#define PREPARE(ROWS) prepare_tiles_##ROWS
+#else
+#define PREPARE(ROWS) prepare_##ROWS
+#endif
+
 const abz_kernels CLASS_TABLE = {
     .name = CLASS_NAME,
     .panel_columns = TILE_COLUMNS,
     .tile_rows = TILE_ROWS,
+    .block_rows = BLOCK_ROWS,
+    .block_columns = BLOCK_COLUMNS,
+#ifdef ROWS_IN_TILES
+    .rows_in_tiles = 1,
+#endif
     .f32 = {
         .group = 1, .depth_step = ROW_STEP / 4, .panel_bytes = 4, .row_bytes = 4, .pack = abz_pack_f32,
-        .pack_transposed = abz_pack_transposed_f32, .prepare = prepare_f32, .product = product_f32,
+        .pack_transposed = abz_pack_transposed_f32, .prepare = PREPARE(f32), .product = product_f32,
     },
     .bf16_weight = {
         .group = 2, .depth_step = ROW_STEP / 4, .panel_bytes = 2, .row_bytes = 4, .pack = abz_pack_bf16,
-        .pack_transposed = abz_pack_transposed_bf16, .prepare = prepare_f32, .product = product_bf16,
+        .pack_transposed = abz_pack_transposed_bf16, .prepare = PREPARE(f32), .product = product_bf16,
     },
 #ifdef BF16_DOT
     .bf16 = {
@@ -44,7 +58,7 @@ const abz_kernels CLASS_TABLE = {
 #else
     .bf16 = {
         .group = 2, .depth_step = ROW_STEP / 4, .panel_bytes = 2, .row_bytes = 4, .pack = abz_pack_bf16,
-        .pack_transposed = abz_pack_transposed_bf16, .prepare = prepare_bf16, .product = product_bf16,
+        .pack_transposed = abz_pack_transposed_bf16, .prepare = PREPARE(bf16), .product = product_bf16,
     },
 #endif
     .int8 = {

@@ -184,15 +184,15 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
             let y = Linear(weight: w, bias: nil, compute: compute, format: .int8)(x)
             for row in 0..<rows {
                 for column in 0..<24 {
-                    var (exact, bound) = (0.0, 1e-4)
+                    var (exact, variance) = (0.0, 0.0)
                     for k in 0..<depth {
                         let (v, u) = (Double(x[row * depth + k]), Double(w[column * depth + k]))
                         let (s, t) = (Double(a[row][k / 128].scale), Double(c[column][k / 128].scale))
                         exact += v * u
-                        // Half a step of each, times the other's size.
-                        bound += (abs(u) * s + abs(v) * t) * 0.501 + s * t * 0.26
+                        // Rounding is even within a step of each, times the other's size.
+                        variance += (u * u * s * s + v * v * t * t) / 12
                     }
-                    let error = abs(Double(y[row * 24 + column]) - exact)
+                    let (error, bound) = (abs(Double(y[row * 24 + column]) - exact), 5 * variance.squareRoot() + 1e-4)
                     #expect(error <= bound, "\(compute.kernels.instructions): \(error) of \(bound)")
                 }
             }

@@ -16,6 +16,8 @@ typedef struct abz_product {
     /// Rows as the product's `prepare` leaves them, `a_stride` values from row to row.
     const void *a;
     long a_stride;
+    /// Not zero: rows lie in tiles, each read in one stream: [a_stride][tile_rows], one tile after the other.
+    int rows_in_tiles;
     /// The first panel, whole: `panel_depth` k are stored, and the block uses `depth` of them from `first_k` on. All three
     /// are multiples of the group.
     const void *panels;
@@ -121,6 +123,11 @@ typedef struct abz_kernels {
     long panel_columns;
     /// Rows of a full tile: blocks of a multiple of it waste nothing.
     long tile_rows;
+    /// Rows of a block whose part of a stays in the second-level cache during a step over k; a multiple of `tile_rows`;
+    /// and about as many columns as read them.
+    long block_rows, block_columns;
+    /// Not zero: `prepare` of the products of floats leaves rows in tiles, with zeros for those that the last one lacks.
+    int rows_in_tiles;
     /// f32: both sides f32. bf16: both sides rounded to bf16, sums f32. bf16_weight: b rounded to bf16, all else f32.
     /// int8: integers with scales for each stretch of k on both sides, of 8 bits in b; integer sums of a stretch.
     abz_multiplier f32, bf16, bf16_weight, int8;

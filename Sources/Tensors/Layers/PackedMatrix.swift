@@ -115,7 +115,9 @@ struct PackedMatrix: Sendable {
         let isPlain = multiplier.takesPlainRows && depth <= 512
         let step = isPlain ? depth : kernels.depth_step
         let (first, panelDepth) = (rows.lowerBound * depth, multiplier.padded(depth))
-        let prepared = isPlain ? 0 : rows.count * multiplier.padded(min(step, depth)) * kernels.row_bytes
+        let inTiles = isPlain || multiplier.takesIntegers ? 0 : compute.kernels.kernels.pointee.rows_in_tiles
+        let stored = rounded(rows.count, up: compute.kernels.kernels.pointee.tile_rows)
+        let prepared = isPlain ? 0 : stored * multiplier.padded(min(step, depth)) * kernels.row_bytes
         let stretches = stretchCount(of: depth)
         withBytes(prepared) { prepared in
             for k in stride(from: 0, to: max(depth, 1), by: step) {
@@ -132,6 +134,7 @@ struct PackedMatrix: Sendable {
                         withPointer(bias) { bias in
                             var product = abz_product(
                                 a: isPlain ? values : UnsafeRawPointer(prepared), a_stride: isPlain ? depth : padded,
+                                rows_in_tiles: inTiles,
                                 panels: panels.base + multiplier.bytes(columns: columns.lowerBound, depth: depth),
                                 panel_depth: panelDepth, first_k: k,
                                 c: y + rows.lowerBound * self.columns + columns.lowerBound, c_stride: self.columns,
@@ -192,7 +195,7 @@ struct Blocks: Sendable {
     /// True when waking threads would take longer than the work.
     let areSmall: Bool
 
-    /// Measured on Zen 3 with 512 KiB of second-level cache: 144 x 384 values of x and a panel at a time.
+    /// Measured on Zen 3 with 512 KiB of second-level cache: 96 x 512 values of x and a panel at a time.
     init(rows: Int, columns: Int, depth: Int, compute: Compute) {
         self.rows = rows
         self.columns = columns
@@ -203,8 +206,8 @@ struct Blocks: Sendable {
         }
         let tile = compute.kernels.kernels.pointee.tile_rows
         let panel = compute.kernels.kernels.pointee.panel_columns
-        rowStep = 144 / tile * tile
-        columnStep = 256 / panel * panel
+        rowStep = compute.kernels.kernels.pointee.block_rows
+        columnStep = compute.kernels.kernels.pointee.block_columns / panel * panel
         // A few blocks a thread, so that all finish at about one time.
         let wanted = compute.pool.threads > 1 ? 4 * compute.pool.threads : 1
         while count < wanted && columnStep > 2 * panel { columnStep = rounded(columnStep / 2, up: panel) }
