@@ -105,7 +105,7 @@ extension CoordinatorCore {
         for flight in loose.sorted(by: { rank($0) < rank($1) }) {
             let open = replicas.indices.filter {
                 let (replica, all) = (replicas[$0], taken[$0] + decoding[$0])
-                let hasPlace = taken[$0] < replica.limit && all < replica.limit + replica.spare
+                let hasPlace = (flight.isDecoding || taken[$0] < replica.limit) && all < replica.limit + replica.spare
                 return replica.isLoaded && (hasPlace || flight.isInteractive || !flight.deaths.isEmpty)
             }
             func load(_ number: Int) -> Double { Double(taken[number]) / Double(replicas[number].limit) }

@@ -383,7 +383,7 @@ extension CoordinatorCore {
                     rates: member.isPresent ? member.rates() : WorkerRates())
                 status.faults = member.faults
                 status.link = measuredLink(from: name)
-                status.pace = member.isPresent ? member.pace.factor : nil
+                status.pace = member.isPresent ? member.pace.factor(now: now) : nil
                 return status
             }
         }

@@ -190,7 +190,7 @@ extension CoordinatorCore {
             isNews = true
         }
         planning = missing.isEmpty ? .active(plan) : .loading(plan, missing: missing)
-        if missing.isEmpty { lastLoading = Double(now - min(now, planned)) * 1e-9 }
+        if missing.isEmpty && loadsShares { lastLoading = Double(now - min(now, planned)) * 1e-9 }
         if missing.isEmpty {
             effects.append(.publish(.plan(plan)))
             log(.info, "epoch \(epoch): \(plan.summary)")

@@ -7,7 +7,7 @@ extension CoordinatorCore {
     private static let looksEvery: UInt64 = 15_000_000_000
     /// Most time between two looks, after cuts that were changed: it doubles each time, so that a machine whose speed
     /// comes and goes is not followed back and forth.
-    private static let looksAtLeast: UInt64 = 3_600_000_000_000
+    private static let longestWait: UInt64 = 3_600_000_000_000
     /// What a new cut has to save on the pictures to come, in times of what the last one took to load.
     private static let worthLoadings = 4.0
 
@@ -24,17 +24,20 @@ extension CoordinatorCore {
             let blocks = NodeCosts.callSeconds(part, of: node, model: model, sizes: sizes)
             guard share.span.upperBound <= blocks.count else { return }
             members[worker]?.pace.note(
-                seconds: Double(span.nanoseconds) * 1e-9, expected: blocks[share.span].reduce(0, +))
+                seconds: Double(span.nanoseconds) * 1e-9, expected: blocks[share.span].reduce(0, +), now: now)
         }
     }
 
     /// Times as long as its benchmark says that each worker takes, as far as that is known.
-    var paces: [String: Double] { members.compactMapValues(\.pace.factor) }
+    var paces: [String: Double] { members.compactMapValues { $0.pace.factor(now: now) } }
 
     /// Replans where the work itself shows that another cut is better by more than what it costs.
+    ///
+    /// Only with f32 between workers: in the short formats pictures depend on the cut, and time alone must not change them.
     mutating func watchPace() {
         guard settings.cut == .measured, case .active(let plan) = planning, now >= nextPaceLook else { return }
         nextPaceLook = now + Self.looksEvery
+        guard queued + flights.count > 0, wire == .f32 else { return }
         guard replan == nil, !isStopping, wireChoosing == .settled, partings.isEmpty, let model = pin?.model,
             plan.pipelines.joined().allSatisfy({ members[$0.worker]?.pace.isOfThisPlan ?? false }),
             let current = ReplicatedPlan(plan)
@@ -46,9 +49,23 @@ extension CoordinatorCore {
         else { return }
         let saved = Double(queued + flights.count) * (1 / before - 1 / after)
         guard saved > Self.worthLoadings * lastLoading else { return }
-        paceWait = min(Self.looksAtLeast, max(Self.looksEvery, 2 * paceWait))
+        paceWait = min(Self.longestWait, max(Self.looksEvery, 2 * paceWait))
         nextPaceLook = now + paceWait
         let percent = Int((100 * (after / before - 1)).rounded())
         wantPlan(.pace, "the steps so far ask for another cut, \(percent) % faster", isGraceful: true)
+    }
+}
+
+/// What a worker holds of a plan: what it has to read if it is another one than before.
+struct HeldShare: Equatable {
+    private let worker: String
+    private let run: UInt64
+    private let span: Range<Int>
+    private let encodes: Bool
+    private let decodes: Bool
+
+    init(_ placement: Placement) {
+        (worker, run, span) = (placement.worker, placement.bootID, placement.span)
+        (encodes, decodes) = (placement.encodes, placement.decodes)
     }
 }

@@ -100,8 +100,10 @@ package struct CoordinatorCore: Sendable {
     var partings: [LinkEnds: Parting] = [:]
     /// When they were last looked at.
     var lastLook: UInt64 = 0
-    /// When the present plan was made, and seconds that the last one took until all had loaded.
-    var (planned, lastLoading): (UInt64, Double) = (0, 0)
+    /// When the present plan was made, and whether workers have weights to read for it.
+    var (planned, loadsShares): (UInt64, Bool) = (0, true)
+    /// Seconds that the last plan of other shares took until all had loaded.
+    var lastLoading = 0.0
     /// When the cut is next compared with what the work shows, and how long after the last change of it.
     var (nextPaceLook, paceWait): (UInt64, UInt64) = (0, 0)
     /// Workers whose data link is up in this epoch.

@@ -211,16 +211,14 @@ extension Planner {
             return one
         }
         guard let one else { return all }
-        return decodersGain < (rate(all, input) / rate(one, input) - 1) ? all : one
-    }
-
-    /// Pictures a second that a plan gives: by the simulation, or by its slowest place where the pipeline is long and the
-    /// simulation would keep the coordinator from its work.
-    private static func rate(_ plan: CutPlan, _ input: PlanningInput) -> Double {
-        if plan.spans.count <= mostForSimulation, let forecast = Forecast(plan, input) {
-            return forecast.picturesPerHour / 3600
+        // Where the pipeline is long the simulation would keep the coordinator from its work: then by the slowest place.
+        if max(one.spans.count, all.spans.count) <= mostForSimulation, let first = Forecast(one, input),
+            let second = Forecast(all, input)
+        {
+            return second.picturesPerHour > (1 + decodersGain) * first.picturesPerHour ? all : one
         }
-        return 1 / (bottleneck(plan, input) ?? .infinity)
+        guard let first = bottleneck(one, input), let second = bottleneck(all, input) else { return one }
+        return first > (1 + decodersGain) * second ? all : one
     }
 
     private static func plan(_ found: (search: CutSearch, cut: CutSearch.Cut), _ nodes: [NodeCosts]) -> CutPlan {
@@ -260,9 +258,9 @@ extension Planner {
         return best.map { ($0.search, $0.cut) }
     }
 
-    /// Workers with blocks up to which plans are compared by the simulation: 30 ms for 16.
+    /// Workers with blocks up to which plans are compared by the simulation.
     private static let mostForSimulation = 16
-    /// Gain in pictures an hour, by the simulation, from which all workers decode: it takes memory on each.
+    /// Gain in pictures an hour from which all workers decode: it takes memory on each.
     private static let decodersGain = 0.02
 
     /// The best cut if everybody who can decodes.
