@@ -116,7 +116,7 @@ def settings(a, name):
 
 def run(a):
     shapes = [(kind, rows) for rows in a.rows for kind in KINDS]
-    {"pytorch": pytorch, "openvino": openvino_}[a.library](a, shapes)
+    {"pytorch": pytorch, "openvino": openvino_}[a.peer](a, shapes)
 
 
 def pytorch(a, shapes):
@@ -200,7 +200,7 @@ def seconds(once):
 
 
 def say(a, kind, rows, **fields):
-    print(json.dumps(dict(library=a.library, format=a.format, kind=kind, rows=rows, **fields)), flush=True)
+    print(json.dumps(dict(library=a.peer, format=a.format, kind=kind, rows=rows, **fields)), flush=True)
 
 
 # MARK: - Facts
@@ -227,7 +227,7 @@ def main():
     for name in ("prepare", "facts", "run"):
         command = commands.add_parser(name)
         if name == "run":
-            command.add_argument("library", choices=["pytorch", "openvino"])
+            command.add_argument("peer", choices=["pytorch", "openvino"])
             command.add_argument("format", choices=["f32", "bf16", "int8-weights", "int8"])
         command.add_argument("--models", metavar="DIR", required=name == "prepare")
         for flag, value in (("threads", 1), ("heads", 24), ("head-width", 128), ("text", 512), ("runs", 3)):

@@ -5,8 +5,8 @@ internal import Plan
 extension CoordinatorCore {
     /// Time between two looks at the cut.
     private static let looksEvery: UInt64 = 15_000_000_000
-    /// Most time between two looks, after cuts that were changed: it doubles each time, so that a machine whose speed
-    /// comes and goes is not followed back and forth.
+    /// Most time from a change of the cut to the next look: it doubles with each change and shrinks while nothing is to be
+    /// changed, so that a machine whose speed comes and goes is not followed back and forth.
     private static let longestWait: UInt64 = 3_600_000_000_000
     /// What a new cut has to save on the pictures to come, in times of what the last one took to load.
     private static let worthLoadings = 4.0
@@ -38,6 +38,7 @@ extension CoordinatorCore {
         guard settings.cut == .measured, case .active(let plan) = planning, now >= nextPaceLook else { return }
         nextPaceLook = now + Self.looksEvery
         guard queued + flights.count > 0, wire == .f32 else { return }
+        paceWait -= min(paceWait, Self.looksEvery)
         guard replan == nil, !isStopping, wireChoosing == .settled, partings.isEmpty, let model = pin?.model,
             plan.pipelines.joined().allSatisfy({ members[$0.worker]?.pace.isOfThisPlan ?? false }),
             let current = ReplicatedPlan(plan)
@@ -49,7 +50,7 @@ extension CoordinatorCore {
         else { return }
         let saved = Double(queued + flights.count) * (1 / before - 1 / after)
         guard saved > Self.worthLoadings * lastLoading else { return }
-        paceWait = min(Self.longestWait, max(Self.looksEvery, 2 * paceWait))
+        paceWait = min(Self.longestWait, 2 * (paceWait + Self.looksEvery))
         nextPaceLook = now + paceWait
         let percent = Int((100 * (after / before - 1)).rounded())
         wantPlan(.pace, "the steps so far ask for another cut, \(percent) % faster", isGraceful: true)

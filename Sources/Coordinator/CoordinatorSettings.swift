@@ -16,7 +16,7 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var wire = WireRule.format(.f32)
     /// The format in which pictures of the queue were begun, if any were.
     package var begunWire: WireFormat?
-    /// Pictures in flight for each worker with blocks, besides one that is being decoded.
+    /// Pictures in flight for each worker with blocks, besides those that are being decoded.
     ///
     /// Two hide the hops; more costs memory: one activation each.
     package var flightsPerWorker = 2

@@ -65,8 +65,8 @@ package struct CoordinatorFile: Equatable, Sendable {
     ///
     /// With the short formats pictures depend on the cut, a little; they say so in their file.
     package var wire = WireRule.format(.f32)
-    /// Pictures in flight for each worker with blocks, besides one that is being decoded; default 2, which hides the hops
-    /// between workers.
+    /// Pictures in flight for each worker with blocks, besides those that are being decoded; default 2, which hides the
+    /// hops between workers.
     ///
     /// More costs one activation in a worker's memory and the picture's latents here (1 MiB at 1024x1024).
     package var flightsPerWorker = 2

@@ -27,12 +27,16 @@ struct PaceTests {
 
     /// Two workers with equal benchmarks whose steps take so many times as long; every step that is answered is reported.
     private final class Cluster {
-        let bench = Bench()
+        let bench: Bench
         let paces: [String: Double]
         private var reported = 0
 
-        init(_ paces: [String: Double], loading: Double = 0) {
+        init(
+            _ paces: [String: Double], loading: Double = 0,
+            _ change: (inout CoordinatorSettings) -> Void = { _ in }
+        ) {
             self.paces = paces
+            bench = Bench(change)
             let hellos = paces.keys.sorted().map { PlannerTests.hello($0, 0.1) }
             for hello in hellos { bench.say(.hello(hello), hello.name) }
             bench.wait(0.6)
@@ -100,6 +104,7 @@ struct PaceTests {
         cluster.work(1000)
         #expect(try cluster.bench.status(id).done == 40)
         #expect(cluster.bench.measurements.filter { $0 == .planned(.pace) }.count == 1)
+        #expect(cluster.bench.core.paceWait == 0, "a cut that stays makes the next look come soon again")
         for request in requests { #expect(cluster.bench.files.values.contains(try FakeModel.render(request))) }
     }
 
@@ -112,5 +117,30 @@ struct PaceTests {
             #expect(try cluster.bench.status(id).done == 20)
             #expect(cluster.bench.measurements.filter { $0 == .planned(.pace) }.isEmpty)
         }
+    }
+
+    @Test("where hidden states travel in a short format pictures depend on the cut, and time does not change it")
+    func keepsPictures() throws {
+        let cluster = Cluster(["a": 1, "b": 2]) { $0.wire = .format(.bf16) }
+        let id = try cluster.bench.submit((0..<30).map { .euler("p\($0)", side: 64) })
+        cluster.work(2000)
+        #expect(try cluster.bench.status(id).done == 30)
+        #expect(cluster.bench.measurements.filter { $0 == .planned(.pace) }.isEmpty)
+    }
+
+    @Test("a plan for which nobody reads weights does not make the next one look free")
+    func loadingCounts() throws {
+        let bench = Bench { $0.wire = .auto }
+        for name in ["a", "b"] { bench.say(.hello(PlannerTests.hello(name, 0.01)), name) }
+        _ = try bench.submit([.euler("p", steps: 4, side: 64)])
+        bench.wait(0.6)
+        bench.wait(100, beating: ["a", "b"])
+        bench.load(link: LinkSpeed(bytesPerSecond: 8e3, roundTrip: 0))
+        let first = bench.core.lastLoading
+        #expect(99...102 ~= first)
+        bench.wait(0.2)
+        #expect(bench.core.plan?.epoch == 2 && bench.core.plan?.wire == .int8, "the same shares, another format")
+        bench.load()
+        #expect(bench.core.lastLoading == first)
     }
 }

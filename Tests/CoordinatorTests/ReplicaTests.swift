@@ -63,6 +63,31 @@ struct ReplicaTests {
         try Self.expectAll(requests, id, bench)
     }
 
+    @Test("after a new plan a picture that only has to be decoded waits for no step's place")
+    func decodesAtOnce() throws {
+        let bench = Bench { $0.flightsPerWorker = 1 }
+        bench.join([
+            FakeModel.hello("a", roles: [.blocks, .decoder]), FakeModel.hello("d", roles: [.encoder]),
+            FakeModel.hello("e", roles: [.encoder]),
+        ])
+        let requests = Self.requests(2)
+        let first = try bench.submit([requests[0]])
+        bench.work(until: { $0.key.need == .picture })
+        let second = try bench.submit([requests[1]], priority: 5)
+        bench.work({ $0.firstIndex { $0.key.need == .encode } ?? 0 }, until: { $0.key.need == .picture })
+        #expect(Set(bench.tasks.map(\.key.need)) == [.picture, .step])
+        // The encoder's loss changes the plan and nobody is to blame; the later job has its place first.
+        let encoder = try #require(bench.core.plan?.placements.first(where: \.encodes)?.worker)
+        bench.handle(.disconnected(worker: encoder, bootID: 1))
+        bench.wait(2.5, beating: Set(["a", "d", "e"]).subtracting([encoder]).sorted())
+        bench.tasks = []
+        bench.load()
+        #expect(Set(bench.tasks.map(\.key.need)) == [.picture, .step])
+        bench.work()
+        try Self.expectAll([requests[0]], first, bench)
+        try Self.expectAll([requests[1]], second, bench)
+    }
+
     @Test("with too few workers there are fewer replicas, and more as workers come")
     func fewer() throws {
         let bench = Self.bench(.count(3))

@@ -58,7 +58,7 @@ typedef struct abz_multiplier {
     void (*pack_transposed)(
         const float *rows, long stride, long depth, long padded_depth, long columns, long panel_columns, void *panels);
     /// Turns `count` rows of `depth` values into what `product` reads, rows of `depth` rounded up to a group, `prepared_stride`
-    /// values apart. Rows are floats, or for int8 the output of `quantise`. For floats it may work in place.
+    /// values apart. Rows are floats, or for int8 the output of `quantise`; they may not overlap with `prepared`.
     void (*prepare)(const void *rows, long stride, long count, long depth, void *prepared, long prepared_stride);
     void (*product)(const abz_product *);
 } abz_multiplier;

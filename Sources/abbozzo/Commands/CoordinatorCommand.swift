@@ -90,7 +90,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
     @Option(
         parsing: .unconditional,
         help: ArgumentHelp(
-            "Pictures in flight for each worker, besides one that is being decoded. Default: "
+            "Pictures in flight for each worker, besides those that are being decoded. Default: "
                 + "\(defaults.flightsPerWorker).", valueName: "n"))
     var flightsPerWorker: Int?
 

@@ -46,7 +46,7 @@ struct PlanCommand: AsyncParsableCommand {
     var wire: WireRule?
 
     @Option(
-        help: ArgumentHelp("Pictures in flight for each worker, besides one that is being decoded.", valueName: "n"))
+        help: ArgumentHelp("Pictures in flight for each worker, besides those that are being decoded.", valueName: "n"))
     var flightsPerWorker = 2
 
     @Option(help: ArgumentHelp("Network between a coordinator's workers on several machines.", valueName: "Mbit/s"))
