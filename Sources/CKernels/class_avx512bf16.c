@@ -18,6 +18,7 @@
 #define BLOCK_ROWS 144
 #define BLOCK_COLUMNS 256
 #define INT8_GROUP 4
+#define INT8_VNNI
 #define BF16_DOT
 #pragma clang attribute push(                                                                                   \
     __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx512bf16,avx2,fma"))), apply_to = function)

@@ -24,6 +24,7 @@ const abz_kernels *abz_kernels_named(const char *name) {
     if (strcmp(name, "avx512") == 0) return has_avx512() ? &abz_avx512 : NULL;
     if (strcmp(name, "avx2") == 0) return has_avx2() ? &abz_avx2 : NULL;
 #endif
+    if (strcmp(name, "portable-bytes") == 0) return &abz_portable_bytes;
     return strcmp(name, "portable") == 0 ? &abz_portable : NULL;
 }
 

@@ -8,7 +8,7 @@
 //   BLOCK_ROWS     rows of a that stay in the second-level cache for a step
 //   BLOCK_COLUMNS  about as many columns read them before they go
 //   ROWS_IN_TILES  defined when f32 products read rows in tiles; tiles of six rows only
-//   INT8_GROUP     2, with INT8_AVX2 or INT8_AVX512 for their instructions; or 4 for VNNI
+//   INT8_GROUP     2, with INT8_AVX2 or INT8_AVX512 for their instructions; or 4, with INT8_VNNI for that of VNNI
 //   BF16_DOT       defined when there is VDPBF16PS
 
 #include "lanes.h"

@@ -4,6 +4,7 @@
 #include "CKernels.h"
 
 extern const abz_kernels abz_portable;
+extern const abz_kernels abz_portable_bytes;
 extern const abz_kernels abz_avx2;
 extern const abz_kernels abz_avx512;
 extern const abz_kernels abz_avx512vnni;

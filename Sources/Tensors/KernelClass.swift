@@ -19,7 +19,7 @@ package import Plan
 package struct KernelClass: Equatable, @unchecked Sendable {
     /// Name of the bits, such as `f32-fma`.
     package let name: String
-    /// The instruction set in use: `avx512bf16`, `avx512vnni`, `avx512`, `avx2` or `portable`.
+    /// The instruction set in use: `avx512bf16`, `avx512vnni`, `avx512`, `avx2`, `portable` or `portable-bytes`.
     package let instructions: String
     /// The number format of the transformer's blocks.
     package let format: ComputeFormat
@@ -52,8 +52,9 @@ package struct KernelClass: Equatable, @unchecked Sendable {
     }
 
     /// The names that `named` knows on this processor.
-    package static let supported = ["avx512bf16", "avx512vnni", "avx512", "avx2", "portable", "openblas"]
-        .filter { named($0) != nil }
+    package static let supported = [
+        "avx512bf16", "avx512vnni", "avx512", "avx2", "portable", "portable-bytes", "openblas",
+    ].filter { named($0) != nil }
 
     /// The same instructions for another number format; nil when they cannot: OpenBLAS has f32 only.
     package func computing(in format: ComputeFormat) -> KernelClass? {

@@ -1,5 +1,6 @@
 import CKernels
 import Foundation
+import Plan
 import Tensors
 import Testing
 
@@ -99,6 +100,13 @@ import Testing
         #expect(Set(fusedClasses.map(\.name)) == ["f32-fma"])
         #expect(try #require(KernelClass.named("openblas")).name.hasPrefix("f32-openblas-"))
         #expect(KernelClass.named("sse9") == nil)
+    }
+
+    @Test func `The bytes of VNNI run on every processor, under the name of its class, and by name alone`() throws {
+        let bytes = try #require(KernelClass.named("portable-bytes")?.computing(in: .int8))
+        #expect(bytes.name == "int8-fma")
+        if let vnni = KernelClass.named("avx512vnni") { #expect(vnni.computing(in: .int8)?.name == bytes.name) }
+        #expect(String(cString: abz_kernels_best().pointee.name) != "portable-bytes")
     }
 
     @Test func `The environment picks the class and an unknown name stops the process`() async {

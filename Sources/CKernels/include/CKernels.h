@@ -164,11 +164,11 @@ typedef struct abz_kernels {
     void (*scaled)(const float *x, float *y, long count, float scale, float shift);
 } abz_kernels;
 
-/// The kernels called `name` ("avx512bf16", "avx512vnni", "avx512", "avx2", "portable"), or NULL when unknown or not
-/// supported by this processor.
+/// The kernels called `name` ("avx512bf16", "avx512vnni", "avx512", "avx2", "portable", "portable-bytes"), or NULL when
+/// unknown or not supported by this processor.
 const abz_kernels *abz_kernels_named(const char *name);
 
-/// The fastest kernels that this processor supports.
+/// The fastest kernels that this processor supports; never "portable-bytes", which tests compare with VNNI's.
 const abz_kernels *abz_kernels_best(void);
 
 /// Does `rounds` rounds of nothing but multiply-adds in registers, as the kernels of these instructions do them for a number

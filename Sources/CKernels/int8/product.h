@@ -8,13 +8,25 @@
 // Sums of a stretch are exact, so that their order is free:
 //   pairs   16-bit products of two k added to 32 bits (VPMADDWD); 128 * 32766 * 127 is below 2^30
 //   fours   VPDPBUSD, unsigned by signed bytes, four k; rows are stored as u = v + zero, and zero times the sum of b[k][j] over
-//           k in g is taken off again in floats, all three being integers below 2^24
+//           k in g is taken off again in floats, all three being integers below 2^24. Without that instruction the same
+//           integers in plain C (class_portable_bytes.c): no bit may differ
 // Blocks over k store c and load it again, as in f32/product.h; they begin at a stretch.
 
-#if INT8_GROUP == 4
+#if defined(INT8_VNNI)
 INLINE ints dot_int8(ints sum, int32_t factor, const int8_t *column) {
     __m512i b = _mm512_loadu_si512(column);
     return (ints)_mm512_dpbusd_epi32((__m512i)sum, _mm512_set1_epi32(factor), b);
+}
+#elif INT8_GROUP == 4
+// Sixteen columns of four k, the first in the lowest byte; the factor's bytes have no sign.
+INLINE ints dot_int8(ints sum, int32_t factor, const int8_t *column) {
+    words b;
+    memcpy(&b, column, sizeof b);
+    for (int k = 0; k < 4; k++) {
+        int32_t u = (uint8_t)(factor >> 8 * k);
+        sum += ((ints)(b << (24 - 8 * k)) >> 24) * u;
+    }
+    return sum;
 }
 #else
 // Sixteen columns of two k, widened to 16 bits.
