@@ -43,7 +43,8 @@ void abz_pack_bf16(
     }
 }
 
-// Each stretch of a row gets the scale top / 127 and the sum of its integers, at most 128 * 127.
+// Each stretch of a row gets the scale top / 127 and the sum of its integers, at most 128 * 127. One with a NaN or infinity
+// gets zeros and a NaN scale, so that it stays visible.
 static void pack_int8(
     const float *rows, long stride, long count, long depth, long width, int8_t *panel, float *scales, int16_t *sums,
     long group)
@@ -54,11 +55,15 @@ static void pack_int8(
         for (long j = 0; j < width; j++) {
             const float *row = rows + j * stride;
             float top = 0;
-            for (long k = first; k < end && j < count; k++) top = fabsf(row[k]) > top ? fabsf(row[k]) : top;
-            int sum = 0;
-            scales[j] = top < 0x1p-100f ? 0 : top / 127;
-            float factor = top < 0x1p-100f ? 0 : 127 / top;
+            int sum = 0, is_finite = 1;
             for (long k = first; k < end && j < count; k++) {
+                top = fabsf(row[k]) > top ? fabsf(row[k]) : top;
+                // No comparison with NaN is true.
+                is_finite &= fabsf(row[k]) < __builtin_inff();
+            }
+            scales[j] = !is_finite ? __builtin_nanf("") : top < 0x1p-100f ? 0 : top / 127;
+            float factor = top < 0x1p-100f ? 0 : 127 / top;
+            for (long k = first; is_finite && k < end && j < count; k++) {
                 int8_t q = (int8_t)lrintf(row[k] * factor);
                 panel[k / group * group * width + j * group + k % group] = q;
                 sum += q;

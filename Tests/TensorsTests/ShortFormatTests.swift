@@ -224,6 +224,24 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
             #expect(y.rows(3..<4) == last)
         }
     }
+
+    @Test(arguments: [Float.nan, .infinity, -.infinity])
+    func `a weight with NaN or infinity shows in its column, in every row, and in no other`(bad: Float) {
+        let (x, good, b) = (noise([9, 300]), noise([20, 300], seed: 2), noise([20], seed: 3))
+        for (compute, _) in computes(.int8) {
+            let wanted = Linear(weight: good, bias: b, compute: compute, format: .int8)(x)
+            // In the first, a middle and the last, shorter stretch of 128 k.
+            for (column, k) in [(0, 0), (7, 130), (19, 299)] {
+                var w = good
+                w[column * 300 + k] = bad
+                let y = Linear(weight: w, bias: b, compute: compute, format: .int8)(x)
+                for index in 0..<y.count {
+                    let isRight = index % 20 == column ? y[index].isNaN : y[index] == wanted[index]
+                    #expect(isRight, "\(compute.kernels.instructions), k \(k), index \(index): \(y[index])")
+                }
+            }
+        }
+    }
 }
 
 @Suite struct FormatTests {
