@@ -18,9 +18,13 @@ package struct Tiling: Equatable, Sendable {
 
     /// Chooses a size.
     ///
-    /// - Precondition: the overlap is at least 0 and leaves a step of at least one latent pixel.
+    /// - Precondition: the overlap is at least 0 and a whole number of latent pixels, or what is kept of a tile would not
+    ///   be the step to the next; and it leaves a step of at least one.
     package init(side: Int, overlap: Double) {
-        precondition(overlap >= 0 && Int(Double(side) * (1 - overlap)) >= 1, "tiles of \(side), overlap \(overlap)")
+        let (step, blended) = (Double(side) * (1 - overlap), Double(side) * overlap)
+        precondition(
+            blended >= 0 && step >= 1 && blended == blended.rounded() && step == step.rounded(),
+            "tiles of \(side) latent pixels, overlap \(overlap): \(blended) blended and a step of \(step)")
         self.side = side
         self.overlap = overlap
     }

@@ -42,9 +42,16 @@ import Testing
         let compute = Compute(threads: 2)
         let z = try golden.tensor("t.z", item: 0)
         let whole = try Decoder(folder: folder, compute: compute).decode(z)
-        let tiled = try Decoder(folder: folder, tiling: Tiling(side: 6, overlap: 0.25), compute: compute).decode(z)
+        let tiled = try Decoder(folder: folder, tiling: Tiling(side: 6, overlap: 0.5), compute: compute).decode(z)
         #expect(whole == tiled)
         #expect(Tiling.standard.side == 128)
+    }
+
+    @Test func `an overlap that is no whole number of latent pixels is refused`() async {
+        await #expect(processExitsWith: .failure) { _ = Tiling(side: 6, overlap: 0.25) }
+        await #expect(processExitsWith: .success) { _ = Tiling(side: 6, overlap: 0.5) }
+        await #expect(processExitsWith: .failure) { _ = Tiling(side: 8, overlap: 1) }
+        await #expect(processExitsWith: .failure) { _ = Tiling(side: 8, overlap: -0.25) }
     }
 
     @Test(arguments: [(9, 9), (13, 8), (8, 17), (22, 14)])
