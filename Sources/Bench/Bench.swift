@@ -1,7 +1,6 @@
 internal import CKernels
 internal import Dispatch
-internal import Plan
-internal import Synchronization
+package import Plan
 package import Tensors
 
 /// One line of a benchmark.
@@ -26,6 +25,9 @@ package struct BenchResult: Codable, Equatable, Sendable {
     package var rate: Double?
     /// What the processor does when it does nothing else, measured between the runs: median, same unit.
     package var ceiling: Double?
+    /// Number format of the ceiling, the one in which most of this shape's products are computed: attention's is bf16 when
+    /// the blocks' is int8, the decoder's always f32.
+    package var ceilingFormat: String?
     /// Rate over ceiling.
     package var share: Double?
 }
@@ -45,15 +47,18 @@ package struct Bench: Sendable {
         self.seconds = seconds
     }
 
-    /// Runs `body` for about `seconds`, at least three times, and says how it compares with the ceiling.
+    /// Runs `body` for about `seconds`, at least three times, and says how it compares with the ceiling of `format`, by
+    /// default that of the blocks.
     package func measure<E: Error>(
-        _ bench: String, _ shape: String, operations: Double? = nil, _ body: () throws(E) -> Void
+        _ bench: String, _ shape: String, operations: Double? = nil, in format: ComputeFormat? = nil,
+        _ body: () throws(E) -> Void
     ) throws(E) -> BenchResult {
+        let format = format ?? compute.format
         try body()
         var (times, ceilings): ([Double], [Double]) = ([], [])
         let begin = now()
         repeat {
-            if operations != nil { ceilings.append(ceiling()) }
+            if operations != nil { ceilings.append(ceiling(of: format)) }
             let start = now()
             try body()
             times.append(now() - start)
@@ -61,30 +66,34 @@ package struct Bench: Sendable {
         let median = Self.median(times)
         let rate = operations.map { $0 / median * 1e-9 }
         let ceiling = ceilings.isEmpty ? nil : Self.median(ceilings) * 1e-9
-        return result(bench, shape, times, rate: rate, ceiling: ceiling)
+        return result(bench, shape, times, rate: rate, ceiling: ceiling, of: format)
     }
 
     func result(
-        _ bench: String, _ shape: String, _ times: [Double], rate: Double?, ceiling: Double?
+        _ bench: String, _ shape: String, _ times: [Double], rate: Double?, ceiling: Double?,
+        of format: ComputeFormat? = nil
     ) -> BenchResult {
         BenchResult(
             bench: bench, shape: shape, compute: compute.format.rawValue,
             kernels: "\(compute.kernels.name) \(compute.kernels.instructions)", threads: compute.pool.threads,
             runs: times.count, minimumSeconds: times.min() ?? 0, medianSeconds: Self.median(times), rate: rate,
-            ceiling: ceiling, share: rate.flatMap { rate in ceiling.map { rate / $0 } })
+            ceiling: ceiling, ceilingFormat: ceiling.flatMap { _ in format?.rawValue },
+            share: rate.flatMap { rate in ceiling.map { rate / $0 } })
     }
 
-    /// Operations a second of multiply-adds in registers on all threads, in a few milliseconds.
-    package func ceiling() -> Double {
-        let (format, instructions) = (compute.format.rawValue, compute.kernels.instructions)
-        let operations = Mutex(0.0)
+    /// Operations a second of multiply-adds in registers on all threads.
+    ///
+    /// Takes about ten milliseconds, beside which waking a thread does not count.
+    package func ceiling(of format: ComputeFormat) -> Double {
+        let ceiling = abz_ceiling_of(compute.kernels.instructions, format.rawValue)
+        let run = ceiling.run
+        let (threads, rounds) = (compute.pool.threads, 4_000_000)
         let start = now()
-        compute.pool.run(compute.pool.threads) { _ in
+        compute.pool.run(threads) { _ in
             var sink: Float = 0
-            let done = abz_peak(instructions, format, 400_000, &sink)
-            operations.withLock { $0 += done }
+            run?(rounds, &sink)
         }
-        return operations.withLock { $0 } / (now() - start)
+        return Double(threads * rounds) * ceiling.operations / (now() - start)
     }
 
     /// The processor's ceiling, and reading and copying memory that fits no cache.
@@ -93,7 +102,7 @@ package struct Bench: Sendable {
         let begin = now()
         repeat {
             let start = now()
-            rates.append(ceiling() * 1e-9)
+            rates.append(ceiling(of: compute.format) * 1e-9)
             times.append(now() - start)
         } while times.count < 3 || now() - begin < seconds
         var results = [result("ceilings", "multiply-adds", times, rate: Self.median(rates), ceiling: nil)]

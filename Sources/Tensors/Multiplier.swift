@@ -32,8 +32,8 @@ extension KernelClass {
         }
     }
 
-    /// How attention multiplies: in bf16 for both of the shorter formats.
+    /// How attention multiplies.
     func attention(_ format: ComputeFormat) -> Multiplier {
-        multiplier(format == .f32 ? .f32 : .bf16, isExactInBF16: false)
+        multiplier(format.attention, isExactInBF16: false)
     }
 }

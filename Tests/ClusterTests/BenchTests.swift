@@ -15,6 +15,7 @@ struct BenchTests {
         let rate: Double?
         let ceiling: Double?
         let share: Double?
+        let ceilingFormat: String?
     }
 
     @Test(
@@ -44,6 +45,23 @@ struct BenchTests {
             #expect(line.share == rate / ceiling)
         }
         #expect(Set(lines.map(\.shape)).count == count)
+    }
+
+    @Test(
+        "the ceiling is that of the format which the products are in, whatever the blocks'",
+        arguments: [
+            (["gemm", "--heads", "1", "--head-width", "16", "--rows", "4"], "int8"),
+            (["attention", "--heads", "1", "--head-width", "16", "--rows", "4"], "bf16"),
+            (["vae", "--model", TestPicture.model, "--sides", "32"], "f32"),
+        ])
+    func ceilingFormat(_ arguments: [String], format: String) async throws {
+        let outcome = try await Abbozzo.run(
+            ["bench"] + arguments + ["--compute", "int8", "--threads", "1", "--seconds", "0"])
+        #expect(outcome.status == .exited(0), "\(outcome.errors)")
+        let lines = try outcome.output.split(separator: "\n").map {
+            try JSONDecoder().decode(Line.self, from: Data($0.utf8))
+        }
+        #expect(!lines.isEmpty && lines.allSatisfy { $0.ceilingFormat == format })
     }
 
     @Test("ceilings and whole pictures have lines of their own, and impossible sizes are refused")

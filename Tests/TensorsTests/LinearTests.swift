@@ -122,6 +122,33 @@ import Testing
         #expect(message.contains("ABBOZZO_KERNELS=sse9: this processor runs "))
     }
 
+    @Test func `A ceiling is that of the class in use, not of what the processor could do besides`() {
+        // (instructions, operations of a round in f32, bf16 and int8): sums, lanes, products a lane, two each.
+        let vectors: [(String, [Double])] = [
+            ("avx512bf16", [14 * 16 * 2, 14 * 16 * 4, 14 * 16 * 8]),
+            ("avx512vnni", [14 * 16 * 2, 14 * 16 * 2, 14 * 16 * 8]),
+            ("avx512", [14 * 16 * 2, 14 * 16 * 2, 14 * 16 * 4]),
+            ("avx2", [12 * 8 * 2, 12 * 8 * 2, 12 * 8 * 4]),
+        ]
+        let portable = ["portable", "portable-bytes"].map { ($0, [32, 32, 32] as [Double]) }
+        #if arch(x86_64)
+            let expected = vectors + portable
+        #else
+            let expected = vectors.map { ($0.0, [32, 32, 32] as [Double]) } + portable
+        #endif
+        for (instructions, operations) in expected {
+            let found = ComputeFormat.allCases.map { abz_ceiling_of(instructions, $0.rawValue).operations }
+            #expect(found == operations, "\(instructions)")
+        }
+        for name in KernelClass.supported where name != "openblas" {
+            for format in ComputeFormat.allCases {
+                var sink: Float = 0
+                abz_ceiling_of(name, format.rawValue).run?(1000, &sink)
+                #expect(sink != 0, "\(name), \(format)")
+            }
+        }
+    }
+
     @Test func `CRC32C equals the vector of RFC 3720`() {
         let digits = Array("123456789".utf8)
         #expect(abz_crc32c(0, digits, digits.count) == 0xE306_9283)

@@ -171,10 +171,16 @@ const abz_kernels *abz_kernels_named(const char *name);
 /// The fastest kernels that this processor supports; never "portable-bytes", which tests compare with VNNI's.
 const abz_kernels *abz_kernels_best(void);
 
-/// Does `rounds` rounds of nothing but multiply-adds in registers, as the kernels of these instructions do them for a number
-/// format ("f32", "bf16", "int8"), and returns how many operations those were, a multiply-add being two.
-///
-/// `sink` takes a value, so that no round can be left out. The instructions must be supported.
-double abz_peak(const char *instructions, const char *format, long rounds, float *sink);
+/// Nothing but multiply-adds in registers, in independent sums.
+typedef struct abz_ceiling {
+    /// Operations of a round, a multiply-add being two.
+    double operations;
+    /// Does `rounds` rounds; `sink` takes a value, so that none can be left out. The processor must have the instructions.
+    void (*run)(long rounds, float *sink);
+} abz_ceiling;
+
+/// The multiply-adds by which the kernels called `instructions` multiply a number format ("f32", "bf16", "int8"); of the
+/// portable ones, for which the compiler chooses, those of f32.
+abz_ceiling abz_ceiling_of(const char *instructions, const char *format);
 
 #endif

@@ -14,8 +14,8 @@ struct BenchCommand: ParsableCommand {
         commandName: "bench", abstract: "Measure this machine: one JSON line for each shape.",
         discussion: """
             Each line has the shortest and the median time, the rate in 10^9 operations a second (a multiply-add is two; \
-            bytes for memory), and its share of the ceiling: multiply-adds in registers, measured in turn with the runs. \
-            Two clusters are compared by Scripts/bench-cluster.sh.
+            bytes for memory), and its share of the ceiling: multiply-adds in registers in the number format of the \
+            shape's products (ceilingFormat), measured in turn with the runs. Two clusters are compared by Scripts/bench-cluster.sh.
             """,
         subcommands: [
             Ceilings.self, Gemm.self, Attention.self, Block.self, VAE.self, Image.self,
