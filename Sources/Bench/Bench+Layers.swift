@@ -6,9 +6,25 @@ internal import Tensors
 internal import VAE
 
 extension Bench {
-    /// Dense layers of a FLUX block of some width, for some numbers of rows.
-    package func gemm(rows: [Int], width: Int, report: (BenchResult) -> Void) {
-        for (inputs, outputs) in [(width, width), (width, 4 * width), (4 * width, width)] {
+    /// The sizes of a dense layer.
+    package struct LayerSize: Equatable, Sendable {
+        /// What is summed over.
+        package let inputs: Int
+        /// Columns of the result.
+        package let outputs: Int
+
+        /// Joins the fields.
+        package init(inputs: Int, outputs: Int) { (self.inputs, self.outputs) = (inputs, outputs) }
+
+        /// The dense layers of a FLUX block of some width.
+        package static func ofBlock(width: Int) -> [LayerSize] {
+            [(width, width), (width, 4 * width), (4 * width, width)].map { LayerSize(inputs: $0, outputs: $1) }
+        }
+    }
+
+    /// Dense layers of some sizes, for some numbers of rows.
+    package func gemm(rows: [Int], layers: [LayerSize], report: (BenchResult) -> Void) {
+        for (inputs, outputs) in layers.map({ ($0.inputs, $0.outputs) }) {
             let layer = Linear(
                 weight: Self.noise([outputs, inputs], seed: 1), bias: Self.noise([outputs], seed: 2), compute: compute,
                 format: compute.format)

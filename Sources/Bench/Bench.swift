@@ -1,5 +1,6 @@
 internal import CKernels
 internal import Dispatch
+internal import Glibc
 package import Plan
 package import Tensors
 
@@ -30,6 +31,8 @@ package struct BenchResult: Codable, Equatable, Sendable {
     package var ceilingFormat: String?
     /// Rate over ceiling.
     package var share: Double?
+    /// The most memory that the process has had in use at once, bytes; earlier lines of the same process count.
+    package var peakBytes: Int
 }
 
 /// Measures against the ceiling of the same moments: a run, the ceiling, a run, the ceiling, and so on.
@@ -78,7 +81,7 @@ package struct Bench: Sendable {
             kernels: "\(compute.kernels.name) \(compute.kernels.instructions)", threads: compute.pool.threads,
             runs: times.count, minimumSeconds: times.min() ?? 0, medianSeconds: Self.median(times), rate: rate,
             ceiling: ceiling, ceilingFormat: ceiling.flatMap { _ in format?.rawValue },
-            share: rate.flatMap { rate in ceiling.map { rate / $0 } })
+            share: rate.flatMap { rate in ceiling.map { rate / $0 } }, peakBytes: peakBytes())
     }
 
     /// Operations a second of multiply-adds in registers on all threads.
@@ -138,6 +141,13 @@ package struct Bench: Sendable {
         guard !sorted.isEmpty else { return 0 }
         return sorted.count % 2 == 1
             ? sorted[sorted.count / 2] : (sorted[sorted.count / 2 - 1] + sorted[sorted.count / 2]) / 2
+    }
+
+    /// Linux counts kibibytes.
+    private func peakBytes() -> Int {
+        var usage = rusage()
+        getrusage(__rusage_who_t(RUSAGE_SELF.rawValue), &usage)
+        return usage.ru_maxrss * 1024
     }
 
     private func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) * 1e-9 }

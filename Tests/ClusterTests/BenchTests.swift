@@ -16,12 +16,14 @@ struct BenchTests {
         let ceiling: Double?
         let share: Double?
         let ceilingFormat: String?
+        let peakBytes: Int
     }
 
     @Test(
         "prints a line for each shape with times, rate and share of the ceiling",
         arguments: [
             (["gemm", "--heads", "4", "--head-width", "32", "--rows", "33,64"], 6),
+            (["gemm", "--shape", "48,96", "--rows", "8,9", "--shape", "100,17"], 4),
             (["attention", "--heads", "2", "--head-width", "32", "--rows", "64"], 1),
             (
                 [
@@ -40,11 +42,17 @@ struct BenchTests {
         #expect(lines.count == count)
         for line in lines {
             #expect(line.bench == arguments[0] && line.threads == 1 && line.runs >= 3)
+            // The program takes tens of MiB; in the kernel's KiB that is a number below 2^20.
+            #expect(1 << 20..<1 << 40 ~= line.peakBytes)
             #expect(line.minimumSeconds > 0 && line.minimumSeconds <= line.medianSeconds)
             let (rate, ceiling) = (try #require(line.rate), try #require(line.ceiling))
             #expect(line.share == rate / ceiling)
         }
         #expect(Set(lines.map(\.shape)).count == count)
+        if arguments.contains("--shape") {
+            let shapes = ["8 rows, 48 to 96", "9 rows, 48 to 96", "8 rows, 100 to 17", "9 rows, 100 to 17"]
+            #expect(lines.map(\.shape) == shapes)
+        }
     }
 
     @Test(
@@ -75,7 +83,9 @@ struct BenchTests {
             ])
         #expect(image.status == .exited(0) && image.output.contains("32x32, euler, 2 steps"), "\(image.errors)")
         for wrong in [
-            ["gemm", "--rows", "0"], ["vae", "--sides", "33"], ["block", "--rows", "8"], ["gemm", "--compute", "f8"],
+            ["gemm", "--rows", "0"], ["gemm", "--shape", "3072"], ["gemm", "--shape", "0,16"],
+            ["gemm", "--shape", "16,70000"], ["gemm", "--shape", "65536,65536"], ["gemm", "--shape", "16,16,16"],
+            ["vae", "--sides", "33"], ["block", "--rows", "8"], ["gemm", "--compute", "f8"],
         ] {
             let outcome = try await Abbozzo.run(["bench"] + wrong)
             #expect(outcome.status == .exited(1) && outcome.errors.hasPrefix("error: "))

@@ -14,8 +14,9 @@ struct BenchCommand: ParsableCommand {
         commandName: "bench", abstract: "Measure this machine: one JSON line for each shape.",
         discussion: """
             Each line has the shortest and the median time, the rate in 10^9 operations a second (a multiply-add is two; \
-            bytes for memory), and its share of the ceiling: multiply-adds in registers in the number format of the \
-            shape's products (ceilingFormat), measured in turn with the runs. Two clusters are compared by Scripts/bench-cluster.sh.
+            bytes for memory), its share of the ceiling, which is multiply-adds in registers in the number format of the \
+            shape's products (ceilingFormat), measured in turn with the runs, and the most memory that the process has \
+            had in use so far (peakBytes). Two clusters are compared by Scripts/bench-cluster.sh.
             """,
         subcommands: [
             Ceilings.self, Gemm.self, Attention.self, Block.self, VAE.self, Image.self,
@@ -81,8 +82,20 @@ struct BenchCommand: ParsableCommand {
         @OptionGroup var common: Options
         @OptionGroup var shape: Shape
 
+        @Option(
+            name: .customLong("shape"), parsing: .singleValue,
+            help: ArgumentHelp(
+                """
+                A layer to measure instead of those of the width: inputs and outputs, up to 65536 each and 2^28 \
+                weights. Repeatable.
+                """,
+                valueName: "depth,columns"),
+            transform: layerSize)
+        var layers: [Bench.LayerSize] = []
+
         func run() throws {
-            try common.bench().gemm(rows: shape.rows, width: shape.heads * shape.headWidth, report: line)
+            let layers = layers.isEmpty ? Bench.LayerSize.ofBlock(width: shape.heads * shape.headWidth) : layers
+            try common.bench().gemm(rows: shape.rows, layers: layers, report: line)
         }
     }
 
@@ -193,6 +206,18 @@ private func line(_ result: BenchResult) {
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     guard let data = try? encoder.encode(result) else { return }
     say(String(decoding: data, as: UTF8.self))
+}
+
+/// Reads `3072,9216`.
+private func layerSize(_ text: String) throws -> Bench.LayerSize {
+    let words = text.split(separator: ",", omittingEmptySubsequences: false).map { Int($0) }
+    guard words.count == 2, let inputs = words[0], let outputs = words[1], 1...65536 ~= inputs, 1...65536 ~= outputs,
+        inputs * outputs <= 1 << 28
+    else {
+        throw ValidationError(
+            "\(text.prefix(60)) is no layer: inputs and outputs, as in 3072,9216, up to 65536 each and 2^28 weights")
+    }
+    return Bench.LayerSize(inputs: inputs, outputs: outputs)
 }
 
 /// Reads `1536,4608`.
