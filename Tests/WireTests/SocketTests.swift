@@ -71,6 +71,8 @@ actor Node {
     /// Peers that are connected, and those of which something is kept.
     var peers: [String] { (router?.peers ?? []) + (router?.assemblers.keys.sorted() ?? []) }
 
+    var refusals: Int { events.count { if case .refused = $0 { true } else { false } } }
+
     /// Waits for something; returns too when the test is cancelled because its time is over.
     func until(_ condition: @escaping @Sendable (isolated Node) -> Bool) async {
         if condition(self) || Task.isCancelled { return }
@@ -129,6 +131,35 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
         return Message(
             .activation, epoch: 1, image: Samples.image,
             tensors: [WireTensor(.image, .f32, dims: [bytes.count / 4096, 1024], bytes: bytes)])
+    }
+
+    @Test("incomplete messages of all peers together stay within their bound, and whole ones pass beside them")
+    func boundsPartials() async throws {
+        let listener = try Node("listener")
+        let endpoint = try await listener.listen { $0.partialBytes = 5 * Chunker.chunkBytes }
+        let large = Message(.control, body: [UInt8](repeating: 7, count: 2 * Chunker.chunkBytes))
+        var nodes: [Node] = []
+        for name in ["a", "b", "c", "d"] {
+            let node = try Node(name)
+            try await node.connect(to: endpoint)
+            nodes.append(node)
+        }
+        var numbered = large
+        (numbered.sequence, numbered.bootID) = (1, 77)
+        let first = Chunker(numbered).frames(0)
+        try await nodes[0].sendRaw(first)
+        try await nodes[1].sendRaw(first)
+        await listener.until { Set($0.peers).isSuperset(of: ["a", "b"]) }
+        try await nodes[2].send(large)
+        await listener.until { $0.refusals > 0 }
+        try await nodes[3].send(Message(.control, body: [1]))
+        await listener.until { $0.received == 1 }
+        await nodes[1].disconnect()
+        await listener.until { !$0.peers.contains("b") }
+        try await nodes[2].send(large)
+        await listener.until { $0.received == 2 }
+        #expect(await listener.messages.map(\.peer) == ["d", "c"])
+        for node in nodes + [listener] { await node.loop.stop() }
     }
 
     @Test("large activations cross between two loops unharmed, and both sides count the same bytes")

@@ -53,6 +53,12 @@ package struct Assembler {
         lastSequence = 0
     }
 
+    /// Gives up incomplete messages.
+    package mutating func forgetPartials() {
+        abandoned += UInt64(partials.count)
+        partials = []
+    }
+
     private func refuse(_ reason: FrameError.Reason) -> FrameError { FrameError(reason, peer: peer) }
 
     private mutating func accept(

@@ -65,7 +65,7 @@ package final class RouterSocket: Socket {
         end(connection)
         if let old = connectionOfPeer[peer] {
             peerOfConnection[old] = nil
-            assemblers[peer] = nil
+            forgetAssembler(of: peer)
         }
         peerOfConnection[connection] = peer
         connectionOfPeer[peer] = connection

@@ -16,6 +16,9 @@ package class Socket {
 
     var assemblers: [String: Assembler] = [:]
     var outboxes: [String: Outbox] = [:]
+    /// Bytes allocated for incomplete messages of all peers, and when each such peer was heard last.
+    private var partialBytes = 0
+    private var partialsHeard: [String: ContinuousClock.Instant] = [:]
     /// Rises over all peers, so that it also rises for each.
     var lastSequence: UInt64 = 0
     /// Descriptors that become readable when the socket needs attention.
@@ -49,6 +52,8 @@ package class Socket {
     static let maxStrangers = 200
     /// Time that a handshake may take.
     private static let handshakeMilliseconds: Int32 = 5_000
+    /// Time without another chunk after which an incomplete message makes room for others.
+    private static let partialSeconds = 10
     /// Turns after which a connection's end is reported though messages keep coming.
     private static let turnsWithoutEnd = 100
 
@@ -97,6 +102,7 @@ package class Socket {
         sessions = [:]
         strangers = []
         assemblers = [:]
+        (partialBytes, partialsHeard) = (0, [:])
         outboxes = [:]
         onMessage = nil
         onEvent = nil
@@ -315,7 +321,7 @@ package class Socket {
 
     /// Forgets a peer whose connection ended.
     func forget(_ peer: String) {
-        assemblers[peer] = nil
+        forgetAssembler(of: peer)
         if let outbox = outboxes.removeValue(forKey: peer), !outbox.isEmpty {
             onEvent?(.undeliverable(peer: peer, messages: outbox.count))
         }
@@ -395,17 +401,48 @@ package class Socket {
         guard let peer = sender(&rest, connection: connection, session: session) else { return true }
         do throws(FrameError) {
             guard count <= Self.maxFrames else { throw FrameError(.frames(count), peer: peer) }
-            let limit = options.limit
-            let message = try assemblers[peer, default: Assembler(peer: peer)].accept(Array(rest)) { limit($0, peer) }
+            let message = try assemble(Array(rest), peer: peer)
             meter?.add(
                 source: RoutingID.counted(peer), target: options.name, messages: message == nil ? 0 : 1,
                 activationBytes: message?.activationBytes ?? 0, totalBytes: rest.reduce(0) { $0 + $1.count })
-            if !hasLinks { assemblers[peer] = nil }
+            if !hasLinks { forgetAssembler(of: peer) }
             if let message { onMessage?(message, peer) }
         } catch {
             onEvent?(.refused(error))
         }
         return true
+    }
+
+    /// Takes the frames of one chunk, within what one peer and all of them may have in memory.
+    private func assemble(_ frames: [UnsafeRawBufferPointer], peer: String) throws(FrameError) -> Message? {
+        let limit = options.limit
+        let before = assemblers[peer]?.partialBytes ?? 0
+        if partialBytes > options.partialBytes / 2 { forgetOldPartials(but: peer) }
+        let room = options.partialBytes - partialBytes
+        defer {
+            let after = assemblers[peer]?.partialBytes ?? 0
+            partialBytes += after - before
+            partialsHeard[peer] = after > 0 ? .now : nil
+        }
+        return try assemblers[peer, default: Assembler(peer: peer)].accept(frames) { header in
+            limit(header, peer).map { header.chunkCount > 1 ? min($0, room) : $0 }
+        }
+    }
+
+    /// Forgets what came of a peer's messages, and their numbers.
+    func forgetAssembler(of peer: String) {
+        partialBytes -= assemblers.removeValue(forKey: peer)?.partialBytes ?? 0
+        partialsHeard[peer] = nil
+    }
+
+    /// Gives up incomplete messages that did not go on for a while.
+    private func forgetOldPartials(but peer: String) {
+        let oldest = ContinuousClock.now - .seconds(Self.partialSeconds)
+        for (other, heard) in partialsHeard where other != peer && heard < oldest {
+            partialBytes -= assemblers[other]?.partialBytes ?? 0
+            partialsHeard[other] = nil
+            assemblers[other]?.forgetPartials()
+        }
     }
 
     // MARK: Sending
@@ -422,6 +459,12 @@ package class Socket {
         let waiting = outboxes[peer]?.bytes ?? 0
         guard waiting + message.payloadBytes <= options.queueBytes else {
             throw WireError(.queueFull(peer: peer, bytes: waiting + message.payloadBytes, limit: options.queueBytes))
+        }
+        if options.totalQueueBytes < .max {
+            let all = outboxes.values.reduce(message.payloadBytes) { $0 + $1.bytes }
+            guard all <= options.totalQueueBytes else {
+                throw WireError(.queueFull(peer: peer, bytes: all, limit: options.totalQueueBytes))
+            }
         }
         var outgoing = Outgoing(message)
         if outboxes[peer] == nil, try sendChunks(&outgoing, peer: peer) { return }

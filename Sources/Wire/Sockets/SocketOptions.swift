@@ -69,6 +69,10 @@ package struct SocketOptions: Sendable {
     package var highWater: Int
     /// Payload bytes that wait in this process for one peer, at most; more are refused.
     package var queueBytes: Int
+    /// Payload bytes that wait for all peers, at most.
+    package var totalQueueBytes = Int.max
+    /// Bytes of messages of which only some chunks have arrived, of all peers, at most.
+    package var partialBytes = Int.max
     /// Most payload bytes a received message may have; asked with its header and the peer's name, nil refuses it.
     package var limit: @Sendable (FrameHeader, String) -> Int?
     /// Counts what passes; nil counts nothing.
@@ -104,9 +108,12 @@ package struct SocketOptions: Sendable {
     package static func client(
         name: String, bootID: UInt64, accepting kind: MessageKind, security: Security = .none
     ) -> SocketOptions {
-        SocketOptions(name: name, bootID: bootID, security: security, highWater: 100, queueBytes: 128 << 20) {
-            header, _ in header.kind == kind ? Message.clientLimit : nil
-        }
+        var options = SocketOptions(
+            name: name, bootID: bootID, security: security, highWater: 100, queueBytes: 128 << 20
+        ) { header, _ in header.kind == kind ? Message.clientLimit : nil }
+        // One key may open any number of connections.
+        (options.totalQueueBytes, options.partialBytes) = (512 << 20, 256 << 20)
+        return options
     }
 }
 
