@@ -114,6 +114,10 @@ extension WorkerCore {
         case .refuse(let refusal):
             switch refusal.code {
             case .name:  // perhaps an earlier run of this worker that is not given up yet
+                if case .draining(let draining) = life, draining.exits {
+                    life = .left(.drained)
+                    return
+                }
                 effects.append(.log(.warning, "\(refusal.text); trying again"))
                 drops.abandoned += queue.clear()
                 let attempt = if case .connecting(let attempt, _) = life { attempt } else { 1 }
@@ -122,8 +126,13 @@ extension WorkerCore {
             case .protocolVersion, .model, .malformed, .kernelClass, .key: life = .left(.refused(refusal))
             }
         case .introduce:
-            if case .connecting = life { return }
-            introduceAgain(now, &effects)
+            switch life {
+            case .connecting: return
+            // It was given up there; what it was told to do holds.
+            case .draining(let draining) where draining.exits: life = .left(.drained)
+            case .leaving: life = .left(.drained)
+            default: introduceAgain(now, &effects)
+            }
         case .assign(let plan): assign(plan, now, &effects)
         case .forget(let images): drops.forgotten += queue.forget(Set(images))
         case .alive:

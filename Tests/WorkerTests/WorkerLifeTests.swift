@@ -211,6 +211,17 @@ struct WorkerLifeTests {
         #expect(worker.core.assignment?.epoch == 2)
     }
 
+    @Test(
+        "one that was told to end ends when the coordinator knows nothing of it any more",
+        arguments: [ControlMessage.introduce, .refuse(Refusal(code: .name, text: "taken"))])
+    func endsWhenForgotten(message: ControlMessage) {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1))
+        worker.send(.drain)
+        worker.send(.control(message))
+        #expect(worker.core.life == .left(.drained))
+    }
+
     @Test("introduces itself again when the coordinator has forgotten it")
     func introduces() {
         var worker = CoreHarness()
