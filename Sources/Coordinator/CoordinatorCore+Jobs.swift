@@ -7,8 +7,18 @@ internal import Sampling
 extension CoordinatorCore {
     /// Jobs whose pictures are left out of replies to `watch` until they are final: their states fill megabytes.
     static let listedPictures = 2000
+    /// Requests that wait for something to happen, at most.
+    private static let mostWaiting = 4096
 
     mutating func answer(_ request: ClientRequest, _ client: ClientTicket, fresh: JobID) {
+        switch request {
+        case .watch, .awaitModel, .countedNodes, .retry:
+            guard watchers.count + modelWatchers.count + censuses.count + retries.count < Self.mostWaiting else {
+                return refuse(
+                    client, .full, "\(Self.mostWaiting) requests wait for their answers already; ask again later")
+            }
+        default: break
+        }
         switch request {
         case .submit(let submission): submit(submission, client, id: fresh)
         case .jobs(let limit):
@@ -28,7 +38,9 @@ extension CoordinatorCore {
             guard !job.status.isFinal else { return reply(.job(watched(job)), client) }
             watchers.append(Watcher(client: client, job: id, version: version, deadline: now + settings.watchWait))
         case .cancel(let id): cancel(id, client)
-        case .retry(let id): effects.append(.store(.retry(id), ticket: ticket(.retry(client))))
+        case .retry(let id):
+            retries.append((id, client))
+            retryNext()
         case .nodes: reply(.nodes(clusterStatus()), client)
         case .countedNodes: count(client)
         case .trace(let id): trace(id, client)
@@ -62,7 +74,9 @@ extension CoordinatorCore {
         guard (submission.key?.utf8.count ?? 0) <= 256, submission.key != "" else {
             return refuse(client, .invalid, "a key is 1 to 256 bytes of text")
         }
-        guard hasRoom(for: submission, client) else { return }
+        // A job that is here already is answered for however full the queue is.
+        let full = refusal(of: submission)
+        if let full, submission.key == nil { return reply(.failure(full), client) }
         var folder = settings.outputFolder + "/" + id.description
         if let name = submission.folder {
             guard let simple = OutputNames.folder(name) else {
@@ -82,36 +96,44 @@ extension CoordinatorCore {
                 return refuse(client, .invalid, place + "\(error)")
             }
         }
-        let ticket = ticket(.submission(submission, client))
-        effects.append(.store(.submit(id, submission, folder: folder, time: wall), ticket: ticket))
+        let ticket = ticket(.submission(submission, client, full: full))
+        effects.append(
+            .store(.submit(id, submission, folder: folder, time: wall, onlyKnown: full != nil), ticket: ticket))
     }
 
-    /// Whether the queue takes a batch; its client hears the numbers if not.
-    private mutating func hasRoom(for submission: Submission, _ client: ClientTicket) -> Bool {
-        var (pictures, bytes, jobs) = (queued, queuedBytes, jobs.count)
-        for case .submission(let other, _) in awaited.values {
-            pictures += other.images.count
-            bytes += LiveJob.bytes(of: other.images)
-            jobs += 1
+    /// Pictures, bytes of requests and jobs that are unfinished, with those on their way into the store.
+    private var load: (pictures: Int, bytes: Int, jobs: Int) {
+        var load = (pictures: queued, bytes: queuedBytes, jobs: jobs.count)
+        for case .submission(let other, _, nil) in awaited.values {
+            load.pictures += other.images.count
+            load.bytes += LiveJob.bytes(of: other.images)
+            load.jobs += 1
         }
+        return load
+    }
+
+    /// Why the queue does not take a batch, with the numbers; nil if it does.
+    private func refusal(of submission: Submission) -> ClientFailure? {
+        let (pictures, bytes, jobs) = load
         let more = LiveJob.bytes(of: submission.images)
         let advice = "submit again when some are done, or cancel some (abbozzo jobs ls)"
         if pictures + submission.images.count > settings.maxQueued {
-            refuse(
-                client, .full,
+            return ClientFailure(
+                .full,
                 "\(pictures) pictures are waiting and at most \(settings.maxQueued) may, so there is no room for "
                     + "\(submission.images.count) more; \(advice)")
-        } else if jobs >= settings.maxJobs {
-            refuse(client, .full, "\(jobs) jobs are unfinished and at most \(settings.maxJobs) may be; \(advice)")
-        } else if bytes + more > settings.maxQueuedBytes {
-            refuse(
-                client, .full,
+        }
+        if jobs >= settings.maxJobs {
+            return ClientFailure(
+                .full, "\(jobs) jobs are unfinished and at most \(settings.maxJobs) may be; \(advice)")
+        }
+        if bytes + more > settings.maxQueuedBytes {
+            return ClientFailure(
+                .full,
                 "unfinished jobs take \(bytes) bytes and at most \(settings.maxQueuedBytes) may be taken, so there is no "
                     + "room for \(more) more; \(advice)")
-        } else {
-            return true
         }
-        return false
+        return nil
     }
 
     /// Limits before a worker has told the model's: what no model of ours passes.
@@ -175,6 +197,25 @@ extension CoordinatorCore {
         effects.append(.store(.cancel(id, time: wall), ticket: ticket(.cancellation(client, id))))
     }
 
+    /// Lets the store queue pictures again, as far as the queue has room.
+    private mutating func retryNext() {
+        let isAwaited = awaited.values.contains { if case .retry = $0 { true } else { false } }
+        guard !isAwaited, !retries.isEmpty else { return }
+        let (id, client) = retries.removeFirst()
+        let (pictures, bytes, jobs) = load
+        let isLive = self.jobs[id] != nil
+        guard isLive || jobs < settings.maxJobs else {
+            refuse(
+                client, .full,
+                "\(jobs) jobs are unfinished and at most \(settings.maxJobs) may be; try again when some are done")
+            return retryNext()
+        }
+        let write = StoreWrite.retry(
+            id, mostPictures: max(0, settings.maxQueued - pictures),
+            mostBytes: isLive ? .max : max(0, settings.maxQueuedBytes - bytes))
+        effects.append(.store(write, ticket: ticket(.retry(client))))
+    }
+
     private mutating func goOn(with stored: StoredJob) {
         let id = stored.status.id
         let time = wall
@@ -204,8 +245,9 @@ extension CoordinatorCore {
     mutating func stored(_ answer: StoreAnswer, _ ticket: UInt64) {
         if case .failed(let error) = answer, keep(after: error, ticket) { return }
         guard let awaited = awaited.removeValue(forKey: ticket) else { return }
+        defer { retryNext() }
         switch (awaited, answer) {
-        case (.submission(let submission, let client), .submitted(let id, let folder, let isDuplicate)):
+        case (.submission(let submission, let client, _), .submitted(let id, let folder, let isDuplicate)):
             if !isDuplicate {
                 let status = JobStatus(
                     id: id, version: 1, submitted: wall, finished: nil, folder: folder,
@@ -220,8 +262,9 @@ extension CoordinatorCore {
                 changed(id)
             }
             reply(.accepted(id, duplicate: isDuplicate), client)
-        case (.submission(_, let client), .failed(let error)):
+        case (.submission(_, let client, let full), .failed(let error)):
             if case .keyUsed = error.reason { return refuse(client, .invalid, "\(error)") }
+            if case .unknownKey = error.reason, let full { return reply(.failure(full), client) }
             refuse(client, .unavailable, "the job could not be stored: \(error)")
         case (.cancellation(let client, let id), .written):
             reply(.done, client)
@@ -230,11 +273,12 @@ extension CoordinatorCore {
             goOn(with: job)
             reply(.done, client)
         case (.cancellation(let client, _), .failed(let error)), (.retry(let client), .failed(let error)):
-            if case .unknownJob = error.reason {
-                refuse(client, .unknown, "\(error)")
-            } else {
-                refuse(client, .unavailable, "\(error)")
+            switch error.reason {
+            case .unknownJob: refuse(client, .unknown, "\(error)")
+            case .full: refuse(client, .full, "\(error)")
+            default: refuse(client, .unavailable, "\(error)")
             }
+        case (.pin, .written): break
         case (.epoch(let epoch), .written): assignPlan(epoch)
         case (.wire(let format), .written): wireRecorded(format, ticket)
         case (.end(let image), .written): ended(image, ticket)
@@ -275,6 +319,9 @@ extension CoordinatorCore {
         case .end(let image):
             guard case .recording(let state, _) = flights[image]?.phase else { return false }
             write = .finish(image, state, time: wall)
+        case .pin:
+            guard let pin else { return false }
+            write = .fact(name: "pin", value: Facts.encode(pin))
         case .epoch(let epoch): write = .fact(name: "epoch", value: String(epoch))
         case .wire(let format): write = .fact(name: Self.wireFact, value: format.rawValue)
         case .cancellation(_, let id): write = .cancel(id, time: wall)
@@ -401,6 +448,11 @@ extension CoordinatorCore {
     }
 
     private mutating func drain(_ name: String, _ isDrained: Bool, _ client: ClientTicket) {
+        if isDrained, let member = members[name], !member.isPresent, placement(of: name) == nil {
+            members[name] = nil
+            log(.info, "\(name), which is lost, is taken off the list")
+            return reply(.done, client)
+        }
         guard let member = members[name], member.isPresent || !isDrained else {
             let known = members.values.filter(\.isPresent).map(\.hello.name).sorted().joined(separator: ", ")
             return refuse(client, .unknown, "there is no worker \(name) here (\(known.isEmpty ? "none" : known))")

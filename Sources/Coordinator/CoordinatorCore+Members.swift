@@ -6,6 +6,8 @@ internal import Plan
 extension CoordinatorCore {
     /// Highest epoch of a worker that is believed; beyond it only plans of our own count, and they never get to the end.
     static let highestEpochHeard: Epoch = 1 << 30
+    /// Workers that are remembered, if fewer are present.
+    private static let mostMembers = Bounds.workers.upperBound
 
     mutating func hear(_ message: ControlMessage, from name: String, bootID: UInt64) {
         if case .hello(let hello) = message { return greet(hello, from: name, bootID: bootID) }
@@ -19,9 +21,14 @@ extension CoordinatorCore {
             }
             return
         }
+        let wasCut = member.disconnected != nil
         member.heard = now
         member.disconnected = nil
         members[name] = member
+        // A plan that was made in between did without it, and it has no reason to introduce itself again.
+        if wasCut && placement(of: name) == nil {
+            wantPlan(.reconnected, "\(name) is heard again", isGraceful: true)
+        }
         answerChallenger(name)
         switch message {
         case .heartbeat(let heartbeat): beat(heartbeat, name)
@@ -87,11 +94,14 @@ extension CoordinatorCore {
 
     private mutating func accept(_ hello: Hello) {
         let name = hello.name
+        var hello = hello
+        // Not kept: it would not be used, and may be long.
+        if let costs = hello.profile?.costs, !costs.isSane { hello.profile?.costs = nil }
         challengers[name] = nil
         let othersLive = members.values.contains { $0.isPresent && $0.hello.name != name }
         if pin == nil || !othersLive && jobs.isEmpty {
             pin = ClusterPin(model: hello.model, kernelClass: hello.kernelClass)
-            if let pin { effects.append(.store(.fact(name: "pin", value: Facts.encode(pin)), ticket: 0)) }
+            if let pin { effects.append(.store(.fact(name: "pin", value: Facts.encode(pin)), ticket: ticket(.pin))) }
             tellModel()
         }
         if let pin {
@@ -157,6 +167,11 @@ extension CoordinatorCore {
             // The queue that knew this epoch is gone: go beyond it, or the worker takes no plan.
             epoch = heartbeat.epoch
             wantPlan(.epoch, "\(name) knows epoch \(epoch)", isGraceful: false)
+        }
+        if let member = members[name], member.isStalled, member.memorySince == now {
+            members[name]?.isStalled = false
+            log(.info, "\(name) moves again")
+            wantPlan(.joined, "\(name) moves again", isGraceful: true)
         }
         guard members[name]?.life == .suspect else { return }
         let share = placement(of: name)
@@ -231,6 +246,16 @@ extension CoordinatorCore {
             } else if silence >= settings.suspectAfter && member.life != .suspect {
                 live(name, .suspect)
                 log(.warning, "\(name) has been silent for \(silence / 1_000_000) ms")
+            } else if case .loading(_, let missing) = planning, missing.contains(name), !member.isStalled,
+                member.heard - min(member.heard, max(planned, member.memorySince)) >= Self.stallLimit(settings)
+            {
+                members[name]?.isStalled = true
+                live(name, .joined)
+                log(
+                    .error,
+                    "\(name) has loaded nothing for \(Self.stallLimit(settings) / 1_000_000_000) s: look at the disk that "
+                        + "its model is on; it gets no share until it moves")
+                wantPlan(.load, "\(name) is stuck loading", isGraceful: false)
             } else if let inHand = member.inHand, placement(of: name) != nil {
                 // Up to its last word: one that is silent is not seen to be stuck, and has its own limit.
                 let limit = patience(with: member, inHand)
@@ -241,6 +266,9 @@ extension CoordinatorCore {
             }
         }
     }
+
+    /// Time without any change of its memory after which a worker that loads is stuck.
+    private static func stallLimit(_ settings: CoordinatorSettings) -> UInt64 { 10 * settings.stuckAfter }
 
     /// Time that a worker may take for the block in hand, or for a task without blocks.
     private func patience(with member: Member, _ inHand: Member.InHand) -> UInt64 {
@@ -271,6 +299,7 @@ extension CoordinatorCore {
     mutating func lose(_ name: String, _ why: String, isDeath: Bool) {
         guard let member = members[name], member.isPresent else { return }
         live(name, .lost)
+        members[name]?.hasLeft = !isDeath
         members[name]?.inHand = nil
         members[name]?.idleSince = nil
         counted(name)
@@ -302,6 +331,18 @@ extension CoordinatorCore {
             // What is at a worker again is judged when it comes back from there.
             if flight.isReady { setAsideIfDeadly(image) }
         }
+    }
+
+    /// Forgets workers that left as they should, and the longest lost ones where there are too many.
+    mutating func forgetMembers() {
+        func mayGo(_ name: String, _ member: Member) -> Bool { !member.isPresent && placement(of: name) == nil }
+        for (name, member) in members where member.hasLeft && !member.isDrained && mayGo(name, member) {
+            members[name] = nil
+        }
+        guard members.count > Self.mostMembers else { return }
+        let lost = members.filter { mayGo($0.key, $0.value) }
+        let oldest = lost.sorted { ($0.value.heard, $0.key) < ($1.value.heard, $1.key) }
+        for (name, _) in oldest.prefix(members.count - Self.mostMembers) { members[name] = nil }
     }
 
     /// Tells workers that want to leave, and have no work any more, to go.

@@ -39,7 +39,7 @@ extension CoordinatorCore {
         nextPaceLook = now + Self.looksEvery
         guard queued + flights.count > 0, wire == .f32 else { return }
         paceWait -= min(paceWait, Self.looksEvery)
-        guard replan == nil, !isStopping, wireChoosing == .settled, partings.isEmpty, let model = pin?.model,
+        guard replan == nil, !isStopping, wireChoosing == .settled, partingReason.isEmpty, let model = pin?.model,
             plan.pipelines.joined().allSatisfy({ members[$0.worker]?.pace.isOfThisPlan ?? false }),
             let current = ReplicatedPlan(plan)
         else { return }
@@ -52,7 +52,7 @@ extension CoordinatorCore {
         guard saved > Self.worthLoadings * lastLoading else { return }
         paceWait = min(Self.longestWait, 2 * (paceWait + Self.looksEvery))
         nextPaceLook = now + paceWait
-        let percent = Int((100 * (after / before - 1)).rounded())
+        let percent = Int(min(1e6, 100 * (after / before - 1)).rounded())
         wantPlan(.pace, "the steps so far ask for another cut, \(percent) % faster", isGraceful: true)
     }
 }

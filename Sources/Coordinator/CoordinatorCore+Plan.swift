@@ -200,6 +200,8 @@ extension CoordinatorCore {
             $0.hello.name < $1.hello.name
         }
         if let failed = failures.first, let text = failed.loadFailure { return "\(failed.hello.name): \(text)" }
+        let stalled = members.values.filter { $0.isPresent && $0.isStalled }.map(\.hello.name).sorted()
+        if !stalled.isEmpty { return "\(stalled.joined(separator: ", ")) stuck loading weights" }
         if eligible.isEmpty && isTooFew == false || members.isEmpty { return "no worker is here" }
         if isTooFew {
             let verb = eligible.count == 1 ? "is" : "are"

@@ -40,9 +40,11 @@ package struct CoordinatorCore: Sendable {
 
     /// What the answer to a ticket is for.
     enum Awaited {
-        case submission(Submission, ClientTicket)
+        /// With what its client hears if its key is not known and there is no room.
+        case submission(Submission, ClientTicket, full: ClientFailure?)
         case cancellation(ClientTicket, JobID)
         case retry(ClientTicket)
+        case pin
         case epoch(Epoch)
         case wire(WireFormat)
         case end(ImageID)
@@ -128,6 +130,8 @@ package struct CoordinatorCore: Sendable {
     var lastNumber: UInt64 = 0
     var lastSerial: UInt64 = 0
     var awaited: [UInt64: Awaited] = [:]
+    /// Jobs to be tried again, one after the other: how many pictures each brings is known when it is read.
+    var retries: [(job: JobID, client: ClientTicket)] = []
     var watchers: [Watcher] = []
     var modelWatchers: [ModelWatcher] = []
     var censuses: [Census] = []
@@ -202,10 +206,11 @@ package struct CoordinatorCore: Sendable {
     private mutating func tick() {
         // A process that was stopped for a while must not blame its workers for the silence.
         if let lastTick, now - lastTick > 2 * settings.heartbeat {
-            for name in members.keys { members[name]?.heard += now - lastTick }
+            for name in members.keys { members[name]?.forgive(now - lastTick, now: now) }
         }
         lastTick = now
         watchMembers()
+        forgetMembers()
         watchLinks()
         watchPace()
         settleWire()

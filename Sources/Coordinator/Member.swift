@@ -12,6 +12,8 @@ struct Member {
     var isDrained = false
     /// It wants to leave.
     var isLeaving = false
+    /// It went as it should, so that nobody needs to hear of it any more.
+    var hasLeft = false
     /// Why it could not load its share; it gets none until it starts again.
     var loadFailure: String?
     var counters = WorkerCounters()
@@ -26,6 +28,11 @@ struct Member {
     /// What it had in hand, and since when that has not changed.
     var inHand: InHand?
     var inHandSince: UInt64 = 0
+    /// Memory that it had when that last changed by more than a little, and since when: how loading is seen to go on.
+    var memory: UInt64 = 0
+    var memorySince: UInt64
+    /// Whether it stood still while it loaded its share: it gets none until it moves, or starts again.
+    var isStalled = false
     /// What it says of its link to the next worker, and since when.
     var linkTrouble: (kind: Heartbeat.LinkTrouble, since: UInt64)?
     /// Since when it has had nothing in hand and nothing waiting.
@@ -42,17 +49,35 @@ struct Member {
         self.hello = hello
         life = .joined
         heard = now
+        memorySince = now
     }
+
+    /// Change of memory that shows that loading goes on.
+    private static let memoryStep: UInt64 = 1 << 20
 
     var isPresent: Bool { life != .lost }
 
     /// May be given a share of a plan.
     var isEligible: Bool {
-        isPresent && life != .suspect && !isDrained && !isLeaving && loadFailure == nil && disconnected == nil
+        isPresent && life != .suspect && !isDrained && !isLeaving && loadFailure == nil && !isStalled
+            && disconnected == nil
+    }
+
+    /// Leaves out time in which nobody listened, from all that is counted from some moment.
+    mutating func forgive(_ pause: UInt64, now: UInt64) {
+        func later(_ time: UInt64) -> UInt64 { min(now, time + pause) }
+        heard = later(heard)
+        inHandSince = later(inHandSince)
+        memorySince = later(memorySince)
+        disconnected = disconnected.map(later)
+        idleSince = idleSince.map(later)
+        linkTrouble = linkTrouble.map { ($0.kind, later($0.since)) }
     }
 
     mutating func note(_ heartbeat: Heartbeat, epoch: Epoch, now: UInt64) {
         counters = heartbeat.counters
+        let bytes = counters.residentBytes
+        if max(bytes, memory) - min(bytes, memory) > Self.memoryStep { (memory, memorySince) = (bytes, now) }
         let trouble = heartbeat.epoch == epoch ? heartbeat.link : nil
         if trouble != linkTrouble?.kind { linkTrouble = trouble.map { ($0, now) } }
         samples.append((now, heartbeat.counters))
@@ -70,7 +95,7 @@ struct Member {
 
     /// Whether every heartbeat of the last while, up to a recent one, said that it has nothing.
     func hasBeenIdle(for duration: UInt64, now: UInt64) -> Bool {
-        idleSince.map { heard >= $0 + duration && now - heard < duration } ?? false
+        idleSince.map { heard >= $0 + duration && now - min(now, heard) < duration } ?? false
     }
 
     /// Time that it has taken for a token through its span, so far; nil before its first step.

@@ -1,4 +1,3 @@
-internal import Foundation
 internal import Glibc
 
 /// Holds the state folder for one process; the kernel lets go of it when the process ends, however it ends.
@@ -25,16 +24,4 @@ final class FolderLock: Sendable {
 extension StoreError {
     /// The system's text of an error number.
     static func text(of code: Int32) -> String { String(cString: strerror(code)) }
-
-    /// Creates a folder, open to its owner only, with those above it.
-    static func makeFolder(_ path: String) throws(StoreError) {
-        do {
-            try FileManager.default.createDirectory(
-                atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
-        } catch {
-            let code = ((error as NSError).userInfo[NSUnderlyingErrorKey] as? NSError)?.code
-            throw StoreError(.unwritable(path: path, code: code.map(Int32.init) ?? EACCES))
-        }
-        guard access(path, W_OK | X_OK) == 0 else { throw StoreError(.unwritable(path: path, code: errno)) }
-    }
 }

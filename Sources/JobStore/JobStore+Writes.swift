@@ -6,8 +6,9 @@ extension JobStore {
     /// Performs one write inside the group's transaction.
     static func perform(_ write: StoreWrite, in database: Database) throws -> StoreAnswer {
         switch write {
-        case .submit(let id, let submission, let folder, let time):
-            return try submit(submission, id: id, folder: folder, time: time, in: database)
+        case .submit(let id, let submission, let folder, let time, let onlyKnown):
+            return try submit(
+                submission, id: id, folder: folder, time: time, onlyKnown: onlyKnown, in: database)
         case .finish(let image, let state, let time):
             try finish(image, state, time: time, in: database)
             return .written
@@ -29,8 +30,9 @@ extension JobStore {
             let job = try number(id, in: database)
             try cancel(job, "state = 0", time: time, in: database)
             return .written
-        case .retry(let id):
+        case .retry(let id, let mostPictures, let mostBytes):
             let job = try number(id, in: database)
+            try checkRoom(job, mostPictures, mostBytes, in: database)
             try database.execute(
                 sql: "UPDATE image SET state = 0, failure = NULL WHERE job = ? AND state IN (2, 3)", arguments: [job])
             try database.execute(
@@ -51,8 +53,25 @@ extension JobStore {
         }
     }
 
+    /// Refuses to let pictures wait again that there is no room for, before anything of them is read.
+    private static func checkRoom(
+        _ job: Int64, _ mostPictures: Int, _ mostBytes: Int, in database: Database
+    ) throws {
+        guard mostPictures < .max || mostBytes < .max else { return }
+        let row = try Row.fetchOne(
+            database,
+            sql: """
+                SELECT total(state IN (2, 3)) AS pictures, total(length(request)) AS bytes FROM image WHERE job = ?
+                """, arguments: [job])
+        let pictures = Int((row?["pictures"] as Double?) ?? 0)
+        let bytes = Int((row?["bytes"] as Double?) ?? 0)
+        guard pictures <= mostPictures, pictures == 0 || bytes <= mostBytes else {
+            throw StoreError(.full(pictures: pictures, bytes: bytes))
+        }
+    }
+
     private static func submit(
-        _ submission: Submission, id: JobID, folder: String, time: Double, in database: Database
+        _ submission: Submission, id: JobID, folder: String, time: Double, onlyKnown: Bool, in database: Database
     ) throws -> StoreAnswer {
         if let key = submission.key,
             let row = try Row.fetchOne(
@@ -64,6 +83,7 @@ extension JobStore {
             }
             return .submitted(known, folder: row["folder"], duplicate: true)
         }
+        guard !onlyKnown else { throw StoreError(.unknownKey(submission.key ?? "")) }
         let folder = try freeFolder(folder, in: database)
         try database.execute(
             sql: """

@@ -1,5 +1,6 @@
 internal import Foundation
 internal import GRDB
+internal import Glibc
 package import Plan
 
 /// The durable queue: jobs, their pictures and the samplers' checkpoints, in one SQLite file.
@@ -14,7 +15,8 @@ package final class JobStore: Sendable {
 
     /// Opens the queue in a folder, making both where they do not exist.
     package init(folder: String) throws(StoreError) {
-        try StoreError.makeFolder(folder)
+        try DurableFolder.make(folder, mode: 0o700)
+        guard access(folder, W_OK | X_OK) == 0 else { throw StoreError(.unwritable(path: folder, code: errno)) }
         lock = try FolderLock(folder: folder)
         let path = folder + "/queue.sqlite"
         self.path = path

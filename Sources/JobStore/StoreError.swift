@@ -15,6 +15,10 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case unknownJob(JobIdentity)
         /// The key of a submission belongs to a job of other pictures; how they differ.
         case keyUsed(key: String, job: JobIdentity, difference: String)
+        /// No job has the key of a submission that was taken only if one does.
+        case unknownKey(String)
+        /// There is no room for so many pictures, or bytes of them, to wait again.
+        case full(pictures: Int, bytes: Int)
         /// SQLite refused; its code and text.
         case database(code: Int32, text: String)
         /// A stored row cannot be read back.
@@ -30,11 +34,11 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
     /// Wraps a reason.
     package init(_ reason: Reason) { self.reason = reason }
 
-    /// Whether the same call may succeed later, when there is room on the disk or a lock is gone.
+    /// Whether the same call may succeed later, when somebody has mended the disk, the memory or the folder.
     package var isRetriable: Bool {
         switch reason {
-        case .database(let code, _): [5, 6, 10, 13].contains(code & 0xff)
-        case .locked, .unwritable, .newerVersion, .unknownJob, .keyUsed, .damaged: false
+        case .database, .unwritable, .damaged: true
+        case .locked, .newerVersion, .unknownJob, .unknownKey, .full, .keyUsed: false
         }
     }
 
@@ -51,6 +55,10 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case .keyUsed(let key, let job, let difference):
             "key \"\(key.prefix(80))\" belongs to job \(job) with other pictures: \(difference); submit those, or choose "
                 + "another key"
+        case .unknownKey(let key): "no job has the key \"\(key.prefix(80))\""
+        case .full(let pictures, let bytes):
+            "its \(pictures) pictures (\(bytes) bytes) would wait again, and the queue has no room for them; try again when "
+                + "some are done, or cancel some (abbozzo jobs ls)"
         case .database(let code, let text): "the queue's database failed: \(text) (SQLite code \(code))"
         case .damaged(let text): "the queue holds a damaged row: \(text)"
         }

@@ -4,8 +4,9 @@ package import Plan
 package enum StoreWrite: Equatable, Sendable {
     /// Queues a job under a new identity, unless its key is known already.
     ///
-    /// The folder is absolute. If another job has it, a number is appended.
-    case submit(JobID, Submission, folder: String, time: Double)
+    /// The folder is absolute. If another job has it, a number is appended. `onlyKnown` queues nothing new: it answers for
+    /// a key that is known, and fails with `StoreError.Reason.unknownKey` otherwise.
+    case submit(JobID, Submission, folder: String, time: Double, onlyKnown: Bool = false)
     /// A picture came to its end; a change to a picture that is final already is ignored.
     case finish(ImageID, ImageState, time: Double)
     /// Latest state of a picture's sampler; ignored when the picture is final.
@@ -14,8 +15,9 @@ package enum StoreWrite: Equatable, Sendable {
     case progress(JobID, tokens: UInt64, version: UInt64)
     /// Cancels every picture of a job that is not final.
     case cancel(JobID, time: Double)
-    /// Queues the failed and cancelled pictures of a job again.
-    case retry(JobID)
+    /// Queues the failed and cancelled pictures of a job again, if no more pictures, and bytes of requests of the whole
+    /// job, than these wait then.
+    case retry(JobID, mostPictures: Int = .max, mostBytes: Int = .max)
     /// Remembers a fact about the cluster; nil forgets it.
     case fact(name: String, value: String?)
 }

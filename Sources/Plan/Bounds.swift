@@ -30,6 +30,8 @@ package enum Bounds {
     package static let workers = 1...1024
     /// Links that a worker counts.
     package static let links = 0...4096
+    /// Reasons that refusals are counted by.
+    package static let reasons = 32
     /// Threads that compute.
     package static let threads = 1...4096
     /// Bytes of one name.
@@ -154,6 +156,10 @@ extension Heartbeat: Bounded {
         try Bounds.check("heartbeat.counters.queued", counters.queued, 0...1 << 30)
         try Bounds.check("heartbeat.counters.links", counters.links.count, Bounds.links)
         try Bounds.check("heartbeat.counters.stages", counters.stages.count, 0...WorkerCounters.stagesToldApart)
+        try Bounds.check("heartbeat.counters.authFailures", counters.authFailures?.count ?? 0, 0...Bounds.reasons)
+        for reason in (counters.authFailures ?? [:]).keys {
+            try Bounds.check("heartbeat.counters.authFailures", name: reason)
+        }
         for link in counters.links {
             try Bounds.check("heartbeat.counters.links.source", name: link.source)
             try Bounds.check("heartbeat.counters.links.target", name: link.target)

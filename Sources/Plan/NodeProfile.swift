@@ -92,10 +92,10 @@ package struct CostCurve: Codable, Equatable, Sendable {
     /// Sorts the samples.
     package init(_ samples: [Sample] = []) { self.samples = samples.sorted { $0.size < $1.size } }
 
-    /// Whether sizes rise and times are positive.
+    /// Whether sizes rise and times are a nanosecond or more.
     package var isSane: Bool {
         samples.count <= 64
-            && samples.allSatisfy { $0.size > 0 && $0.size < 1 << 40 && $0.seconds > 0 && $0.seconds < 1e6 }
+            && samples.allSatisfy { $0.size > 0 && $0.size < 1 << 40 && $0.seconds >= 1e-9 && $0.seconds < 1e6 }
             && zip(samples, samples.dropFirst()).allSatisfy { $0.size < $1.size }
     }
 

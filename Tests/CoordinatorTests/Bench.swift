@@ -30,6 +30,8 @@ final class Bench {
     var held: [Event] = []
     var failsFiles = 0
     var refusesWrites = false
+    /// What the store says then.
+    var trouble = StoreError(.database(code: 13, text: "database or disk is full"))
     private var lastNumber: UInt64 = 0
     private var lastJob: UInt64 = 0
 
@@ -56,7 +58,7 @@ final class Bench {
         case .store(let write, let ticket):
             let answer: StoreAnswer =
                 refusesWrites
-                ? .failed(StoreError(.database(code: 13, text: "database or disk is full"))) : store.perform(write)
+                ? .failed(trouble) : store.perform(write)
             guard ticket != 0 else { break }
             if holdsStore {
                 held.append(.stored(answer, ticket: ticket))
@@ -119,12 +121,16 @@ final class Bench {
         handle(.control(message, from: worker, bootID: boot))
     }
 
+    /// A heartbeat; memory grows, as of one that loads, unless it is given.
     func beat(
-        _ worker: String, boot: UInt64 = 1, image: ImageID? = nil, block: Int? = nil, link: Heartbeat.LinkTrouble? = nil
+        _ worker: String, boot: UInt64 = 1, image: ImageID? = nil, block: Int? = nil,
+        link: Heartbeat.LinkTrouble? = nil, residentBytes: UInt64? = nil
     ) {
         let epoch = core.plan?.epoch ?? 0
+        var counters = WorkerCounters()
+        counters.residentBytes = residentBytes ?? now / 8
         say(
-            .heartbeat(Heartbeat(epoch: epoch, image: image, block: block, counters: .init(), link: link)), worker,
+            .heartbeat(Heartbeat(epoch: epoch, image: image, block: block, counters: counters, link: link)), worker,
             boot: boot)
     }
 
@@ -223,6 +229,9 @@ final class Bench {
         guard case .job(let status) = ask(.job(id)) else { throw BenchError() }
         return status
     }
+
+    /// Why the last request was refused.
+    var failureOfLast: ClientFailure? { if case .failure(let failure) = reply { failure } else { nil } }
 
     func failure(_ request: ClientRequest) -> ClientFailure? {
         if case .failure(let failure) = ask(request) { failure } else { nil }

@@ -85,6 +85,38 @@ struct CoreClientTests {
         #expect(pending?.text.contains("2 pictures are waiting and at most 3 may") == true, "on its way counts")
     }
 
+    @Test("a batch with a known key is answered for however full the queue is")
+    func knowsKeysWhenFull() throws {
+        let bench = Bench { $0.maxQueued = 3 }
+        let batch = Submission(key: "k", images: [.euler("p"), .euler("q")])
+        guard case .accepted(let id, duplicate: false) = bench.ask(.submit(batch)) else { throw BenchError() }
+        #expect(bench.ask(.submit(batch)) == .accepted(id, duplicate: true))
+        let other = bench.failure(.submit(Submission(key: "l", images: [.euler("p"), .euler("q")])))
+        #expect(other?.code == .full && other?.text.contains("at most 3 may") == true)
+        #expect(bench.store.jobs.count == 1)
+    }
+
+    @Test("pictures that are tried again take room in the queue as new ones do")
+    func boundsRetries() throws {
+        let bench = Bench { ($0.maxQueued, $0.maxJobs) = (3, 2) }
+        let first = try bench.submit([.euler("p"), .euler("q")])
+        #expect(bench.ask(.cancel(first)) == .done)
+        let second = try bench.submit([.euler("r"), .euler("s")])
+        let refusal = bench.failure(.retry(first))
+        #expect(refusal?.code == .full && refusal?.text.contains("2 pictures") == true)
+        #expect(try bench.status(first).cancelled == 2)
+        #expect(bench.ask(.cancel(second)) == .done)
+        // Two at once: the second counts what the first brought.
+        bench.holdsStore = true
+        #expect(bench.ask(.retry(first)) == nil)
+        let waiting = bench.ask(.retry(second))
+        #expect(waiting == nil)
+        bench.holdsStore = false
+        bench.release()
+        #expect(bench.failureOfLast?.code == .full)
+        #expect(try bench.status(first).cancelled == 0 && bench.status(second).cancelled == 2)
+    }
+
     @Test("cancelling tells the workers to forget what they have of the job, at once")
     func forgets() throws {
         let bench = Bench()

@@ -51,6 +51,91 @@ struct CoreMemberTests {
         #expect(bench.life("a") == .ready)
     }
 
+    @Test("nor for pictures that they had in hand: they go on, and none is set aside")
+    func forgivesOwnPauseInHand() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        let request = ImageRequest.euler("p")
+        let id = try bench.submit([request])
+        bench.work(until: { $0.key.need == .step })
+        let image = ImageID(job: id, index: 0)
+        for _ in 0..<10 {
+            for worker in ["a", "b"] { bench.beat(worker, image: image, block: 1) }
+            bench.wait(0.2)
+        }
+        bench.now += 400_000_000_000
+        // A message that had come may be heard before the clock is looked at.
+        bench.beat("a", image: image, block: 1)
+        bench.handle(.tick)
+        #expect(bench.life("a") == .ready && bench.life("b") == .ready && bench.core.plan?.epoch == 1)
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+        #expect(bench.files.values.first == (try FakeModel.render(request)))
+    }
+
+    @Test("a worker whose connection broke for a moment is planned in again when it is heard")
+    func comesBackWithoutHello() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("p")])
+        bench.work(until: { $0.key.need == .step })
+        bench.handle(.linkLost(worker: "a"))
+        bench.handle(.disconnected(worker: "a", bootID: 1))
+        bench.wait(0.6)
+        #expect(bench.core.plan == nil, "planned without it")
+        bench.tasks = []
+        bench.beat("a")
+        bench.wait(0.6, beating: ["a"])
+        bench.load()
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+    }
+
+    @Test("a worker that loads nothing for minutes gets no share, until it moves")
+    func noticesStuckLoading() throws {
+        let bench = Bench()
+        for name in ["a", "b"] { bench.say(.hello(FakeModel.hello(name)), name) }
+        let id = try bench.submit([.euler("p")])
+        bench.wait(0.6)
+        bench.load(only: ["b"])
+        for _ in 0..<599 {
+            bench.beat("a", residentBytes: 70_000_000)
+            bench.wait(0.5, beating: ["b"])
+        }
+        #expect(bench.core.plan?.placements.map(\.worker) == ["a", "b"], "it may take its time")
+        for _ in 0..<8 {
+            bench.beat("a", residentBytes: 70_001_000)
+            bench.wait(0.5, beating: ["b"])
+        }
+        #expect(bench.core.plan?.placements.map(\.worker) == ["b"])
+        bench.load()
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+        bench.wait(5, beating: ["b"])
+        #expect(bench.core.plan?.placements.map(\.worker) == ["b"])
+        bench.beat("a", residentBytes: 80_000_000)
+        bench.wait(0.6, beating: ["b"])
+        #expect(Set(bench.core.plan?.placements.map(\.worker) ?? []) == ["a", "b"])
+    }
+
+    @Test("who left as it should is forgotten; a lost worker stays on the list until it is taken off")
+    func forgetsLeavers() throws {
+        let bench = Bench()
+        bench.join("a", "b", "c")
+        func names() throws -> [String] {
+            guard case .nodes(let status) = bench.ask(.nodes) else { throw BenchError() }
+            return status.workers.map(\.hello.name).sorted()
+        }
+        bench.say(.drain, "b")
+        bench.wait(0.6, beating: ["a", "b", "c"])
+        bench.say(.leave, "b")
+        bench.wait(11, beating: ["a"])
+        #expect(try names() == ["a", "c"] && bench.life("c") == .lost)
+        #expect(bench.ask(.drain(worker: "c")) == .done)
+        #expect(try names() == ["a"])
+        #expect(bench.failure(.drain(worker: "c"))?.code == .unknown)
+    }
+
     @Test(
         "a worker that is stuck in one block is given up although it beats: after 30 s or five times the predicted time",
         arguments: [(1.0, 29.0, 31.0), (8.0, 39.0, 41.0), (0.0, 148.0, 152.0)])

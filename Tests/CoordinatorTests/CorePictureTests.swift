@@ -289,9 +289,13 @@ struct CorePictureTests {
         #expect("\(try bench.status(other).images[0])".contains("No space left"))
     }
 
-    @Test("done is not shown before it is durable, and a full disk is waited for")
-    func waitsForDisk() throws {
+    @Test(
+        "done is not shown before it is durable, and a disk is waited for that is full, or that cannot be written",
+        arguments: [.database(code: 13, text: "disk is full"), .unwritable(path: "disk is full", code: 30)]
+            as [StoreError.Reason])
+    func waitsForDisk(reason: StoreError.Reason) throws {
         let bench = Bench()
+        bench.trouble = StoreError(reason)
         bench.join("a")
         let id = try bench.submit([.euler("p")])
         bench.refusesWrites = true

@@ -112,7 +112,7 @@ struct FakeStore {
 
     mutating func perform(_ write: StoreWrite) -> StoreAnswer {
         switch write {
-        case .submit(let id, let submission, let folder, let time):
+        case .submit(let id, let submission, let folder, let time, let onlyKnown):
             if let key = submission.key, let known = jobs.values.first(where: { $0.submission.key == key }) {
                 guard known.submission.images == submission.images else {
                     return .failed(
@@ -120,6 +120,7 @@ struct FakeStore {
                 }
                 return .submitted(known.status.id, folder: known.status.folder, duplicate: true)
             }
+            if onlyKnown { return .failed(StoreError(.unknownKey(submission.key ?? ""))) }
             let count = submission.images.count
             jobs[id] = Job(
                 status: JobStatus(
@@ -138,8 +139,12 @@ struct FakeStore {
             return .written
         case .cancel(let id, let time):
             return change(id, jobs[id].map { Array(0..<UInt32($0.status.total)) } ?? [], .cancelled, time)
-        case .retry(let id):
+        case .retry(let id, let mostPictures, let mostBytes):
             guard var job = jobs[id] else { return .failed(StoreError(.unknownJob(id.description))) }
+            let pictures = job.status.failed + job.status.cancelled
+            guard pictures <= mostPictures, mostBytes > 0 else {
+                return .failed(StoreError(.full(pictures: pictures, bytes: 1)))
+            }
             for (index, state) in job.status.images.enumerated() {
                 switch state {
                 case .failed, .cancelled: job.status.images[index] = .queued

@@ -109,6 +109,58 @@ struct JobStoreTests {
         #expect(try store.unfinished().map(\.status.id) == [id])
     }
 
+    @Test("retry queues nothing where more pictures, or bytes, would wait than may")
+    func boundsRetries() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let id = try store.submit(.three()).id
+        _ = store.perform([.cancel(id, time: 3)])
+        for write in [StoreWrite.retry(id, mostPictures: 2), .retry(id, mostBytes: 300)] {
+            guard case .failed(let error) = store.perform([write])[0], case .full(3, let bytes) = error.reason else {
+                Issue.record("\(write) was not refused")
+                return
+            }
+            #expect(bytes > 300 && error.isRetriable == false)
+        }
+        #expect(try store.unfinished().isEmpty)
+        guard case .retried(let job) = store.perform([.retry(id, mostPictures: 3, mostBytes: 10_000)])[0] else {
+            Issue.record("there was room")
+            return
+        }
+        #expect(job.status.images == [.queued, .queued, .queued])
+    }
+
+    @Test("a submission that is taken only if its key is known queues nothing new")
+    func onlyKnown() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let id = try store.submit(.three(key: "k")).id
+        let fresh = JobID(high: 1, low: 1)
+        let answers = store.perform([
+            .submit(fresh, .three(key: "k"), folder: "/f", time: 0, onlyKnown: true),
+            .submit(fresh, .three(key: "l"), folder: "/f", time: 0, onlyKnown: true),
+        ])
+        guard case .submitted(id, _, duplicate: true) = answers[0], case .failed(let error) = answers[1] else {
+            Issue.record("\(answers)")
+            return
+        }
+        #expect(error.reason == .unknownKey("l"))
+        #expect(try store.unfinished().count == 1)
+    }
+
+    @Test("folders are made with those above them, and a file in the way is said")
+    func makesFolders() throws {
+        let folder = try Scratch()
+        try DurableFolder.make(folder.path + "/a/b/c/", mode: 0o700)
+        try DurableFolder.make(folder.path + "/a/b/c", mode: 0o700)
+        var isFolder: ObjCBool = false
+        #expect(FileManager.default.fileExists(atPath: folder.path + "/a/b/c", isDirectory: &isFolder))
+        #expect(isFolder.boolValue)
+        try Data().write(to: URL(fileURLWithPath: folder.path + "/a/file"))
+        let error = #expect(throws: StoreError.self) { try DurableFolder.make(folder.path + "/a/file", mode: 0o700) }
+        #expect(error?.description.contains("a/file (Not a directory)") == true)
+    }
+
     @Test("jobs come back interactive ones first, then by priority, then by age; listings newest first")
     func ordersJobs() throws {
         let folder = try Scratch()

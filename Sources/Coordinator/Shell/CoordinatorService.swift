@@ -142,9 +142,7 @@ package actor CoordinatorService {
     }
 
     private static func makeOutputFolder(_ path: String) throws(ServiceError) {
-        do { try FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true) } catch {
-            throw cannotMake(path)
-        }
+        do { try DurableFolder.make(path, mode: 0o777) } catch { throw cannotMake(path) }
     }
 
     private static func cannotMake(_ path: String) -> ServiceError {

@@ -1,12 +1,19 @@
 internal import CKernels
 internal import Foundation
 internal import Imaging
+internal import JobStore
 internal import Plan
+internal import Synchronization
 
 /// Writes finished pictures: encoded, under a temporary name, flushed, renamed.
-struct PictureWriter: Sendable {
+final class PictureWriter: Sendable {
     /// Version of the program, written into pictures.
-    let version: String
+    private let version: String
+    /// The last folders that are known to be durable.
+    private let folders = Mutex<[String]>([])
+    private static let rememberedFolders = 8
+
+    init(version: String) { self.version = version }
 
     /// Returns the CRC32C of the file's bytes.
     func write(_ picture: Picture) -> Result<UInt32, WriteFailure> {
@@ -27,17 +34,16 @@ struct PictureWriter: Sendable {
         }
     }
 
-    /// Makes a folder with those above it, and flushes what is new: a file is only as durable as its folders.
+    /// Makes a job's folder durable, once for all of its pictures that come close to each other.
     private func make(_ folder: String) -> Bool {
-        if FileManager.default.fileExists(atPath: folder) { return true }
-        let parent = (folder as NSString).deletingLastPathComponent
-        guard !parent.isEmpty, parent != folder, make(parent) else { return false }
-        guard mkdir(folder, 0o777) == 0 || errno == EEXIST else { return false }
-        let descriptor = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
-        guard descriptor >= 0 else { return false }
-        defer { close(descriptor) }
-        // Some file systems cannot flush folders and say EINVAL.
-        return fsync(descriptor) == 0 || errno == EINVAL
+        if folders.withLock({ $0.contains(folder) }) && FileManager.default.fileExists(atPath: folder) { return true }
+        guard (try? DurableFolder.make(folder, mode: 0o777)) != nil else { return false }
+        folders.withLock { known in
+            known.removeAll { $0 == folder }
+            known.append(folder)
+            if known.count > Self.rememberedFolders { known.removeFirst() }
+        }
+        return true
     }
 
     /// Removes what a killed coordinator left half-written in a job's folder.

@@ -28,7 +28,8 @@ struct NodesCommand: ParsableCommand {
 
     struct Drain: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            commandName: "drain", abstract: "Take a worker out of the plan once its work in hand is done.")
+            commandName: "drain",
+            abstract: "Take a worker out of the plan once its work in hand is done; a lost one off the list.")
         @Argument(help: "Name of the worker.") var worker: String
         @OptionGroup var client: ClientOptions
         @OptionGroup var options: OutputOptions

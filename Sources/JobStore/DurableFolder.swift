@@ -1,0 +1,47 @@
+internal import Glibc
+
+/// Folders that survive a power cut: what is in a file is only as durable as the entries of the folders above it.
+package enum DurableFolder {
+    /// Makes a folder with those that are missing above it, and flushes the folders that they are entered in.
+    ///
+    /// Where the folder is there already its parent is flushed all the same: who made it may have been killed before.
+    /// `mode` is that of new folders, as the process's mask leaves it.
+    ///
+    /// - Throws: `StoreError.Reason.unwritable`.
+    package static func make(_ path: String, mode: UInt32) throws(StoreError) {
+        let trimmed = path.count > 1 && path.hasSuffix("/") ? String(path.dropLast()) : path
+        let parent = self.parent(of: trimmed)
+        if mkdir(trimmed, mode) != 0 {
+            switch errno {
+            case EEXIST: break
+            case ENOENT where parent != trimmed:
+                try make(parent, mode: mode)
+                guard mkdir(trimmed, mode) == 0 || errno == EEXIST else { throw unwritable(trimmed) }
+            default: throw unwritable(trimmed)
+            }
+        }
+        var status = stat()
+        guard stat(trimmed, &status) == 0 else { throw unwritable(trimmed) }
+        guard status.st_mode & S_IFMT == S_IFDIR else {
+            throw StoreError(.unwritable(path: trimmed, code: ENOTDIR))
+        }
+        try flush(parent)
+    }
+
+    private static func parent(of path: String) -> String {
+        guard let slash = path.lastIndex(of: "/") else { return "." }
+        return slash == path.startIndex ? "/" : String(path[..<slash])
+    }
+
+    private static func flush(_ folder: String) throws(StoreError) {
+        let descriptor = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        // A folder that may be passed through and not be read: it is not ours, and was there before.
+        if descriptor < 0 && errno == EACCES { return }
+        guard descriptor >= 0 else { throw unwritable(folder) }
+        defer { close(descriptor) }
+        // Some file systems cannot flush folders and say EINVAL.
+        guard fsync(descriptor) == 0 || errno == EINVAL else { throw unwritable(folder) }
+    }
+
+    private static func unwritable(_ path: String) -> StoreError { StoreError(.unwritable(path: path, code: errno)) }
+}
