@@ -105,7 +105,7 @@ extension Bench {
             report(
                 measure(
                     "vae", "\(side)x\(side)", operations: operationsPerPixel * Double(side * side), in: .f32
-                ) { _ = decoder.decode(latent) })
+                ) { _ = decoder.decode(latent) {} })
         }
     }
 }

@@ -66,11 +66,12 @@ package struct LoadedModel: Sendable {
 
     /// Encodes a prompt for the network; `textLength` is the number of rows of the sequence, padding included.
     ///
-    /// `pause` is called between layers, where no thread computes: other work may run there, on this model too.
+    /// `pause` is called between layers, where no thread computes: other work may run there, on this model too, and
+    /// what it throws ends the encoding.
     ///
     /// - Throws: `StageError` when the share left the encoders out, `TextError` when the prompt or the length is out of
     ///   range.
-    package func encode(prompt: String, textLength: Int, pause: () -> Void = {}) throws -> Conditioning {
+    package func encode(prompt: String, textLength: Int, pause: () throws -> Void = {}) throws -> Conditioning {
         guard let text else { throw StageError(.notLoaded("text encoders"), file: folder.path) }
         return try text.encode(prompt: prompt, textLength: textLength, pause: pause)
     }
@@ -90,12 +91,13 @@ package struct LoadedModel: Sendable {
 
     /// Turns a latent, (16, h, w) after scaling and shifting, into a picture of 8 h x 8 w pixels.
     ///
-    /// `pause` is called between convolutions, where no thread computes: other work may run there, on this model too.
+    /// `pause` is called between convolutions, where no thread computes: other work may run there, on this model too,
+    /// and what it throws ends the decoding.
     ///
     /// - Throws: `StageError` when the picture holds values that are not numbers: nobody should see it.
-    package func decode(_ latent: Tensor, pause: () -> Void = {}) throws(StageError) -> Pixels {
+    package func decode(_ latent: Tensor, pause: () throws -> Void = {}) throws -> Pixels {
         guard let decoder else { preconditionFailure("no decoder in the share \(share)") }
-        let pixels = decoder.decode(latent, pause: pause)
+        let pixels = try decoder.decode(latent, pause: pause)
         if let index = pixels.planes.firstNonFinite {
             throw StageError(.notNumbers(place: pixels.place(of: index)), file: folder.path)
         }

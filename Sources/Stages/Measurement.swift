@@ -48,7 +48,7 @@ extension MeasuredCosts {
         let watch = watch(budget * 3 / 8)
         for side in rising([64, facts.defaultSide / 2, facts.defaultSide]) where watch.allows(side * side) {
             let latent = noise([16, side / 8, side / 8], index: 9)
-            let seconds = watch.time(side * side) { _ = decoder.decode(latent) }
+            let seconds = try watch.time(side * side) { _ = try decoder.decode(latent) }
             costs.decode.samples.append(.init(size: side * side, seconds: seconds))
         }
         return costs

@@ -46,19 +46,20 @@ package struct TextEncoders: Sendable {
     /// - Parameters:
     ///   - prompt: any text, also an empty one; what exceeds the encoders' lengths is cut.
     ///   - textLength: rows of the sequence, padding included: 1 to `maxTextLength`.
-    ///   - pause: called between layers, where no thread computes: other work may run there.
+    ///   - pause: called between layers, where no thread computes: other work may run there, and what it throws
+    ///     ends the encoding.
     /// - Returns: (textLength, width of T5) and (width of CLIP).
     /// - Throws: `TextError` when the prompt is longer than `promptLimit` or the length is out of range.
     package func encode(
-        prompt: String, textLength: Int, pause: () -> Void = {}
-    ) throws(TextError) -> Conditioning {
+        prompt: String, textLength: Int, pause: () throws -> Void = {}
+    ) throws -> Conditioning {
         guard 1...maxTextLength ~= textLength else { throw TextError(.textLength(textLength, limit: maxTextLength)) }
         let characters = prompt.unicodeScalars.count
         guard characters <= Self.promptLimit else {
             throw TextError(.promptTooLong(characters: characters, limit: Self.promptLimit))
         }
         return Conditioning(
-            context: t5(t5Tokenizer(prompt, length: textLength), pause: pause),
-            pooled: clip(clipTokenizer(prompt), pause: pause).pooled)
+            context: try t5(t5Tokenizer(prompt, length: textLength), pause: pause),
+            pooled: try clip(clipTokenizer(prompt), pause: pause).pooled)
     }
 }

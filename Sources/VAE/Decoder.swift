@@ -62,34 +62,36 @@ package struct Decoder: Sendable {
 
     /// Turns a latent, (C, h, w) after scaling and shifting, into a picture of h x w times `scale` pixels.
     ///
-    /// `pause` is called between convolutions, where no thread computes: other work may run there.
-    package func decode(_ latent: Tensor, pause: () -> Void = {}) -> Pixels {
+    /// `pause` is called between convolutions, where no thread computes: other work may run there, and what it throws ends
+    /// the decoding.
+    package func decode(_ latent: Tensor, pause: () throws -> Void = {}) rethrows -> Pixels {
         precondition(
             latent.shape.count == 3 && latent.shape[0] == parameters.latentChannels && latent.count > 0,
             "latent \(latent.shape), \(parameters.latentChannels) channels expected")
-        return Pixels(planes: tiling.decode(latent, scale: parameters.scale) { whole($0, pause: pause) })
+        return Pixels(
+            planes: try tiling.decode(latent, scale: parameters.scale) { try whole($0, pause: pause) })
     }
 
     /// Decodes without tiles: (3, scale h, scale w).
     ///
     /// `tap` is shown the output of each module.
     func whole(
-        _ latent: Tensor, tap: (String, Tensor) -> Void = { _, _ in }, pause: () -> Void = {}
-    ) -> Tensor {
+        _ latent: Tensor, tap: (String, Tensor) -> Void = { _, _ in }, pause: () throws -> Void = {}
+    ) rethrows -> Tensor {
         var x = convIn(postQuantisation.map { $0(latent) } ?? latent)  // (deepest, h, w)
         tap("conv_in", x)
-        pause()
-        x = middle[0](x, pause)
+        try pause()
+        x = try middle[0](x, pause)
         tap("mid_block.resnets.0", x)
         if let attention {
             x = attention(x)
-            pause()
+            try pause()
         }
         tap("mid_block.attentions.0", x)
-        x = middle[1](x, pause)
+        x = try middle[1](x, pause)
         tap("mid_block", x)
         for (index, level) in levels.enumerated() {
-            x = level(x, pause)  // (channels, 2 h, 2 w) but for the last
+            x = try level(x, pause)  // (channels, 2 h, 2 w) but for the last
             tap("up_blocks.\(index)", x)
         }
         x = normOut(x)
@@ -227,11 +229,11 @@ private struct ResNet {
         compute = reader.compute
     }
 
-    func callAsFunction(_ x: Tensor, _ pause: () -> Void) -> Tensor {
+    func callAsFunction(_ x: Tensor, _ pause: () throws -> Void) rethrows -> Tensor {
         let half = conv1(compute.silu(norm1(x)))
-        pause()
+        try pause()
         let branch = conv2(compute.silu(norm2(half)))
-        pause()
+        try pause()
         return compute.sum(shortcut.map { $0(x) } ?? x, branch)
     }
 }
@@ -282,11 +284,12 @@ private struct Level {
         compute = reader.compute
     }
 
-    func callAsFunction(_ input: Tensor, _ pause: () -> Void) -> Tensor {
-        let x = resnets.reduce(input) { x, resnet in resnet(x, pause) }
+    func callAsFunction(_ input: Tensor, _ pause: () throws -> Void) rethrows -> Tensor {
+        var x = input
+        for resnet in resnets { x = try resnet(x, pause) }
         guard let upsampler else { return x }
         let y = upsampler(compute.doubled(x))
-        pause()
+        try pause()
         return y
     }
 }

@@ -30,9 +30,9 @@ package struct Tiling: Equatable, Sendable {
     }
 
     /// Calls `decode` for the latent, (C, h, w), or for each tile of it, and returns (3, scale h, scale w).
-    func decode(_ latent: Tensor, scale: Int, _ decode: (Tensor) -> Tensor) -> Tensor {
+    func decode(_ latent: Tensor, scale: Int, _ decode: (Tensor) throws -> Tensor) rethrows -> Tensor {
         let (height, width) = (latent.shape[1], latent.shape[2])
-        guard height > side || width > side else { return decode(latent) }
+        guard height > side || width > side else { return try decode(latent) }
         let step = Int(Double(side) * (1 - overlap))
         let blended = Int(Double(side * scale) * overlap)
         let kept = side * scale - blended
@@ -44,7 +44,7 @@ package struct Tiling: Equatable, Sendable {
             for (column, left) in stride(from: 0, to: width, by: step).enumerated() {
                 let rows = top..<min(top + side, height)
                 let columns = left..<min(left + side, width)
-                var tile = decode(cropped(latent, rows, columns))
+                var tile = try decode(cropped(latent, rows, columns))
                 if row > 0 { blend(above[column], over: &tile, count: blended, axis: 1) }
                 if column > 0 { blend(tiles[column - 1], over: &tile, count: blended, axis: 2) }
                 paste(tile, into: &picture, row: row * kept, column: column * kept, limit: kept)

@@ -12,7 +12,7 @@ internal import Tensors
 /// side task looks between its layers whether one of these came meanwhile, and computes that first, so that a decode of
 /// seconds does not stop the pipeline. Not without end: a side task that gave `patience` times as long as it computed
 /// itself goes on with its next layer first, so a stream of steps slows it down and cannot starve it. What is computed
-/// does not depend on the order.
+/// does not depend on the order. A side task of a picture that nobody wants any more ends between two layers.
 ///
 /// A thread of its own and not of the cooperative pool, because a task takes seconds. The loops inside are shared with
 /// the threads of the model's `Compute`.
@@ -34,9 +34,12 @@ final class ComputeThread: Sendable {
     private final class Inbox: @unchecked Sendable {
         private let condition = NSCondition()
         private var orders: [Order] = []
+        private var abandoned: TaskKey?
 
         func put(_ order: Order) {
             condition.lock()
+            // The same task again is wanted.
+            if case .compute(let item) = order, abandoned == item.key { abandoned = nil }
             orders.append(order)
             condition.signal()
             condition.unlock()
@@ -49,6 +52,13 @@ final class ComputeThread: Sendable {
             return orders.removeFirst()
         }
 
+        /// Nobody wants the answer to a side task.
+        func abandon(_ key: TaskKey) { condition.withLock { abandoned = key } }
+
+        func checkWanted(_ key: TaskKey) throws(Abandoned) {
+            if condition.withLock({ abandoned == key }) { throw Abandoned() }
+        }
+
         /// A task that may run between the layers of another, if that is what comes next; does not wait.
         func takeBetween(layersOf other: TaskKey) -> WorkItem? {
             condition.lock()
@@ -58,6 +68,9 @@ final class ComputeThread: Sendable {
             return item
         }
     }
+
+    /// The task in hand is not wanted any more.
+    private struct Abandoned: Error {}
 
     /// What heartbeats tell of the task in hand.
     private final class Progress: Sendable {
@@ -91,6 +104,9 @@ final class ComputeThread: Sendable {
 
     /// Computes a task.
     func compute(_ item: WorkItem) { inbox.put(.compute(item)) }
+
+    /// Ends a side task at its next layer, if it is in hand; its answer is a failure then.
+    func abandon(_ key: TaskKey) { inbox.abandon(key) }
 
     /// Ends the thread after what it has in hand.
     func end() { inbox.put(.end) }
@@ -141,7 +157,7 @@ final class ComputeThread: Sendable {
         private func whole(_ item: WorkItem, _ model: LoadedModel?, earlier: Nanoseconds = 0) {
             let began = monotonicNow()
             progress.began.store(began - earlier, ordering: .relaxed)
-            let result = result(item, model) {}
+            let result = result(item, model) { try inbox.checkWanted(item.key) }
             let now = monotonicNow()
             progress.block.store(-1, ordering: .relaxed)
             progress.began.store(earlier == 0 ? 0 : now - earlier, ordering: .relaxed)
@@ -155,6 +171,7 @@ final class ComputeThread: Sendable {
             progress.began.store(began, ordering: .relaxed)
             let result = result(item, model) {
                 while true {
+                    try inbox.checkWanted(item.key)
                     let now = monotonicNow()
                     let own = now - began - given
                     guard given < ComputeThread.patience * own, let other = inbox.takeBetween(layersOf: item.key)
@@ -169,11 +186,13 @@ final class ComputeThread: Sendable {
         }
 
         private func result(
-            _ item: WorkItem, _ model: LoadedModel?, pause: () -> Void
+            _ item: WorkItem, _ model: LoadedModel?, pause: () throws -> Void
         ) -> Result<Outcome, WorkFailure> {
             do {
                 guard let model else { throw WorkFailure(text: "no weights in memory") }
                 return .success(try perform(item.work, model, pause: pause))
+            } catch is Abandoned {
+                return .failure(WorkFailure(text: "nobody wants it any more"))
             } catch let failure as WorkFailure {
                 return .failure(failure)
             } catch {
@@ -181,7 +200,7 @@ final class ComputeThread: Sendable {
             }
         }
 
-        private func perform(_ work: WorkItem.Work, _ model: LoadedModel, pause: () -> Void) throws -> Outcome {
+        private func perform(_ work: WorkItem.Work, _ model: LoadedModel, pause: () throws -> Void) throws -> Outcome {
             func through(_ stream: DiT.Stream) -> Outcome {
                 var stream = stream
                 progress.block.store(model.share.span.lowerBound, ordering: .relaxed)

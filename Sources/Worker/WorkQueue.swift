@@ -41,6 +41,13 @@ struct WorkQueue: Sendable {
     /// The task that is computed, or about to be: before a side task what it gives way to.
     var inHand: Ticket? { (wholeInHand ?? sideInHand)?.ticket }
 
+    /// The encode or decode in hand, if its picture is not wanted any more or its epoch is not this one.
+    func unwantedSide(_ epoch: Epoch?) -> TaskKey? {
+        [wholeInHand, sideInHand].compactMap { $0 }.first {
+            !$0.ticket.key.isStep && ($0.isForgotten || epoch != nil && $0.ticket.key.epoch != epoch)
+        }?.ticket.key
+    }
+
     /// Tasks not begun.
     var waiting: Int { steps.count + sides.count + urgent.count }
 

@@ -134,7 +134,9 @@ extension WorkerCore {
             default: introduceAgain(now, &effects)
             }
         case .assign(let plan): assign(plan, now, &effects)
-        case .forget(let images): drops.forgotten += queue.forget(Set(images))
+        case .forget(let images):
+            drops.forgotten += queue.forget(Set(images))
+            if let side = queue.unwantedSide(life.epoch) { effects.append(.abandon(side)) }
         case .alive:
             counters.roundTripNanoseconds = now - (heartbeatSent ?? now)
             heartbeatSent = nil

@@ -79,6 +79,8 @@ package enum Effect: Sendable, Equatable {
     case drop
     /// Compute on the compute thread; a `computed` event follows.
     case compute(WorkItem)
+    /// End a side task between two layers, if the compute thread has it in hand; its answer is a failure then.
+    case abandon(TaskKey)
     /// Write a line.
     case log(Logger.Level, String)
     /// Send a probe of so many bytes to the next worker.

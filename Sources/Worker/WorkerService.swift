@@ -284,6 +284,7 @@ extension WorkerService {
         case .load(let share): computer?.load(share)
         case .drop: computer?.drop()
         case .compute(let item): computer?.compute(item)
+        case .abandon(let key): computer?.abandon(key)
         case .log(let level, let text): log.log(level: level, "\(settings.name): \(text)")
         case .exit(let ending): finish(ending)
         }

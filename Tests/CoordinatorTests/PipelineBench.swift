@@ -257,7 +257,9 @@ final class PipelineBench {
         case .answer(let answer, let peer): send { [unowned self] in take(answer, from: node, to: peer) }
         case .load(let share): after(1_000_000) { [unowned self] in tell(node, .loaded(share, .success(1))) }
         case .compute(let item): compute(item, node)
-        case .reconnect, .openData, .admit, .openDownstream, .closeDownstream, .probe, .echo, .drop, .log, .exit: break
+        case .reconnect, .openData, .admit, .openDownstream, .closeDownstream, .probe, .echo, .drop, .abandon, .log,
+            .exit:
+            break
         }
     }
 

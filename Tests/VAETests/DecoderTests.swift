@@ -17,7 +17,7 @@ import Testing
     @Test func `each module's output is the reference's`() throws {
         let decoder = try Decoder(folder: folder, compute: Compute(threads: 2))
         var taps: [(String, Tensor)] = []
-        let image = decoder.whole(try golden.tensor("t.z", item: 0)) { taps.append(($0, $1)) }
+        let image = try decoder.whole(try golden.tensor("t.z", item: 0)) { taps.append(($0, $1)) }
         #expect(taps.count == 9)
         for (name, tensor) in taps { try expectClose(tensor, golden, "t.decoder.\(name)", part: "modules") }
         try expectClose(taps[1].1, golden, "t.decoder.mid_block.attentions.0.in", part: "modules")
@@ -27,14 +27,14 @@ import Testing
     @Test(arguments: ["r0", "r1"])
     func `latents become the reference's picture`(_ run: String) throws {
         let decoder = try Decoder(folder: folder, compute: Compute(threads: 2))
-        let pixels = decoder.decode(try golden.tensor("\(run).z", item: 0))
+        let pixels = try decoder.decode(try golden.tensor("\(run).z", item: 0))
         try expectClose(pixels.planes, golden, "\(run).image", part: "picture")
     }
 
     @Test func `tiles are blended as in the reference`() throws {
         let tiling = Tiling(side: 8, overlap: 0.25)
         let decoder = try Decoder(folder: folder, tiling: tiling, compute: Compute(threads: 2))
-        let pixels = decoder.decode(try golden.tensor("tiled.z", item: 0))
+        let pixels = try decoder.decode(try golden.tensor("tiled.z", item: 0))
         try expectClose(pixels.planes, golden, "tiled.image", part: "tiled")
     }
 

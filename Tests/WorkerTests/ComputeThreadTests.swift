@@ -115,6 +115,32 @@ struct ComputeThreadTests {
         #expect(conditioning == expected)
     }
 
+    @Test("a decode that nobody wants any more ends between two layers, and the same one can be asked for again")
+    func abandons() throws {
+        /// Touched by the compute thread only.
+        final class Source: @unchecked Sendable { var thread: ComputeThread? }
+        let setting = try Setting()
+        let (source, item) = (Source(), decode(1, side: 16))
+        let thread = setting.start { event in
+            if case .computed(let key, _, _, _) = event, key.isStep { source.thread?.abandon(item.key) }
+        }
+        defer { thread.end() }
+        source.thread = thread
+        thread.compute(item)
+        thread.compute(step(setting.facts))
+        let events = setting.reports.wait(for: 3)
+        guard case .computed(item.key, .failure(let failure), _, _)? = events.last else {
+            Issue.record("the decode went on: \(events.last.map { "\($0)".prefix(80) } ?? "")")
+            return
+        }
+        #expect(failure.text == "nobody wants it any more")
+        thread.compute(item)
+        guard case .computed(item.key, .success, _, _)? = setting.reports.wait(for: 4).last else {
+            Issue.record("the decode is wanted again")
+            return
+        }
+    }
+
     @Test("steps that never end slow a decode down and do not starve it")
     func patience() throws {
         /// Each step that is done brings the next one, until the decode is done too; touched by the compute thread only.

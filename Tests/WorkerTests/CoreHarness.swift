@@ -77,6 +77,7 @@ struct CoreHarness {
 extension [Effect] {
     var controls: [ControlMessage] { compactMap { if case .control(let message) = $0 { message } else { nil } } }
     var computed: [TaskKey] { compactMap { if case .compute(let item) = $0 { item.key } else { nil } } }
+    var abandoned: [TaskKey] { compactMap { if case .abandon(let key) = $0 { key } else { nil } } }
     var faults: [Fault] { controls.compactMap { if case .fault(let fault) = $0 { fault } else { nil } } }
     var answers: [(Answer, Peer)] {
         compactMap { if case .answer(let answer, let peer) = $0 { (answer, peer) } else { nil } }

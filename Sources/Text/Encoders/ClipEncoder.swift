@@ -57,10 +57,10 @@ package struct ClipEncoder: Sendable {
         vocabulary = tokenTable.shape[0]
     }
 
-    /// Encodes a sequence of token ids; `pause` is called after each layer.
+    /// Encodes a sequence of token ids; `pause` is called after each layer, and may throw.
     ///
     /// - Precondition: at least one id, at most `maxLength`, all below `vocabulary`.
-    package func callAsFunction(_ ids: [Int], pause: () -> Void = {}) -> Output {
+    package func callAsFunction(_ ids: [Int], pause: () throws -> Void = {}) rethrows -> Output {
         precondition(!ids.isEmpty && ids.count <= maxLength, "\(ids.count) tokens of at most \(maxLength)")
         let positions = positionTable.rows(0..<ids.count)
         var hidden = compute.sum(tokenTable.gathered(ids), positions)  // (T, D)
@@ -68,7 +68,7 @@ package struct ClipEncoder: Sendable {
         for layer in layers {
             hidden = layer(hidden)
             states.append(hidden)
-            pause()
+            try pause()
         }
         let last = finalNorm(hidden)
         let end = endPosition(ids)

@@ -59,12 +59,12 @@ package struct T5Encoder: Sendable {
         self.compute = compute
     }
 
-    /// Encodes a sequence of token ids: (T) to (T, D); `pause` is called after each block.
+    /// Encodes a sequence of token ids: (T) to (T, D); `pause` is called after each block, and may throw.
     ///
     /// - Precondition: all blocks are loaded, and all ids are below `vocabulary`.
-    package func callAsFunction(_ ids: [Int], pause: () -> Void = {}) -> Tensor {
+    package func callAsFunction(_ ids: [Int], pause: () throws -> Void = {}) rethrows -> Tensor {
         var hidden = embed(ids)
-        run(blocks: 0..<blockCount, &hidden, pause: pause)
+        try run(blocks: 0..<blockCount, &hidden, pause: pause)
         return head(hidden)
     }
 
@@ -79,13 +79,13 @@ package struct T5Encoder: Sendable {
     /// Runs some of the loaded blocks over (T, D) states, in place; `pause` is called after each.
     ///
     /// - Precondition: the blocks are within the span.
-    package func run(blocks range: Range<Int>, _ hidden: inout Tensor, pause: () -> Void = {}) {
+    package func run(blocks range: Range<Int>, _ hidden: inout Tensor, pause: () throws -> Void = {}) rethrows {
         precondition(
             range.lowerBound >= span.lowerBound && range.upperBound <= span.upperBound, "blocks \(range) of \(span)")
         let bias = positionBias(length: hidden.shape[0])
         for block in range {
             hidden = blocks[block - span.lowerBound](hidden, bias)
-            pause()
+            try pause()
         }
     }
 
