@@ -442,6 +442,7 @@ extension CoordinatorCore {
             let steps = flights.values.reduce(0) { $0 + $1.request.sampler.totalSteps }
             status.stepsPerPicture = Double(steps) / Double(flights.count)
         }
+        status.predictedPerHour = predictedPerHour
         status.jobsRunning = Set(flights.keys.map(\.job)).count
         status.jobsWaiting = jobs.count - status.jobsRunning
         return status

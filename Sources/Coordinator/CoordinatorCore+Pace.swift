@@ -31,6 +31,17 @@ extension CoordinatorCore {
     /// Times as long as its benchmark says that each worker takes, as far as that is known.
     var paces: [String: Double] { members.compactMapValues { $0.pace.factor(now: now) } }
 
+    /// Reckons what the plan in force should give, after each plan and now and then: queue and speeds change.
+    mutating func predict() {
+        guard now >= nextPrediction else { return }
+        nextPrediction = now + Self.looksEvery
+        predictedPerHour = nil
+        guard let model = pin?.model, let plan, let current = ReplicatedPlan(plan) else { return }
+        let input = planningInput(members.values.filter(\.isPresent).map(\.hello), model)
+        guard Planner.isMeasured(input), let rate = Planner.rate(current, input) else { return }
+        predictedPerHour = 3600 * rate
+    }
+
     /// Replans where the work itself shows that another cut is better by more than what it costs.
     ///
     /// Only with f32 between workers: in the short formats pictures depend on the cut, and time alone must not change them.

@@ -69,6 +69,7 @@ extension CoordinatorCore {
             members[name]?.pace.beginPlan()
         }
         planned = now
+        nextPrediction = now
         loadsShares = self.plan.map { $0.placements.map(HeldShare.init) != placements.map(HeldShare.init) } ?? true
         if cause != .pace { paceWait = 0 }
         hasPlanned = true

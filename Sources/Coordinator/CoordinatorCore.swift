@@ -106,6 +106,8 @@ package struct CoordinatorCore: Sendable {
     var (planned, loadsShares): (UInt64, Bool) = (0, true)
     /// Seconds that the last plan of other shares took until all had loaded.
     var lastLoading = 0.0
+    /// Pictures an hour that the plan should give, and when that is next reckoned.
+    var (predictedPerHour, nextPrediction): (Double?, UInt64) = (nil, 0)
     /// When the cut is next compared with what the work shows, and how long after the last change of it.
     var (nextPaceLook, paceWait): (UInt64, UInt64) = (0, 0)
     /// Workers whose data link is up in this epoch.
@@ -213,6 +215,7 @@ package struct CoordinatorCore: Sendable {
         forgetMembers()
         watchLinks()
         watchPace()
+        predict()
         settleWire()
         resendLost()
         tryStoreAgain()

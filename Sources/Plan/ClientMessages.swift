@@ -143,6 +143,9 @@ package struct ClusterStatus: Codable, Equatable, Sendable {
     package var jobsWaiting = 0
     /// Steps of a picture in flight, on average; nil while there is none.
     package var stepsPerPicture: Double?
+    /// Pictures an hour that the plan in force should give, by the workers' measured speed, for what is in flight and in
+    /// the queue; nil without a plan or measurements.
+    package var predictedPerHour: Double?
 
     /// Pictures an hour that a worker's steps of the last seconds amount to; nil without blocks, or with nothing in flight.
     package func picturesPerHour(_ worker: WorkerStatus) -> Double? {

@@ -30,6 +30,11 @@ extension Exposition {
                 sample("dit_pipeline_bubble_ratio", [("replica", String(replica))], bubble)
             }
         }
+        if let predicted = status.predictedPerHour {
+            single(
+                "dit_predicted_images_per_hour", .gauge,
+                "Pictures an hour that the plan in force should give, by the workers' measured speed.", predicted)
+        }
         single(
             "dit_images_completed_total", .counter, "Pictures done since the coordinator started.",
             Double(status.imagesDone))

@@ -93,7 +93,14 @@ struct PaceTests {
         let id = try cluster.bench.submit(requests)
         cluster.work(20)
         #expect(cluster.cut["b"] == blocks / 2, "too few steps to say")
+        func predicted() throws -> Double {
+            guard case .nodes(let status) = cluster.bench.ask(.nodes) else { throw PlanningFailure("no answer") }
+            return try #require(status.predictedPerHour)
+        }
+        let before = try predicted()
         cluster.work(60)
+        let ratio = try predicted() / before
+        #expect(abs(ratio - 0.75) < 0.05, "two thirds of one worker's blocks at its speed, where both had half")
         #expect(cluster.cut == ["a": blocks * 2 / 3, "b": blocks / 3])
         guard case .nodes(let status) = cluster.bench.ask(.nodes) else { throw PlanningFailure("no answer") }
         for worker in status.workers {

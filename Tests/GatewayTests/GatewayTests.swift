@@ -48,6 +48,7 @@ internal import Testing
             target: "b", speed: LinkSpeed(bytesPerSecond: 11_700_000, roundTrip: 0.0005))
         status.inFlightByReplica = [2]
         status.jobsRunning = 1
+        status.predictedPerHour = 120.5
         status.jobsWaiting = 3
         return status
     }
@@ -149,6 +150,9 @@ internal import Testing
         # HELP dit_pipeline_bubble_ratio Share of the last seconds in which the pipeline's workers did not compute; absent while it has no work.
         # TYPE dit_pipeline_bubble_ratio gauge
         dit_pipeline_bubble_ratio{replica="0"} 0.25
+        # HELP dit_predicted_images_per_hour Pictures an hour that the plan in force should give, by the workers' measured speed.
+        # TYPE dit_predicted_images_per_hour gauge
+        dit_predicted_images_per_hour 120.5
         # HELP dit_images_completed_total Pictures done since the coordinator started.
         # TYPE dit_images_completed_total counter
         dit_images_completed_total 8
