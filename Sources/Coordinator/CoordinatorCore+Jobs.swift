@@ -199,21 +199,24 @@ extension CoordinatorCore {
 
     /// Lets the store queue pictures again, as far as the queue has room.
     private mutating func retryNext() {
-        let isAwaited = awaited.values.contains { if case .retry = $0 { true } else { false } }
-        guard !isAwaited, !retries.isEmpty else { return }
-        let (id, client) = retries.removeFirst()
-        let (pictures, bytes, jobs) = load
-        let isLive = self.jobs[id] != nil
-        guard isLive || jobs < settings.maxJobs else {
-            refuse(
-                client, .full,
-                "\(jobs) jobs are unfinished and at most \(settings.maxJobs) may be; try again when some are done")
-            return retryNext()
+        guard !retries.isEmpty, !awaited.values.contains(where: { if case .retry = $0 { true } else { false } }) else {
+            return
         }
-        let write = StoreWrite.retry(
-            id, mostPictures: max(0, settings.maxQueued - pictures),
-            mostBytes: isLive ? .max : max(0, settings.maxQueuedBytes - bytes))
-        effects.append(.store(write, ticket: ticket(.retry(client))))
+        let (pictures, bytes, jobs) = load
+        while !retries.isEmpty {
+            let (id, client) = retries.removeFirst()
+            let isLive = self.jobs[id] != nil
+            guard isLive || jobs < settings.maxJobs else {
+                refuse(
+                    client, .full,
+                    "\(jobs) jobs are unfinished and at most \(settings.maxJobs) may be; try again when some are done")
+                continue
+            }
+            let write = StoreWrite.retry(
+                id, mostPictures: max(0, settings.maxQueued - pictures),
+                mostBytes: isLive ? .max : max(0, settings.maxQueuedBytes - bytes))
+            return effects.append(.store(write, ticket: ticket(.retry(client))))
+        }
     }
 
     private mutating func goOn(with stored: StoredJob) {

@@ -7,8 +7,7 @@ extension JobStore {
     static func perform(_ write: StoreWrite, in database: Database) throws -> StoreAnswer {
         switch write {
         case .submit(let id, let submission, let folder, let time, let onlyKnown):
-            return try submit(
-                submission, id: id, folder: folder, time: time, onlyKnown: onlyKnown, in: database)
+            return try submit(submission, id: id, folder: folder, time: time, onlyKnown: onlyKnown, in: database)
         case .finish(let image, let state, let time):
             try finish(image, state, time: time, in: database)
             return .written

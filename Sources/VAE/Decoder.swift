@@ -68,8 +68,7 @@ package struct Decoder: Sendable {
         precondition(
             latent.shape.count == 3 && latent.shape[0] == parameters.latentChannels && latent.count > 0,
             "latent \(latent.shape), \(parameters.latentChannels) channels expected")
-        return Pixels(
-            planes: try tiling.decode(latent, scale: parameters.scale) { try whole($0, pause: pause) })
+        return Pixels(planes: try tiling.decode(latent, scale: parameters.scale) { try whole($0, pause: pause) })
     }
 
     /// Decodes without tiles: (3, scale h, scale w).

@@ -29,7 +29,6 @@ struct PaceTests {
     private final class Cluster {
         let bench: Bench
         let paces: [String: Double]
-        private var reported = 0
 
         init(
             _ paces: [String: Double], loading: Double = 0,

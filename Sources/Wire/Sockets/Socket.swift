@@ -16,8 +16,7 @@ package class Socket {
 
     var assemblers: [String: Assembler] = [:]
     var outboxes: [String: Outbox] = [:]
-    /// Bytes allocated for incomplete messages of all peers, and when each such peer was heard last.
-    private var partialBytes = 0
+    /// When each peer was heard last of which only a part of a message has come.
     private var partialsHeard: [String: ContinuousClock.Instant] = [:]
     /// Rises over all peers, so that it also rises for each.
     var lastSequence: UInt64 = 0
@@ -102,7 +101,7 @@ package class Socket {
         sessions = [:]
         strangers = []
         assemblers = [:]
-        (partialBytes, partialsHeard) = (0, [:])
+        partialsHeard = [:]
         outboxes = [:]
         onMessage = nil
         onEvent = nil
@@ -416,22 +415,20 @@ package class Socket {
     /// Takes the frames of one chunk, within what one peer and all of them may have in memory.
     private func assemble(_ frames: [UnsafeRawBufferPointer], peer: String) throws(FrameError) -> Message? {
         let limit = options.limit
-        let before = assemblers[peer]?.partialBytes ?? 0
         if partialBytes > options.partialBytes / 2 { forgetOldPartials(but: peer) }
         let room = options.partialBytes - partialBytes
-        defer {
-            let after = assemblers[peer]?.partialBytes ?? 0
-            partialBytes += after - before
-            partialsHeard[peer] = after > 0 ? .now : nil
-        }
+        defer { partialsHeard[peer] = assemblers[peer]?.partialCount ?? 0 > 0 ? .now : nil }
         return try assemblers[peer, default: Assembler(peer: peer)].accept(frames) { header in
             limit(header, peer).map { header.chunkCount > 1 ? min($0, room) : $0 }
         }
     }
 
+    /// Bytes allocated for incomplete messages of all peers.
+    private var partialBytes: Int { partialsHeard.keys.reduce(0) { $0 + (assemblers[$1]?.partialBytes ?? 0) } }
+
     /// Forgets what came of a peer's messages, and their numbers.
     func forgetAssembler(of peer: String) {
-        partialBytes -= assemblers.removeValue(forKey: peer)?.partialBytes ?? 0
+        assemblers[peer] = nil
         partialsHeard[peer] = nil
     }
 
@@ -439,7 +436,6 @@ package class Socket {
     private func forgetOldPartials(but peer: String) {
         let oldest = ContinuousClock.now - .seconds(Self.partialSeconds)
         for (other, heard) in partialsHeard where other != peer && heard < oldest {
-            partialBytes -= assemblers[other]?.partialBytes ?? 0
             partialsHeard[other] = nil
             assemblers[other]?.forgetPartials()
         }
