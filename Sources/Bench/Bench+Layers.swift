@@ -69,6 +69,8 @@ extension Bench {
         defer { try? FileManager.default.removeItem(atPath: folder) }
         try random.writeTransformer(into: folder)
         try Data("{\"_class_name\": \"FluxPipeline\"}".utf8).write(to: URL(filePath: folder + "/model_index.json"))
+        let stopwatch = Stopwatch()
+        let compute = Compute(pool: compute.pool, kernels: compute.kernels, stopwatch: stopwatch)
         let flux = try Flux(folder: ModelFolder(path: folder), compute: compute)
         let width = Double(heads * headWidth)
         for count in image {
@@ -81,15 +83,76 @@ extension Bench {
             let rows = Double(count + text)
             let one = 24 * width * width * rows + 4 * width * rows * rows
             for (name, span) in [("double", 0..<double), ("single", double..<double + single)] where !span.isEmpty {
-                report(
-                    measure(
-                        "block", "\(span.count) \(name), \(count) + \(text) rows, width \(heads * headWidth)",
-                        operations: one * Double(span.count)
-                    ) {
-                        var stream = start
-                        flux.run(blocks: span, &stream)
-                    })
+                var stream = start
+                var others: [Double] = []
+                var result = measure(
+                    "block", "\(span.count) \(name), \(count) + \(text) rows, width \(heads * headWidth)",
+                    operations: one * Double(span.count)
+                ) {
+                    stream = start
+                    let (begin, counted) = (now(), stopwatch.productSeconds + stopwatch.attentionSeconds)
+                    flux.run(blocks: span, &stream)
+                    let (end, layers) = (now(), stopwatch.productSeconds + stopwatch.attentionSeconds - counted)
+                    others.append(1 - layers / (end - begin))
+                }
+                result.otherShare = Self.median(Array(others.dropFirst()))
+                report(result)
             }
+        }
+    }
+
+    /// How many blocks of each kind a FLUX.1 has.
+    package static let fluxBlocks = (double: 19, single: 38)
+
+    /// One of the sequences of network calls that draw a picture.
+    package struct PictureSteps: Sendable {
+        /// As people write it.
+        package let name: String
+        /// Calls, and image tokens of each, stage by stage.
+        package let stages: [(steps: Int, tokens: Int)]
+
+        /// Joins the fields.
+        package init(name: String, stages: [(steps: Int, tokens: Int)]) { (self.name, self.stages) = (name, stages) }
+    }
+
+    /// What the blocks of a whole FLUX.1 would take for pictures, from one block of each kind measured at each number of tokens.
+    ///
+    /// Left out: embedders and head, a thousandth of a step; text encoders and decoder.
+    ///
+    /// - Throws: `CheckpointError`, or what the file system says.
+    package func pictures(
+        _ pictures: [PictureSteps], heads: Int, headWidth: Int, text: Int, report: (BenchResult) -> Void
+    ) throws {
+        let counts = Set(pictures.flatMap { $0.stages.map(\.tokens) }).sorted()
+        var seconds: [Int: (minimum: Double, median: Double)] = [:]
+        var (lines, template): (Int, BenchResult?) = (0, nil)
+        try blocks(double: 1, single: 1, heads: heads, headWidth: headWidth, text: text, image: counts) { result in
+            report(result)
+            // For each count a double block, then a single one.
+            let factor = Double(lines % 2 == 0 ? Self.fluxBlocks.double : Self.fluxBlocks.single)
+            let before = seconds[counts[lines / 2]] ?? (0, 0)
+            seconds[counts[lines / 2]] = (
+                before.minimum + factor * result.minimumSeconds, before.median + factor * result.medianSeconds
+            )
+            (lines, template) = (lines + 1, result)
+        }
+        guard let template else { return }
+        for picture in pictures {
+            var (minimum, median) = (0.0, 0.0)
+            for (steps, tokens) in picture.stages {
+                minimum += Double(steps) * (seconds[tokens]?.minimum ?? 0)
+                median += Double(steps) * (seconds[tokens]?.median ?? 0)
+            }
+            let stages = picture.stages.map { "\($0.steps) x \($0.tokens)" }.joined(separator: " + ")
+            report(
+                BenchResult(
+                    bench: "picture", shape: "\(picture.name): \(stages) image tokens, \(text) of text",
+                    compute: template.compute, kernels: template.kernels, threads: template.threads,
+                    runs: template.runs, minimumSeconds: minimum, medianSeconds: median,
+                    scaledFrom: "one double and one single block at each number of tokens, times "
+                        + "\(Self.fluxBlocks.double) and \(Self.fluxBlocks.single), times the steps; encoders and decoder "
+                        + "left out",
+                    peakBytes: template.peakBytes))
         }
     }
 

@@ -31,6 +31,11 @@ package struct BenchResult: Codable, Equatable, Sendable {
     package var ceilingFormat: String?
     /// Rate over ceiling.
     package var share: Double?
+    /// Of a block: the share of its time that is neither a matrix product nor attention, but norms, modulation, rotation,
+    /// conversion and copies.
+    package var otherShare: Double?
+    /// What the time is computed from when no single run took it.
+    package var scaledFrom: String?
     /// The most memory that the process has had in use at once, bytes; earlier lines of the same process count.
     package var peakBytes: Int
 }
@@ -150,7 +155,7 @@ package struct Bench: Sendable {
         return usage.ru_maxrss * 1024
     }
 
-    private func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) * 1e-9 }
+    func now() -> Double { Double(DispatchTime.now().uptimeNanoseconds) * 1e-9 }
 
     /// Values between -1 and 1, the same every time.
     package static func noise(_ shape: [Int], seed: UInt64) -> Tensor {

@@ -4,7 +4,7 @@
 //     s[j] = (sum over c ascending of q[i][c] k[j][c]) * scale (+ bias[i][j])      for the keys j it may see
 //     y[i] = sum over j of exp(s[j] - max s) v[j] / sum over j of exp(s[j] - max s)
 //
-// Keys go in blocks of ABZ_KEY_BLOCK from key 0. After each block the running maximum m, sum l and output o of a
+// Keys go in blocks of ABZ_KEY_BLOCK (bf16: ABZ_SHORT_KEY_BLOCK) from key 0. After each block the running maximum m, sum l and output o of a
 // query are brought to the new maximum:
 //     m' = max(m, max s);  f = exp(m - m');  p[j] = exp(s[j] - m')
 //     l' = fma(l, f, sum p);  o' = o * f, then one fused multiply-add a key, ascending
@@ -12,13 +12,23 @@
 // left out without a trace in the bits. A query's bits depend on itself, the keys and values alone.
 //
 // On the bf16 product q, k, v and p are rounded to bf16 where they are multiplied; logits, maxima, the sums l and the output stay
-// f32, and l sums the p before rounding.
+// f32, and l sums the p before rounding. There p = 2^(s log2(e) - m), with m in that unit, of less accuracy than exp, since
+// bf16 keeps 8 bits of it.
+//
+// Queries go by tiles through scores and softmax, so that logits stay in the first-level cache.
 
-// exp(logits - m) in place over `count` padded keys; updates the running maximum and sum; returns the factor f.
-INLINE float softmax_step(float *logits, long count, float *maximum, float *sum) {
+#define LOG2_E 1.44269504f
+
+// What a query has seen so far.
+typedef struct softmax_state {
+    float maximum, sum;
+} softmax_state;
+
+// exp(logits - m) in place over `count` padded keys; returns the factor f.
+INLINE float softmax_step(float *logits, long count, softmax_state *state) {
     lanes top = load(logits);
     for (long j = LANES; j < count; j += LANES) top = larger(load(logits + j), top);
-    float before = *maximum, now = largest_of(top);
+    float before = state->maximum, now = largest_of(top);
     now = now > before ? now : before;
     lanes total = all(0);
     for (long j = 0; j < count; j += LANES) {
@@ -34,86 +44,114 @@ INLINE float softmax_step(float *logits, long count, float *maximum, float *sum)
         lanes e = exp_lanes(all(before - now));
         factor = before - now < -87.3f ? 0 : e[0];
     }
-    *maximum = now;
-    *sum = fmaf(*sum, factor, sum_of(total));
+    state->maximum = now;
+    state->sum = fmaf(state->sum, factor, sum_of(total));
+    return factor;
+}
+
+// The same in bf16 for logits times `unit`, which is above 0: shares take the place of the logits that are already read.
+INLINE float short_softmax_step(float *logits, long count, float unit, softmax_state *state) {
+    lanes top = load(logits);
+    for (long j = LANES; j < count; j += LANES) top = larger(load(logits + j), top);
+    float before = state->maximum, now = largest_of(top) * unit;
+    now = now > before ? now : before;
+    lanes total = all(0);
+    for (long j = 0; j < count; j += LANES) {
+        lanes p = short_exp2_lanes(fma_lanes(load(logits + j), all(unit), all(-now)));
+        total += p;
+        store_share(logits, j, p);
+    }
+    float factor = now > before ? short_exp2_lanes(all(before - now))[0] : 1;
+    state->maximum = now;
+    state->sum = fmaf(state->sum, factor, sum_of(total));
     return factor;
 }
 
 // How one attention multiplies.
 typedef struct attention_product {
-    long group, panel_bytes, row_bytes;
-    void (*prepare)(const void *, long, long, long, void *, long);
+    long key_block, group, panel_bytes, row_bytes;
+    void (*prepare)(const float *, long, long, long, long, void *, long);
     void (*product)(const abz_product *);
-    // Whether p goes through `prepare`, too.
-    int prepares_shares;
+    // Whether p is rounded to bf16.
+    int is_short;
 } attention_product;
+
+// What scale, bias and mask make of a query's `stored` scores, for the keys from `first` on.
+INLINE void finish_logits(const abz_attention *t, long query, long first, long stored, float scale, float *row) {
+    long visible = t->causal ? t->first_query + query + 1 : t->keys;
+    visible = visible > t->keys ? t->keys : visible;
+    visible = visible < first ? 0 : visible - first < stored ? visible - first : stored;
+    const float *bias = t->bias ? t->bias + query * t->keys + first : NULL;
+    long j = 0;
+    if (bias) {
+        for (; j + LANES <= visible; j += LANES)
+            store(row + j, fma_lanes(load(row + j), all(scale), load(bias + j)));
+        for (; j < visible; j++) row[j] = fmaf(row[j], scale, bias[j]);
+    } else if (scale != 1) {
+        for (; j + LANES <= visible; j += LANES) store(row + j, load(row + j) * scale);
+        for (; j < visible; j++) row[j] *= scale;
+    }
+    for (j = visible; j < stored; j++) row[j] = -__builtin_inff();
+}
 
 INLINE void attend_on(const abz_attention *t, attention_product on) {
     long padded_width = (t->width + LANES - 1) / LANES * LANES, depth = (t->width + on.group - 1) / on.group * on.group;
-    float *logits = t->scratch, *out = logits + ABZ_QUERY_BLOCK * ABZ_KEY_BLOCK;
+    float *logits = t->scratch, *out = logits + ABZ_QUERY_BLOCK * on.key_block;
     // Queries of many heads lie far apart and would compete for a few cache sets.
     float *q = out + ABZ_QUERY_BLOCK * padded_width;
-    on.prepare(t->q, t->q_stride, t->queries, t->width, q, depth);
-    float maximum[ABZ_QUERY_BLOCK], sums[ABZ_QUERY_BLOCK];
-    for (long i = 0; i < t->queries; i++) {
-        maximum[i] = -3.402823466e38f;
-        sums[i] = 0;
-    }
+    on.prepare(t->q, t->q_stride, t->queries, t->width, depth, q, depth);
+    softmax_state states[ABZ_QUERY_BLOCK];
+    for (long i = 0; i < t->queries; i++) states[i] = (softmax_state){.maximum = -3.402823466e38f, .sum = 0};
     memset(out, 0, (size_t)(t->queries * padded_width) * sizeof(float));
+    // Without a bias the scale goes into the unit of the exponent.
+    int scales_first = !on.is_short || t->bias != NULL;
+    float unit = scales_first ? LOG2_E : t->scale * LOG2_E;
 
     long last = t->causal ? t->first_query + t->queries : t->keys;
     if (last > t->keys) last = t->keys;
-    for (long first = 0; first < last; first += ABZ_KEY_BLOCK) {
-        long stored = t->padded_keys - first < ABZ_KEY_BLOCK ? t->padded_keys - first : ABZ_KEY_BLOCK;
-        abz_product scores = {
-            .a = q, .a_stride = depth, .panels = (const char *)t->k_panels + first * depth * on.panel_bytes,
-            .panel_depth = depth, .c = logits, .c_stride = ABZ_KEY_BLOCK, .rows = t->queries, .columns = stored,
-            .depth = depth,
-        };
-        on.product(&scores);
-        for (long i = 0; i < t->queries; i++) {
-            float *row = logits + i * ABZ_KEY_BLOCK;
-            long visible = t->causal ? t->first_query + i + 1 : t->keys;
-            visible = visible > t->keys ? t->keys : visible;
-            visible = visible < first ? 0 : visible - first < stored ? visible - first : stored;
-            const float *bias = t->bias ? t->bias + i * t->keys + first : NULL;
-            long j = 0;
-            for (; j + LANES <= visible; j += LANES)
-                store(
-                    row + j,
-                    bias ? fma_lanes(load(row + j), all(t->scale), load(bias + j)) : load(row + j) * t->scale);
-            for (; j < visible; j++) row[j] = bias ? fmaf(row[j], t->scale, bias[j]) : row[j] * t->scale;
-            for (; j < stored; j++) row[j] = -__builtin_inff();
-            float factor = softmax_step(row, stored, &maximum[i], &sums[i]);
-            if (on.prepares_shares) on.prepare(row, stored, 1, stored, row, stored);
-            if (factor != 1)
-                for (long c = 0; c < padded_width; c += LANES)
-                    store(out + i * padded_width + c, load(out + i * padded_width + c) * factor);
+    for (long first = 0; first < last; first += on.key_block) {
+        long stored = t->padded_keys - first < on.key_block ? t->padded_keys - first : on.key_block;
+        for (long tile = 0; tile < t->queries; tile += TILE_ROWS) {
+            long end = t->queries - tile < TILE_ROWS ? t->queries : tile + TILE_ROWS;
+            abz_product scores = {
+                .a = (const char *)q + tile * depth * on.row_bytes, .a_stride = depth,
+                .panels = (const char *)t->k_panels + first * depth * on.panel_bytes, .panel_depth = depth,
+                .c = logits + tile * on.key_block, .c_stride = on.key_block, .rows = end - tile, .columns = stored,
+                .depth = depth,
+            };
+            on.product(&scores);
+            for (long i = tile; i < end; i++) {
+                float *row = logits + i * on.key_block;
+                finish_logits(t, i, first, stored, scales_first ? t->scale : 1, row);
+                float factor = on.is_short ? short_softmax_step(row, stored, unit, &states[i])
+                                           : softmax_step(row, stored, &states[i]);
+                if (factor != 1)
+                    for (long c = 0; c < padded_width; c += LANES)
+                        store(out + i * padded_width + c, load(out + i * padded_width + c) * factor);
+            }
         }
         abz_product values = {
-            .a = logits, .a_stride = ABZ_KEY_BLOCK * (long)sizeof(float) / on.row_bytes,
+            .a = logits, .a_stride = on.key_block * (long)sizeof(float) / on.row_bytes,
             .panels = (const char *)t->v_panels + first * padded_width * on.panel_bytes, .panel_depth = stored,
-            .c = out, .c_stride = padded_width, .rows = t->queries, .columns = padded_width, .depth = stored, .onto = 1,
+            .panel_columns = t->v_panel_columns, .c = out, .c_stride = padded_width, .rows = t->queries, .columns = padded_width, .depth = stored, .onto = 1,
         };
         on.product(&values);
     }
     for (long i = 0; i < t->queries; i++)
         for (long c = 0; c < t->width; c += LANES) {
             long rest = t->width - c < LANES ? t->width - c : LANES;
-            store_part(t->out + i * t->out_stride + c, load(out + i * padded_width + c) / sums[i], rest);
+            store_part(t->out + i * t->out_stride + c, load(out + i * padded_width + c) / states[i].sum, rest);
         }
 }
 
 static void attend(const abz_attention *t) {
-    attend_on(t, (attention_product){1, sizeof(float), sizeof(float), prepare_f32, product_f32, 0});
+    attend_on(t, (attention_product){ABZ_KEY_BLOCK, 1, sizeof(float), sizeof(float), prepare_f32, product_f32, 0});
 }
 
+static void attend_bf16(const abz_attention *t) {
 #ifdef BF16_DOT
-static void attend_bf16(const abz_attention *t) {
-    attend_on(t, (attention_product){2, sizeof(uint16_t), sizeof(uint16_t), prepare_dot, product_dot, 1});
-}
+    attend_on(t, (attention_product){ABZ_SHORT_KEY_BLOCK, 2, sizeof(uint16_t), sizeof(uint16_t), prepare_dot, product_dot, 1});
 #else
-static void attend_bf16(const abz_attention *t) {
-    attend_on(t, (attention_product){2, sizeof(uint16_t), sizeof(float), prepare_bf16, product_bf16, 1});
-}
+    attend_on(t, (attention_product){ABZ_SHORT_KEY_BLOCK, 2, sizeof(uint16_t), sizeof(float), prepare_bf16, product_bf16, 1});
 #endif
+}

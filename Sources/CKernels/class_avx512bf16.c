@@ -14,9 +14,9 @@
 #define TILE_VECTORS 3
 #define TILE_CASES TILE_CASES_8_3
 #define PREFETCH_DEPTH 8
-#define ROW_STEP 3072
-#define BLOCK_ROWS 144
-#define BLOCK_COLUMNS 256
+#define ROW_STEP 6144
+#define BLOCK_ROWS 1536
+#define BLOCK_COLUMNS 192
 #define INT8_GROUP 4
 #define INT8_VNNI
 #define BF16_DOT

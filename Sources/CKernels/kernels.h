@@ -5,8 +5,8 @@
 //   TILE_CASES     TILE_CASE(tile, rows, vectors) for every smaller tile
 //   PREFETCH_DEPTH how many groups of k ahead panels are fetched
 //   ROW_STEP       bytes of a row of a in a step over k
-//   BLOCK_ROWS     rows of a that stay in the second-level cache for a step
-//   BLOCK_COLUMNS  about as many columns read them before they go
+//   BLOCK_ROWS     rows and columns of a large block; see abz_kernels
+//   BLOCK_COLUMNS
 //   ROWS_IN_TILES  defined when f32 products read rows in tiles; tiles of six rows only
 //   INT8_GROUP     2, with INT8_AVX2 or INT8_AVX512 for their instructions; or 4, with INT8_VNNI for that of VNNI
 //   BF16_DOT       defined when there is VDPBF16PS
@@ -18,6 +18,7 @@
 #ifdef BF16_DOT
 #include "bf16/dot.h"
 #endif
+#include "bf16/pack.h"
 #include "int8/quantise.h"
 #include "int8/product.h"
 #include "f32/exponential.h"
@@ -46,25 +47,25 @@ const abz_kernels CLASS_TABLE = {
         .pack_transposed = abz_pack_transposed_f32, .prepare = PREPARE(f32), .product = product_f32,
     },
     .bf16_weight = {
-        .group = 2, .depth_step = ROW_STEP / 4, .panel_bytes = 2, .row_bytes = 4, .pack = abz_pack_bf16,
-        .pack_transposed = abz_pack_transposed_bf16, .prepare = PREPARE(f32), .product = product_bf16,
+        .group = 2, .depth_step = ROW_STEP / 4, .panel_bytes = 2, .row_bytes = 4, .pack = pack_bf16,
+        .pack_transposed = pack_transposed_bf16, .prepare = PREPARE(f32), .product = product_bf16,
     },
 #ifdef BF16_DOT
     .bf16 = {
-        .group = 2, .depth_step = ROW_STEP / 2, .panel_bytes = 2, .row_bytes = 2, .pack = abz_pack_bf16,
-        .pack_transposed = abz_pack_transposed_bf16, .prepare = prepare_dot, .product = product_dot,
+        .group = 2, .depth_step = ROW_STEP / 2, .panel_bytes = 2, .row_bytes = 2, .pack = pack_bf16,
+        .pack_transposed = pack_transposed_bf16, .prepare = prepare_dot, .product = product_dot,
     },
     .bf16_dot = 1,
 #else
     .bf16 = {
-        .group = 2, .depth_step = ROW_STEP / 4, .panel_bytes = 2, .row_bytes = 4, .pack = abz_pack_bf16,
-        .pack_transposed = abz_pack_transposed_bf16, .prepare = PREPARE(bf16), .product = product_bf16,
+        .group = 2, .depth_step = ROW_STEP / 4, .panel_bytes = 2, .row_bytes = 4, .pack = pack_bf16,
+        .pack_transposed = pack_transposed_bf16, .prepare = PREPARE(bf16), .product = product_bf16,
     },
 #endif
     .int8 = {
         .group = INT8_GROUP, .depth_step = ROW_STEP / (long)sizeof(int8_row), .panel_bytes = 1,
         .row_bytes = sizeof(int8_row), .pack = INT8_GROUP == 4 ? abz_pack_int8_fours : abz_pack_int8_pairs,
-        .prepare = prepare_int8, .product = product_int8,
+        .product = product_int8,
     },
     .int8_levels = INT8_LEVELS,
     .quantise = quantise,

@@ -54,13 +54,18 @@ INLINE lanes pick(words condition, lanes a, lanes b) {
 
 INLINE lanes larger(lanes a, lanes b) { return pick((words)(a > b), a, b); }
 
+// The upper half of each run of 16, 8, 4 or 2 lanes, brought down; what the other lanes then hold is of no use.
+#define LANES_DOWN(X, N)                                                                                        \
+    __builtin_shufflevector(                                                                                    \
+        X, X, N, N + 1, N + 2, N + 3, N + 4, N + 5, N + 6, N + 7, 8, 9, 10, 11, 12, 13, 14, 15)
+
 // All lanes in one: halves are added to each other, 8 + 8, 4 + 4, 2 + 2, 1 + 1.
 INLINE float sum_of(lanes x) {
-    float v[LANES];
-    store(v, x);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) v[i] += v[i + half];
-    return v[0];
+    x += LANES_DOWN(x, 8);
+    x += LANES_DOWN(x, 4);
+    x += LANES_DOWN(x, 2);
+    x += LANES_DOWN(x, 1);
+    return x[0];
 }
 
 INLINE double wide_sum_of(wide_lanes x) {
@@ -72,9 +77,9 @@ INLINE double wide_sum_of(wide_lanes x) {
 }
 
 INLINE float largest_of(lanes x) {
-    float v[LANES];
-    store(v, x);
-    for (int half = LANES / 2; half > 0; half /= 2)
-        for (int i = 0; i < half; i++) v[i] = v[i] > v[i + half] ? v[i] : v[i + half];
-    return v[0];
+    x = larger(x, LANES_DOWN(x, 8));
+    x = larger(x, LANES_DOWN(x, 4));
+    x = larger(x, LANES_DOWN(x, 2));
+    x = larger(x, LANES_DOWN(x, 1));
+    return x[0];
 }

@@ -18,32 +18,7 @@ void abz_pack_f32(
     }
 }
 
-// The nearest bf16 number, ties to even; NaN stays NaN.
-static uint16_t bf16_of(float x) {
-    uint32_t u;
-    memcpy(&u, &x, sizeof u);
-    if (x != x) return 0x7fc0;
-    return (uint16_t)((u + 0x7fff + ((u >> 16) & 1)) >> 16);
-}
-
-void abz_pack_bf16(
-    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int16_t *sums)
-{
-    (void)scales, (void)sums;
-    for (long j0 = 0; j0 < width; j0 += 16) {
-        long valid = count - j0 < 16 ? count - j0 : 16;
-        for (long k = 0; k < depth; k += 2) {
-            uint16_t *out = (uint16_t *)panel + k * width + 2 * j0;
-            for (long j = 0; j < 16; j++) {
-                const float *row = rows + (j0 + j) * stride;
-                out[2 * j] = j < valid ? bf16_of(row[k]) : 0;
-                out[2 * j + 1] = j < valid && k + 1 < depth ? bf16_of(row[k + 1]) : 0;
-            }
-        }
-    }
-}
-
-// Each stretch of a row gets the scale top / 127 and the sum of its integers, at most 128 * 127. One with a NaN or infinity
+// Each stretch of a row gets the scale top / 127 and the sum of its integers, at most 256 * 127. One with a NaN or infinity
 // gets zeros and a NaN scale, so that it stays visible.
 static void pack_int8(
     const float *rows, long stride, long count, long depth, long width, int8_t *panel, float *scales, int16_t *sums,
@@ -97,24 +72,6 @@ void abz_pack_transposed_f32(
             long copied = k < depth ? valid : 0;
             if (copied) memcpy(out, rows + k * stride + c, (size_t)copied * sizeof(float));
             memset(out + copied, 0, (size_t)(wide - copied) * sizeof(float));
-        }
-    }
-}
-
-void abz_pack_transposed_bf16(
-    const float *rows, long stride, long depth, long padded_depth, long columns, long panel_columns, void *panels)
-{
-    uint16_t *out = panels;
-    long padded = (columns + 15) / 16 * 16;
-    for (long c = 0; c < padded; c += panel_columns) {
-        long wide = padded - c < panel_columns ? padded - c : panel_columns;
-        long valid = columns - c < wide ? columns - c : wide;
-        for (long k = 0; k < padded_depth; k += 2, out += 2 * wide) {
-            const float *even = rows + k * stride + c, *odd = even + stride;
-            for (long j = 0; j < wide; j++) {
-                out[2 * j] = j < valid && k < depth ? bf16_of(even[j]) : 0;
-                out[2 * j + 1] = j < valid && k + 1 < depth ? bf16_of(odd[j]) : 0;
-            }
         }
     }
 }

@@ -3,6 +3,9 @@
 // A product of one kind is a function TILE(rows, vectors, task) that computes one tile in registers, and ANY_TILE makes of
 // it the function for any tile up to the class's full one. Both sizes are constants after inlining.
 
+#ifndef NEXT_ROWS
+#define NEXT_ROWS 4
+#endif
 #define TILE_COLUMNS (TILE_VECTORS * LANES)
 
 // One tile: the fields of abz_product, moved to its corner.
@@ -41,8 +44,9 @@ INLINE void each_tile(
     const abz_product *p, long panel_bytes, long row_bytes, void (*any_tile)(int, int, const tile_task *))
 {
     long stretches = (p->panel_depth + ABZ_INT8_STRETCH - 1) / ABZ_INT8_STRETCH;
-    for (long j = 0; j < p->columns; j += TILE_COLUMNS) {
-        long wide = p->columns - j < TILE_COLUMNS ? p->columns - j : TILE_COLUMNS;
+    long panel_columns = p->panel_columns ? p->panel_columns : TILE_COLUMNS;
+    for (long j = 0; j < p->columns; j += panel_columns) {
+        long wide = p->columns - j < panel_columns ? p->columns - j : panel_columns;
         int vectors = (int)((wide + LANES - 1) / LANES);
         long column = j * stretches + p->first_k / ABZ_INT8_STRETCH * vectors * LANES;
         tile_task t = {
@@ -53,7 +57,19 @@ INLINE void each_tile(
             .column_scales = p->column_scales ? p->column_scales + column : NULL,
             .column_sums = p->column_sums ? p->column_sums + column : NULL,
         };
+        // Where many rows go by, the next panel's part comes to the second-level cache meanwhile, a piece with each tile.
+        int comes_next = p->rows >= 16 * TILE_ROWS && j + panel_columns < p->columns;
+        const char *next = (const char *)t.b + panel_columns * p->panel_depth * panel_bytes;
+        long piece = comes_next ? (p->depth * panel_columns * panel_bytes * TILE_ROWS / p->rows + 63) / 64 * 64 : 0;
         for (long i = 0; i < p->rows; i += TILE_ROWS) {
+            for (long n = 0; n < piece; n += 64) __builtin_prefetch(next + n, 0, 2);
+            if (comes_next) next += piece;
+            // The first lines of the next tile's rows: what follows them, the processor fetches by itself.
+            if (!p->rows_in_tiles && i + 2 * TILE_ROWS <= p->rows)
+                for (long r = 0; r < TILE_ROWS; r++)
+                    for (long n = 0; n < NEXT_ROWS; n++)
+                        __builtin_prefetch(
+                            (const char *)p->a + (i + TILE_ROWS + r) * p->a_stride * row_bytes + n * 64, 0, 2);
             int rows = (int)(p->rows - i < TILE_ROWS ? p->rows - i : TILE_ROWS);
             float *c = p->c + i * p->c_stride + j;
             t.a = (const char *)p->a + i * p->a_stride * row_bytes;

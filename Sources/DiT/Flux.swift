@@ -105,7 +105,7 @@ package struct Flux: Sendable {
         guard !singles.isEmpty else { return }
         var joined = concatenated(stream.text, stream.image)  // (T + N, D)
         for index in singles {
-            joined = singleBlocks[index - max(span.lowerBound, parameters.doubleCount)](joined, modulator, rotation)
+            singleBlocks[index - max(span.lowerBound, parameters.doubleCount)](&joined, modulator, rotation)
             onBlock(index)
         }
         stream.text = joined.rows(0..<text)
@@ -304,17 +304,22 @@ private struct Attended {
     var q: Tensor
     var k: Tensor
     var v: Tensor
+
+    /// To be written by `Heads.project`.
+    init(rows: Int, heads: Int, width: Int) {
+        q = Tensor(uninitialized: [rows, heads, width])
+        k = Tensor(uninitialized: [rows, heads, width])
+        v = Tensor(uninitialized: [rows, heads, width])
+    }
 }
 
-/// Projections to heads with normalised queries and keys.
+/// Projections to heads, and the norms of queries and keys.
 private struct Heads {
     let q: Linear
     let k: Linear
     let v: Linear
     let qNorm: Tensor
     let kNorm: Tensor
-    let heads: Int
-    let compute: Compute
 
     /// `names` are those of q, k, v and of the norms of q and k.
     init(_ reader: LayerReader, _ p: Flux.Parameters, _ names: [String]) throws(CheckpointError) {
@@ -324,27 +329,29 @@ private struct Heads {
         v = try reader.linear(names[2], from: p.width, to: p.width, format: format)
         qNorm = try reader.tensor(names[3] + ".weight", [p.headWidth])
         kNorm = try reader.tensor(names[4] + ".weight", [p.headWidth])
-        heads = p.heads
-        compute = reader.compute
     }
 
-    func callAsFunction(_ x: Tensor) -> Attended {
-        let shape = [x.shape[0], heads, q.outputs / heads]
-        return Attended(
-            q: compute.rmsNorm(q(x).reshaped(shape), weight: qNorm, epsilon: Flux.Parameters.epsilon),
-            k: compute.rmsNorm(k(x).reshaped(shape), weight: kNorm, epsilon: Flux.Parameters.epsilon),
-            v: v(x).reshaped(shape))
+    /// Projects x, (M, D), to the rows of `all` from `row` on.
+    func project(_ x: Operand, into all: inout Attended, from row: Int) {
+        q.write(x, into: &all.q, from: row)
+        k.write(x, into: &all.k, from: row)
+        v.write(x, into: &all.v, from: row)
     }
 }
 
 extension Compute {
-    /// Rotates queries and keys, then attends over all rows: (rows, D).
-    fileprivate func attention(_ x: Attended, _ rotation: Rotation) -> Tensor {
+    /// Normalises and rotates queries and keys, then attends over all rows: (rows, D).
+    ///
+    /// Each part of the rows has its norms.
+    fileprivate func attention(
+        _ x: consuming Attended, _ parts: [(rows: Range<Int>, heads: Heads)], _ rotation: Rotation
+    ) -> Tensor {
         let (rows, heads, width) = (x.q.shape[0], x.q.shape[1], x.q.shape[2])
-        return attention(
-            q: rotated(x.q, by: rotation), k: rotated(x.k, by: rotation), v: x.v, scale: 1 / Float(width).squareRoot(),
-            format: format
-        ).reshaped([rows, heads * width])
+        let epsilon = Flux.Parameters.epsilon
+        normaliseAndRotate(&x.q, parts: parts.map { ($0.rows, $0.heads.qNorm) }, by: rotation, epsilon: epsilon)
+        normaliseAndRotate(&x.k, parts: parts.map { ($0.rows, $0.heads.kNorm) }, by: rotation, epsilon: epsilon)
+        return attention(q: x.q, k: x.k, v: x.v, scale: 1 / Float(width).squareRoot(), format: format)
+            .reshaped([rows, heads * width])
     }
 }
 
@@ -352,6 +359,7 @@ extension Compute {
 private struct DoubleBlock {
     let image: Side
     let text: Side
+    let parameters: Flux.Parameters
     let compute: Compute
 
     init(_ reader: LayerReader, _ p: Flux.Parameters) throws(CheckpointError) {
@@ -362,22 +370,22 @@ private struct DoubleBlock {
             reader, p, modulation: "norm1_context.linear",
             heads: ["add_q_proj", "add_k_proj", "add_v_proj", "norm_added_q", "norm_added_k"],
             out: "attn.to_add_out", mlp: "ff_context.net")
-        compute = reader.compute
+        (parameters, compute) = (p, reader.compute)
     }
 
     func callAsFunction(_ stream: inout Stream, _ modulator: Tensor, _ rotation: Rotation) {
         let textModulation = Modulation.cut(text.modulation(modulator), width: modulator.count)
         let imageModulation = Modulation.cut(image.modulation(modulator), width: modulator.count)
 
-        let t = text.heads(text.modulated(stream.text, textModulation[0]))  // (T, H, W) each
-        let i = image.heads(image.modulated(stream.image, imageModulation[0]))  // (N, H, W) each
+        let (rows, count) = (stream.text.shape[0], stream.text.shape[0] + stream.image.shape[0])  // T, T + N
+        var all = Attended(rows: count, heads: parameters.heads, width: parameters.headWidth)
+        text.heads.project(text.modulated(stream.text, textModulation[0]), into: &all, from: 0)
+        image.heads.project(image.modulated(stream.image, imageModulation[0]), into: &all, from: rows)
         let attended = compute.attention(
-            Attended(q: concatenated(t.q, i.q), k: concatenated(t.k, i.k), v: concatenated(t.v, i.v)),
-            rotation)  // (T + N, D)
+            all, [(0..<rows, text.heads), (rows..<count, image.heads)], rotation)  // (T + N, D)
 
-        let rows = stream.text.shape[0]
-        text.finish(&stream.text, attended.rows(0..<rows), textModulation)
-        image.finish(&stream.image, attended.rows(rows..<attended.shape[0]), imageModulation)
+        text.finish(&stream.text, attended, rows: 0..<rows, textModulation)
+        image.finish(&stream.image, attended, rows: rows..<count, imageModulation)
     }
 
     /// The weights of one of the two.
@@ -402,15 +410,16 @@ private struct DoubleBlock {
             down = try reader.linear(mlp + ".2", from: hidden, to: width, format: format)
         }
 
-        func modulated(_ x: Tensor, _ m: Modulation) -> Tensor {
-            compute.modulatedNorm(x, shift: m.shift, scale: m.scale, epsilon: Flux.Parameters.epsilon)
+        func modulated(_ x: Tensor, _ m: Modulation) -> Operand {
+            compute.modulatedNorm(
+                x, shift: m.shift, scale: m.scale, epsilon: Flux.Parameters.epsilon, format: compute.format)
         }
 
         /// Adds what attention found, then the MLP of the result; the first modulation is attention's.
-        func finish(_ x: inout Tensor, _ attended: Tensor, _ modulations: [Modulation]) {
-            let (attention, mlp) = (modulations[0], modulations[1])
-            x = compute.gatedSum(x, out(attended), gate: attention.gate)
-            x = compute.gatedSum(x, down(compute.geluTanh(up(modulated(x, mlp)))), gate: mlp.gate)
+        func finish(_ x: inout Tensor, _ attended: Tensor, rows: Range<Int>, _ modulations: [Modulation]) {
+            let (attention, mlp, format) = (modulations[0], modulations[1], compute.format)
+            out.addGated(compute.operand(attended, rows: rows, format: format), to: &x, gate: attention.gate)
+            down.addGated(up.geluTanh(modulated(x, mlp), format: format), to: &x, gate: mlp.gate)
         }
     }
 }
@@ -422,11 +431,12 @@ private struct SingleBlock {
     let up: Linear
     let outOfAttention: Linear
     let outOfMLP: Linear
+    let parameters: Flux.Parameters
     let compute: Compute
 
     init(_ reader: LayerReader, _ p: Flux.Parameters) throws(CheckpointError) {
         let (width, hidden) = (p.width, p.width * Flux.Parameters.expansion)
-        compute = reader.compute
+        (parameters, compute) = (p, reader.compute)
         modulation = try reader.linear("norm.linear", from: width, to: 3 * width)
         heads = try Heads(reader["attn"], p, ["to_q", "to_k", "to_v", "norm_q", "norm_k"])
         up = try reader.linear("proj_mlp", from: width, to: hidden, format: compute.format)
@@ -437,12 +447,16 @@ private struct SingleBlock {
         outOfMLP = reader.linear(columns(width..<width + hidden, of: weight), bias: nil, format: compute.format)
     }
 
-    func callAsFunction(_ x: Tensor, _ modulator: Tensor, _ rotation: Rotation) -> Tensor {
+    func callAsFunction(_ x: inout Tensor, _ modulator: Tensor, _ rotation: Rotation) {
+        let (rows, format) = (x.shape[0], compute.format)  // T + N
         let m = Modulation.cut(modulation(modulator), width: modulator.count)[0]
-        let normed = compute.modulatedNorm(x, shift: m.shift, scale: m.scale, epsilon: Flux.Parameters.epsilon)
-        let attended = outOfAttention(compute.attention(heads(normed), rotation))  // (T + N, D)
-        let mlp = outOfMLP(compute.geluTanh(up(normed)))  // (T + N, D)
-        return compute.gatedSum(x, compute.sum(attended, mlp), gate: m.gate)
+        let normed = compute.modulatedNorm(
+            x, shift: m.shift, scale: m.scale, epsilon: Flux.Parameters.epsilon, format: format)
+        var all = Attended(rows: rows, heads: parameters.heads, width: parameters.headWidth)
+        heads.project(normed, into: &all, from: 0)
+        let attended = compute.operand(compute.attention(all, [(0..<rows, heads)], rotation), format: format)
+        outOfMLP.addGated(
+            up.geluTanh(normed, format: format), and: outOfAttention(attended), to: &x, gate: m.gate)
     }
 }
 

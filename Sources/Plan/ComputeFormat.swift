@@ -6,8 +6,8 @@ package enum ComputeFormat: String, Codable, CaseIterable, Sendable {
     case f32
     /// Weights and inputs of products rounded to bfloat16, sums in 32-bit floats; attention likewise.
     case bf16
-    /// Weights of 8-bit integers with a scale for each output channel and each 128 input channels; inputs alike, with a
-    /// range of their own for each token and each 128 channels; attention in bf16.
+    /// Weights of 8-bit integers with a scale for each output channel and each 256 input channels; inputs alike, with a
+    /// range of their own for each token and each 256 channels; attention in bf16.
     ///
     /// Inputs are integers of 8 bits where processors multiply bytes (VNNI), else of 16, whose products take as many
     /// instructions there: two kernel classes, `dot` or `fma` and `wide`.

@@ -8,6 +8,8 @@ package struct Compute: Sendable {
     package let pool: ThreadPool
     /// The arithmetic; all layers of a process use one class, or their bits would not be those of its name.
     package let kernels: KernelClass
+    /// What layers' time is added to, for benchmarks; nil for none.
+    package let stopwatch: Stopwatch?
 
     /// The number format of the transformer's blocks.
     package var format: ComputeFormat { kernels.format }
@@ -16,9 +18,10 @@ package struct Compute: Sendable {
     package var encoderFormat: ComputeFormat { format == .int8 ? .bf16 : format }
 
     /// Uses the given threads.
-    package init(pool: ThreadPool, kernels: KernelClass = .current) {
+    package init(pool: ThreadPool, kernels: KernelClass = .current, stopwatch: Stopwatch? = nil) {
         self.pool = pool
         self.kernels = kernels
+        self.stopwatch = stopwatch
     }
 
     /// Uses a new pool of `threads` threads.

@@ -7,8 +7,6 @@ struct Multiplier: @unchecked Sendable {
     let kernels: abz_multiplier
     /// Whether rows go in as 8-bit integers with a scale each.
     let takesIntegers: Bool
-    /// Whether rows may go in as they are, without `prepare`.
-    let takesPlainRows: Bool
 
     /// K rounded up to whole groups.
     func padded(_ depth: Int) -> Int { rounded(depth, up: kernels.group) }
@@ -25,10 +23,10 @@ extension KernelClass {
         let table = kernels.pointee
         return switch format {
         case .f32 where isExactInBF16:
-            Multiplier(kernels: table.bf16_weight, takesIntegers: false, takesPlainRows: false)
-        case .f32: Multiplier(kernels: table.f32, takesIntegers: false, takesPlainRows: true)
-        case .bf16: Multiplier(kernels: table.bf16, takesIntegers: false, takesPlainRows: false)
-        case .int8: Multiplier(kernels: table.int8, takesIntegers: true, takesPlainRows: false)
+            Multiplier(kernels: table.bf16_weight, takesIntegers: false)
+        case .f32: Multiplier(kernels: table.f32, takesIntegers: false)
+        case .bf16: Multiplier(kernels: table.bf16, takesIntegers: false)
+        case .int8: Multiplier(kernels: table.int8, takesIntegers: true)
         }
     }
 

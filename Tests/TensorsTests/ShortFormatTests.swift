@@ -45,7 +45,8 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
             if isFused {
                 #expect(y == expected, "\(compute.kernels.instructions)")
             } else {
-                expectNear(y, expected.values.map(Double.init), absolute: 4e-5, compute.kernels.instructions)
+                // Zen 4 comes to 7.6e-5, on a sum of 850 pairs near 33, where a unit in the last place is 3.8e-6.
+                expectNear(y, expected.values.map(Double.init), absolute: 1.5e-4, compute.kernels.instructions)
             }
         }
     }
@@ -105,7 +106,7 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
 }
 
 @Suite struct Int8Tests {
-    /// One stretch of at most 128 values in integers.
+    /// One stretch of at most 256 values in integers.
     private struct Stretch {
         let values: [Int]
         let scale: Float
@@ -130,8 +131,8 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
     private func stretches(_ x: Tensor, _ make: (ArraySlice<Float>) -> Stretch) -> [[Stretch]] {
         let (values, width) = (x.values, x.width)
         return (0..<x.shape[0]).map { row in
-            stride(from: 0, to: width, by: 128).map {
-                make(values[row * width + $0..<row * width + min($0 + 128, width)])
+            stride(from: 0, to: width, by: 256).map {
+                make(values[row * width + $0..<row * width + min($0 + 256, width)])
             }
         }
     }
@@ -158,7 +159,7 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
         return y
     }
 
-    @Test(arguments: [(1, 1, 1), (7, 15, 33), (8, 16, 128), (13, 17, 129), (50, 100, 801), (151, 273, 3300)])
+    @Test(arguments: [(1, 1, 1), (7, 15, 33), (8, 16, 256), (13, 17, 257), (50, 100, 801), (151, 273, 3300)])
     func `sums of stretches are exact, so that classes of one name agree to the bit`(
         rows: Int, columns: Int, depth: Int
     ) {
@@ -187,7 +188,7 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
                     var (exact, variance) = (0.0, 0.0)
                     for k in 0..<depth {
                         let (v, u) = (Double(x[row * depth + k]), Double(w[column * depth + k]))
-                        let (s, t) = (Double(a[row][k / 128].scale), Double(c[column][k / 128].scale))
+                        let (s, t) = (Double(a[row][k / 256].scale), Double(c[column][k / 256].scale))
                         exact += v * u
                         // Rounding is even within a step of each, times the other's size.
                         variance += (u * u * s * s + v * v * t * t) / 12
@@ -227,13 +228,13 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
 
     @Test(arguments: [Float.nan, .infinity, -.infinity])
     func `a weight with NaN or infinity shows in its column, in every row, and in no other`(bad: Float) {
-        let (x, good, b) = (noise([9, 300]), noise([20, 300], seed: 2), noise([20], seed: 3))
+        let (x, good, b) = (noise([9, 700]), noise([20, 700], seed: 2), noise([20], seed: 3))
         for (compute, _) in computes(.int8) {
             let wanted = Linear(weight: good, bias: b, compute: compute, format: .int8)(x)
-            // In the first, a middle and the last, shorter stretch of 128 k.
-            for (column, k) in [(0, 0), (7, 130), (19, 299)] {
+            // In the first, a middle and the last, shorter stretch of 256 k.
+            for (column, k) in [(0, 0), (7, 300), (19, 699)] {
                 var w = good
-                w[column * 300 + k] = bad
+                w[column * 700 + k] = bad
                 let y = Linear(weight: w, bias: b, compute: compute, format: .int8)(x)
                 for index in 0..<y.count {
                     let isRight = index % 20 == column ? y[index].isNaN : y[index] == wanted[index]
@@ -273,8 +274,8 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
         let bytes = ComputeFormat.allCases.map {
             Linear(weight: w, bias: b, compute: Compute(threads: 2), format: $0).residentBytes
         }
-        // Of int8 also a scale of 4 bytes and a sum of 2 for each of the four stretches of 500 values.
-        #expect(bytes == [320 * 500 * 4 + 1280, 320 * 500 * 2 + 1280, 320 * 500 + 1280 + 4 * 320 * 6])
+        // Of int8 also a scale of 4 bytes and a sum of 2 for each of the two stretches of 500 values.
+        #expect(bytes == [320 * 500 * 4 + 1280, 320 * 500 * 2 + 1280, 320 * 500 + 1280 + 2 * 320 * 6])
     }
 
     @Test func `the name of a class says its format and OpenBLAS has f32 alone`() throws {

@@ -35,9 +35,9 @@ ANY_TILE(tile_dot)
 
 static void product_dot(const abz_product *p) { each_tile(p, sizeof(uint16_t), sizeof(uint16_t), any_tile_dot); }
 
-// In place it writes behind what it reads.
-INLINE void prepare_dot(const void *rows, long stride, long count, long depth, void *prepared, long prepared_stride) {
-    const float *from = rows;
+INLINE void prepare_dot(
+    const float *from, long stride, long count, long depth, long padded, void *prepared, long prepared_stride)
+{
     uint16_t *to = prepared;
     for (long i = 0; i < count; i++, from += stride, to += prepared_stride) {
         long k = 0;
@@ -50,6 +50,12 @@ INLINE void prepare_dot(const void *rows, long stride, long count, long depth, v
             __m256i half = (__m256i)_mm512_cvtneps_pbh(_mm512_maskz_loadu_ps(rest, from + k));
             _mm256_mask_storeu_epi16(to + k, rest, half);
         }
-        if (depth % 2) to[depth] = 0;
+        memset(to + depth, 0, (size_t)(padded - depth) * sizeof(uint16_t));
     }
+}
+
+// Number j of a row of bf16, j being a multiple of LANES.
+INLINE void store_share(float *row, long j, lanes p) {
+    __m256i half = (__m256i)_mm512_cvtneps_pbh((__m512)p);
+    _mm256_storeu_si256((__m256i *)((uint16_t *)row + j), half);
 }

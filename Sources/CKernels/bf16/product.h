@@ -58,8 +58,9 @@ static void product_bf16(const abz_product *p) {
     each_tile(p, sizeof(uint16_t), sizeof(float), p->rows_in_tiles ? any_tiles_bf16 : any_tile_bf16);
 }
 
-INLINE void prepare_bf16(const void *rows, long stride, long count, long depth, void *prepared, long prepared_stride) {
-    const float *from = rows;
+INLINE void prepare_bf16(
+    const float *from, long stride, long count, long depth, long padded, void *prepared, long prepared_stride)
+{
     float *to = prepared;
     for (long i = 0; i < count; i++, from += stride, to += prepared_stride) {
         long k = 0;
@@ -68,21 +69,27 @@ INLINE void prepare_bf16(const void *rows, long stride, long count, long depth, 
             long rest = depth - k;
             store_part(to + k, rounded_to_bf16(load_part(from + k, rest)), rest);
         }
-        if (depth % 2) to[depth] = 0;
+        memset(to + depth, 0, (size_t)(padded - depth) * sizeof(float));
     }
 }
 
 #ifdef ROWS_IN_TILES
 static void prepare_tiles_bf16(
-    const void *rows, long stride, long count, long depth, void *prepared, long prepared_stride)
+    const float *rows, long stride, long count, long depth, long padded, void *prepared, long prepared_stride)
 {
-    prepare_tiles_f32(rows, stride, count, depth, prepared, prepared_stride);
-    float *to = prepared;
-    long all_values = (count + TILE_ROWS - 1) / TILE_ROWS * TILE_ROWS * prepared_stride;
-    for (long i = 0; i < all_values; i += LANES) {
-        long rest = all_values - i;
-        if (rest >= LANES) store(to + i, rounded_to_bf16(load(to + i)));
-        else store_part(to + i, rounded_to_bf16(load_part(to + i, rest)), rest);
+    prepare_tiles_f32(rows, stride, count, depth, padded, prepared, prepared_stride);
+    for (long i = 0; i < count; i += TILE_ROWS) {
+        float *tile = (float *)prepared + i * prepared_stride;
+        for (long k = 0; k < TILE_ROWS * padded; k += LANES) {
+            long rest = TILE_ROWS * padded - k;
+            if (rest >= LANES) store(tile + k, rounded_to_bf16(load(tile + k)));
+            else store_part(tile + k, rounded_to_bf16(load_part(tile + k, rest)), rest);
+        }
     }
 }
+#endif
+
+#ifndef BF16_DOT
+// Number j of a row, j being a multiple of LANES.
+INLINE void store_share(float *row, long j, lanes p) { store(row + j, rounded_to_bf16(p)); }
 #endif

@@ -67,27 +67,25 @@ INLINE void turn_six(const float *x, long stride, float *to) {
 }
 
 static void prepare_tiles_f32(
-    const void *rows, long stride, long count, long depth, void *prepared, long prepared_stride)
+    const float *from, long stride, long count, long depth, long padded, void *prepared, long prepared_stride)
 {
     _Static_assert(TILE_ROWS == 6, "tiles of six rows");
-    const float *from = rows;
     float *to = prepared;
     for (long i = 0; i < count; i += 6, from += 6 * stride, to += 6 * prepared_stride) {
         long k = 0;
         for (; count - i >= 6 && k + 4 <= depth; k += 4) turn_six(from + k, stride, to + 6 * k);
-        for (; k < prepared_stride; k++)
+        for (; k < padded; k++)
             for (long r = 0; r < 6; r++) to[6 * k + r] = i + r < count && k < depth ? from[r * stride + k] : 0;
     }
 }
 #endif
 
-// Rows far apart would compete for a few cache sets: they are brought together. The depth is padded to even with zeros for
-// the products whose panels hold pairs.
-static void prepare_f32(const void *rows, long stride, long count, long depth, void *prepared, long prepared_stride) {
-    const float *from = rows;
+static void prepare_f32(
+    const float *from, long stride, long count, long depth, long padded, void *prepared, long prepared_stride)
+{
     float *to = prepared;
     for (long i = 0; i < count; i++, from += stride, to += prepared_stride) {
         memcpy(to, from, (size_t)depth * sizeof(float));
-        for (long k = depth; k < prepared_stride && k < depth + 1; k++) to[k] = 0;
+        memset(to + depth, 0, (size_t)(padded - depth) * sizeof(float));
     }
 }

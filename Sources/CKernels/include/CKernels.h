@@ -13,7 +13,7 @@ uint32_t abz_crc32c(uint32_t crc, const void *bytes, size_t count);
 /// for each group of k, [k / group][w][group], and panel number n starts at value n * panel_columns * panel_depth. The
 /// last panel's width is rounded up to 16 with zeros. What a value is depends on the product: see `abz_multiplier`.
 typedef struct abz_product {
-    /// Rows as the product's `prepare` leaves them, `a_stride` values from row to row.
+    /// Rows as the product's `prepare` leaves them, from `first_k` on, `a_stride` values from row to row.
     const void *a;
     long a_stride;
     /// Not zero: rows lie in tiles, each read in one stream: [a_stride][tile_rows], one tile after the other.
@@ -22,6 +22,8 @@ typedef struct abz_product {
     /// are multiples of the group.
     const void *panels;
     long panel_depth, first_k;
+    /// Columns of a full panel when they are fewer than the class's, else 0.
+    long panel_columns;
     /// (rows, columns), `c_stride` values from row to row.
     float *c;
     long c_stride;
@@ -40,7 +42,7 @@ typedef struct abz_product {
 } abz_product;
 
 /// How many k of the int8 product have a scale of their own.
-#define ABZ_INT8_STRETCH 128
+#define ABZ_INT8_STRETCH 256
 
 /// Products of one kind: how its two sides are stored, and the arithmetic.
 typedef struct abz_multiplier {
@@ -57,9 +59,10 @@ typedef struct abz_multiplier {
     /// all columns. NULL for int8.
     void (*pack_transposed)(
         const float *rows, long stride, long depth, long padded_depth, long columns, long panel_columns, void *panels);
-    /// Turns `count` rows of `depth` values into what `product` reads, rows of `depth` rounded up to a group, `prepared_stride`
-    /// values apart. Rows are floats, or for int8 the output of `quantise`; they may not overlap with `prepared`.
-    void (*prepare)(const void *rows, long stride, long count, long depth, void *prepared, long prepared_stride);
+    /// Turns `count` rows of `depth` values into what `product` reads, zeros from `depth` up to `padded`, rows
+    /// `prepared_stride` values apart. They may not overlap. NULL for int8, which has `quantise`.
+    void (*prepare)(
+        const float *rows, long stride, long count, long depth, long padded, void *prepared, long prepared_stride);
     void (*product)(const abz_product *);
 } abz_multiplier;
 
@@ -87,8 +90,9 @@ typedef struct abz_strip {
 /// Writes the strip as panels of `depth` k for `product`, zeros outside the picture and in the padding.
 void abz_pack_pixels(const abz_strip *, float *panels);
 
-/// Keys of a step of the online softmax: part of the result's bits. A multiple of all panel widths.
+/// Keys of a step of the online softmax, in f32 and in bf16: part of the result's bits. Multiples of all panel widths.
 #define ABZ_KEY_BLOCK 384
+#define ABZ_SHORT_KEY_BLOCK 768
 /// Most queries of one call: keys are read once for all of them.
 #define ABZ_QUERY_BLOCK 48
 
@@ -99,8 +103,9 @@ typedef struct abz_attention {
     long q_stride, first_query, queries;
     /// All keys as panels (`pack`), padded to a multiple of 16 keys.
     const void *k_panels;
-    /// All values as panels (`pack_transposed`), one set for each block of ABZ_KEY_BLOCK keys.
+    /// All values as panels (`pack_transposed`), one set for each block of keys, of `v_panel_columns`.
     const void *v_panels;
+    long v_panel_columns;
     long keys, padded_keys, width;
     float scale;
     /// (queries, keys) for this block of queries, or NULL.
@@ -109,7 +114,7 @@ typedef struct abz_attention {
     int causal;
     float *out;
     long out_stride;
-    /// ABZ_QUERY_BLOCK * (ABZ_KEY_BLOCK + width + width rounded up to 16) values.
+    /// ABZ_QUERY_BLOCK * (keys of a block + 2 * (width rounded up to 16)) values.
     float *scratch;
 } abz_attention;
 
@@ -123,8 +128,8 @@ typedef struct abz_kernels {
     long panel_columns;
     /// Rows of a full tile: blocks of a multiple of it waste nothing.
     long tile_rows;
-    /// Rows of a block whose part of a stays in the second-level cache during a step over k; a multiple of `tile_rows`;
-    /// and about as many columns as read them.
+    /// Rows and columns of a large block: a panel's part of a step over k stays in the second-level cache while the
+    /// rows go by, and the rows' part in the third-level cache (or both one level higher). Rows are a multiple of `tile_rows`.
     long block_rows, block_columns;
     /// Not zero: `prepare` of the products of floats leaves rows in tiles, with zeros for those that the last one lacks.
     int rows_in_tiles;
@@ -136,7 +141,7 @@ typedef struct abz_kernels {
     /// Steps in the range of a stretch that `quantise` writes: 254, or 32766 where rows are 16 bits wide anyway.
     int int8_levels;
     /// One row of integers for the int8 product, with a scale and a zero for each stretch; see int8/quantise.h.
-    /// q takes `count` values of the product's `row_bytes`.
+    /// q takes `count` values of the product's `row_bytes`, and zeros up to a whole group.
     void (*quantise)(const float *x, long count, void *q, float *scales, float *zeros);
     /// y[i] = f(x[i]); x and y may be the same. Formulas in f32/activations.h.
     void (*gelu_tanh)(const float *x, float *y, long count);

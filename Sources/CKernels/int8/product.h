@@ -1,4 +1,4 @@
-// Matrix product of integers with a scale for each stretch of 128 k of a row, and of a column.
+// Matrix product of integers with a scale for each stretch of ABZ_INT8_STRETCH k of a row, and of a column.
 //
 // Slow form, v being a row's integers as quantise.h has them and b a column's from -127 to 127:
 //     for i, j: c[i][j] = 0
@@ -6,7 +6,7 @@
 //             c[i][j] = fma((float)s * row_scale[i][g], column_scale[g][j], c[i][j])
 //         c[i][j] += bias[j]
 // Sums of a stretch are exact, so that their order is free:
-//   pairs   16-bit products of two k added to 32 bits (VPMADDWD); 128 * 32766 * 127 is below 2^30
+//   pairs   16-bit products of two k added to 32 bits (VPMADDWD); 256 * 32766 * 127 is below 2^30
 //   fours   VPDPBUSD, unsigned by signed bytes, four k; rows are stored as u = v + zero, and zero times the sum of b[k][j] over
 //           k in g is taken off again in floats, all three being integers below 2^24. Without that instruction the same
 //           integers in plain C (class_portable_bytes.c): no bit may differ
@@ -96,13 +96,3 @@ INLINE void tile_int8(int rows, int vectors, const tile_task *t) {
 ANY_TILE(tile_int8)
 
 static void product_int8(const abz_product *p) { each_tile(p, sizeof(int8_t), sizeof(int8_row), any_tile_int8); }
-
-// The depth is padded with zeros: the weights there are 0 too.
-static void prepare_int8(const void *rows, long stride, long count, long depth, void *prepared, long prepared_stride) {
-    const int8_row *from = rows;
-    int8_row *to = prepared;
-    for (long i = 0; i < count; i++, from += stride, to += prepared_stride) {
-        memcpy(to, from, (size_t)depth * sizeof(int8_row));
-        for (long k = depth; k < prepared_stride; k++) to[k] = 0;
-    }
-}

@@ -1,4 +1,4 @@
-// A row of floats as integers, with a scale and a zero for each stretch of 128: x[i] ~ v[i] * scale.
+// A row of floats as integers, with a scale and a zero for each stretch of ABZ_INT8_STRETCH: x[i] ~ v[i] * scale.
 //
 //     low = min(0, x[i]), high = max(0, x[i]); scale = (high - low) / LEVELS
 //     v[i] = round(x[i] * (LEVELS / (high - low))), zero = round(-low * (LEVELS / (high - low))), ties to even
@@ -20,16 +20,14 @@ typedef int16_t int8_row;
 #endif
 typedef int8_row row_lanes __attribute__((vector_size(LANES * sizeof(int8_row))));
 
-// One stretch of at most 128.
+// One stretch, or the last and shorter one.
 INLINE void quantise_stretch(const float *x, long count, int8_row *q, float *scale, float *zero) {
     // Without the sign, floats order as integers do, NaN above infinity.
     words most = {0};
     lanes low = {0}, high = {0};
     for (long i = 0; i < count; i += LANES) {
         lanes value = count - i >= LANES ? load(x + i) : load_part(x + i, count - i);
-        words u = (words)value & 0x7fffffffu;
-        words larger_size = (words)(u > most);
-        most = (larger_size & u) | (~larger_size & most);
+        most = __builtin_elementwise_max((words)value & 0x7fffffffu, most);
         low = pick((words)(value < low), value, low);
         high = larger(value, high);
     }
@@ -59,7 +57,9 @@ INLINE void quantise_stretch(const float *x, long count, int8_row *q, float *sca
     *scale = span / INT8_LEVELS;
 }
 
+// Integers up to a whole group are 0: the weights there are 0, too.
 static void quantise(const float *x, long count, void *q, float *scales, float *zeros) {
+    for (long k = count; k % INT8_GROUP; k++) ((int8_row *)q)[k] = 0;
     for (long k = 0; k < count; k += ABZ_INT8_STRETCH, scales++, zeros++) {
         long stretch = count - k < ABZ_INT8_STRETCH ? count - k : ABZ_INT8_STRETCH;
         quantise_stretch(x + k, stretch, (int8_row *)q + k, scales, zeros);

@@ -5,7 +5,7 @@ extension Compute {
     /// Multi-head attention, `softmax(q kᵀ * scale + bias) v` for each head.
     ///
     /// `q` is (queries, heads, headWidth), `k` and `v` are (keys, heads, headWidth), the result has the shape of `q`.
-    /// `scale` is 1 / sqrt(headWidth) for most models, 1 for T5. `bias`, (heads, queries, keys), is added to the logits.
+    /// `scale`, above 0, is 1 / sqrt(headWidth) for most models, 1 for T5. `bias`, (heads, queries, keys), is added to the logits.
     /// With `causal` a query sees only keys at its own index and before. A query's bits depend on itself, all keys
     /// and values alone; attention.h in CKernels has the order of summation. In the formats bf16 and int8 its two
     /// products are bf16, all between and around them f32.
@@ -17,21 +17,24 @@ extension Compute {
         precondition(k.shape == [keys, heads, width] && v.shape == k.shape, "q \(q.shape) k \(k.shape) v \(v.shape)")
         precondition(bias.map { $0.shape == [heads, queries, keys] } ?? true, "bias \(bias?.shape ?? []) q \(q.shape)")
         precondition(keys > 0 || queries == 0, "\(queries) queries and no keys")
+        precondition(scale > 0, "scale \(scale)")
         var y = Tensor(uninitialized: q.shape)
         guard q.count > 0 else { return y }
-        y.withUnsafeMutableBuffer { out in
-            withPointer(q) { q in
-                withPointer(bias) { bias in
-                    guard let q, let out = out.baseAddress else { return }
-                    // Packed keys and values of a few heads at a time, so that memory stays bounded.
-                    let heap = PackedHeads(keys: keys, width: width, format: format, compute: self)
-                    let group = min(max((1 << 26) / heap.bytesPerHead, 1), heads)
-                    for first in stride(from: 0, to: heads, by: group) {
-                        let range = first..<min(first + group, heads)
-                        let packed = heap.pack(k, v, heads: range)
-                        attend(
-                            q, packed, heap, heads: range, of: heads, queries: queries, scale: scale, bias: bias,
-                            causal: causal, into: out)
+        timed(.attention) {
+            y.withUnsafeMutableBuffer { out in
+                withPointer(q) { q in
+                    withPointer(bias) { bias in
+                        guard let q, let out = out.baseAddress else { return }
+                        // Packed keys and values of a few heads at a time, so that memory stays bounded.
+                        let heap = PackedHeads(keys: keys, width: width, format: format, compute: self)
+                        let group = min(max((1 << 26) / heap.bytesPerHead, 1), heads)
+                        for first in stride(from: 0, to: heads, by: group) {
+                            let range = first..<min(first + group, heads)
+                            let packed = heap.pack(k, v, heads: range)
+                            attend(
+                                q, packed, heap, heads: range, of: heads, queries: queries, scale: scale, bias: bias,
+                                causal: causal, into: out)
+                        }
                     }
                 }
             }
@@ -54,10 +57,10 @@ extension Compute {
             let head = heads.lowerBound + number
             let start = first * stride + head * width
             let keyPanels = packed.base + number * layout.bytesPerHead
-            withScratch(block * (Int(ABZ_KEY_BLOCK) + 2 * layout.paddedWidth)) { scratch in
+            withScratch(block * (layout.block + 2 * layout.paddedWidth)) { scratch in
                 var task = abz_attention(
                     q: q + start, q_stride: stride, first_query: first, queries: min(block, queries - first),
-                    k_panels: keyPanels, v_panels: keyPanels + layout.keyBytes,
+                    k_panels: keyPanels, v_panels: keyPanels + layout.keyBytes, v_panel_columns: layout.valueColumns,
                     keys: layout.keys, padded_keys: layout.paddedKeys, width: width, scale: scale,
                     bias: bias.map { $0 + (head * queries + first) * layout.keys }, causal: causal ? 1 : 0,
                     out: out + start, out_stride: stride, scratch: scratch)
@@ -81,14 +84,21 @@ private struct PackedHeads: Sendable {
         multiplier = compute.kernels.attention(format)
     }
 
+    /// Keys of a step of the online softmax.
+    var block: Int { Int(format == .f32 ? ABZ_KEY_BLOCK : ABZ_SHORT_KEY_BLOCK) }
     var paddedKeys: Int { rounded(keys, up: 16) }
     var paddedWidth: Int { rounded(width, up: 16) }
+    /// Columns of a panel of values: the width in equal parts, since a narrow last panel would take as long as a wider one.
+    var valueColumns: Int {
+        let most = compute.kernels.kernels.pointee.panel_columns
+        let parts = (paddedWidth + most - 1) / most
+        return rounded((paddedWidth + parts - 1) / parts, up: 16)
+    }
     var keyBytes: Int { multiplier.bytes(columns: paddedKeys, depth: width) }
     var bytesPerHead: Int { keyBytes + multiplier.bytes(columns: paddedWidth, depth: paddedKeys) }
 
     func pack(_ k: Tensor, _ v: Tensor, heads: Range<Int>) -> AlignedMemory {
         let stride = k.shape[1] * width
-        let block = Int(ABZ_KEY_BLOCK)
         let blocks = (keys + block - 1) / block
         let columns = compute.kernels.kernels.pointee.panel_columns
         let packed = AlignedMemory(count: heads.count * bytesPerHead)
@@ -108,7 +118,8 @@ private struct PackedHeads: Sendable {
                             base + multiplier.bytes(columns: panel, depth: width), nil, nil)
                     }
                     multiplier.kernels.pack_transposed(
-                        valueRows + first * stride + head, stride, min(block, keys - first), stored, width, columns,
+                        valueRows + first * stride + head, stride, min(block, keys - first), stored, width,
+                        valueColumns,
                         base + keyBytes + multiplier.bytes(columns: paddedWidth, depth: first))
                 }
             }

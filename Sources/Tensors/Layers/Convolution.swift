@@ -96,7 +96,8 @@ package struct Convolution: Sendable {
                 for row in stride(from: 0, to: outputs, by: rowStep) {
                     var product = abz_product(
                         a: weight + k * outputs + row * pixels.depth, a_stride: pixels.depth, rows_in_tiles: 0,
-                        panels: panels, panel_depth: pixels.depth, first_k: 0, c: out + row * area, c_stride: area,
+                        panels: panels, panel_depth: pixels.depth, first_k: 0, panel_columns: 0, c: out + row * area,
+                        c_stride: area,
                         rows: min(rowStep, outputs - row), columns: pixels.count, depth: pixels.depth,
                         onto: k > 0 ? 1 : 0, column_bias: nil,
                         row_bias: k + pixels.depth == depth ? bias + row : nil, row_scales: nil, row_zeros: nil,

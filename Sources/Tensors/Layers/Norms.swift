@@ -1,4 +1,5 @@
 internal import CKernels
+package import Plan
 
 extension Compute {
     /// Normalises each row to mean 0 and variance 1, then scales and shifts each channel.
@@ -26,6 +27,31 @@ extension Compute {
     package func modulatedNorm(_ x: Tensor, shift: Tensor, scale: Tensor, epsilon: Float) -> Tensor {
         let onePlusScale = sum(scale, Tensor(repeating: 1, shape: scale.shape))
         return layerNorm(x, weight: onePlusScale, bias: shift, epsilon: epsilon)
+    }
+
+    /// The same, as an operand of layers in `format`: (rows, D).
+    package func modulatedNorm(
+        _ x: Tensor, shift: Tensor, scale: Tensor, epsilon: Float, format: ComputeFormat
+    ) -> Operand {
+        let width = x.width
+        precondition(shift.count == width && scale.count == width, "\(x.shape), \(shift.shape), \(scale.shape)")
+        let rowCount = x.rowCount
+        let onePlusScale = sum(scale, Tensor(repeating: 1, shape: scale.shape))
+        return withPointer(x) { x in
+            withPointer(onePlusScale) { weight in
+                withPointer(shift) { bias in
+                    nonisolated(unsafe) let (values, weight, bias) = (x, weight, bias)
+                    return operand(rows: rowCount, depth: width, format: format) { operand, rows in
+                        guard let values else { return }
+                        withScratch(rows.count * width) { normed in
+                            kernels.kernels.pointee.layer_norm(
+                                values + rows.lowerBound * width, normed, weight, bias, rows.count, width, epsilon)
+                            operand.write(normed, stride: width, rows: rows, columns: 0..<width)
+                        }
+                    }
+                }
+            }
+        }
     }
 
     /// Divides each row by its root mean square, then scales each channel: `x / sqrt(mean(x²) + epsilon) * weight`.

@@ -57,20 +57,27 @@ struct PackedMatrix: Sendable {
         (self.panels, self.scales, self.sums) = (panels, scales, sums)
     }
 
-    /// y = x Wᵀ + bias for `rows` rows of x, (rows, K), and y, (rows, N).
-    func multiply(_ x: UnsafePointer<Float>, rows: Int, into y: UnsafeMutablePointer<Float>) {
+    /// y = x Wᵀ + bias, in blocks that `result` makes a place for and gets back complete.
+    func multiply(_ x: Operand, _ result: ProductResult) {
+        let rows = x.rows
+        precondition(x.depth == depth, "rows of \(x.depth) values, weight (\(columns), \(depth))")
         guard rows > 0, columns > 0 else { return }
-        let blocks = Blocks(rows: rows, columns: columns, depth: depth, compute: compute)
-        withQuantised(x, rows: rows) { x in
-            nonisolated(unsafe) let (x, y) = (x, y)
-            let work = { @Sendable (index: Int) in
-                let (part, columns) = blocks[index]
+        let blocks = Blocks(
+            rows: rows, columns: columns, depth: depth, columnMultiple: result.columnStep, compute: compute)
+        let work = { @Sendable (index: Int) in
+            let (rows, columns) = blocks[index]
+            result.withBlock(rows, columns) { y, stride in
                 if let multiplier {
-                    block(x, part, columns, multiplier, y)
+                    block(x, rows, columns, multiplier, y, stride)
                 } else {
-                    fixedTile(x.values, part, columns, y)
+                    x.withBlock(row: rows.lowerBound, k: 0) { left in
+                        let values = left.values.assumingMemoryBound(to: Float.self)
+                        fixedTile(values, rows.count, columns, y, stride)
+                    }
                 }
             }
+        }
+        compute.timed(.product) {
             if blocks.areSmall {
                 for index in 0..<blocks.count { work(index) }
             } else {
@@ -79,69 +86,29 @@ struct PackedMatrix: Sendable {
         }
     }
 
-    /// The left side of a product: floats, and for int8 their integers, with a scale and a zero for each stretch.
-    private struct Rows {
-        let values: UnsafePointer<Float>
-        var integers: UnsafeRawPointer?
-        var scales: UnsafePointer<Float>?
-        var zeros: UnsafePointer<Float>?
-    }
-
-    /// Quantises each row, once for all blocks that read it.
-    private func withQuantised(_ x: UnsafePointer<Float>, rows: Int, _ body: (Rows) -> Void) {
-        guard let multiplier, multiplier.takesIntegers else { return body(Rows(values: x)) }
-        let (rowBytes, stretches) = (depth * multiplier.kernels.row_bytes, stretchCount(of: depth))
-        let integers = AlignedMemory(count: rows * rowBytes)
-        let factors = AlignedMemory(count: 2 * rows * stretches * MemoryLayout<Float>.stride)
-        let scales = factors.base.bindMemory(to: Float.self, capacity: 2 * rows * stretches)
-        let zeros = scales + rows * stretches
-        nonisolated(unsafe) let (from, to, s, z) = (x, integers.base, scales, zeros)
-        compute.forRanges(of: rows, width: depth) { range in
-            for row in range {
-                compute.kernels.kernels.pointee.quantise(
-                    from + row * depth, depth, to + row * rowBytes, s + row * stretches, z + row * stretches)
-            }
-        }
-        body(Rows(values: x, integers: UnsafeRawPointer(to), scales: scales, zeros: zeros))
-        withExtendedLifetime((integers, factors)) {}
-    }
-
-    /// One block of y with our own kernels, over k in steps whose part of x fits the second-level cache.
+    /// One block of y with our own kernels, in steps over k of whose panels the caches hold a part.
     private func block(
-        _ x: Rows, _ rows: Range<Int>, _ columns: Range<Int>, _ multiplier: Multiplier,
-        _ y: UnsafeMutablePointer<Float>
+        _ x: Operand, _ rows: Range<Int>, _ columns: Range<Int>, _ multiplier: Multiplier,
+        _ y: UnsafeMutablePointer<Float>, _ yStride: Int
     ) {
         let kernels = multiplier.kernels
-        let isPlain = multiplier.takesPlainRows && depth <= 512
-        let step = isPlain ? depth : kernels.depth_step
-        let (first, panelDepth) = (rows.lowerBound * depth, multiplier.padded(depth))
-        let inTiles = isPlain || multiplier.takesIntegers ? 0 : compute.kernels.kernels.pointee.rows_in_tiles
-        let stored = rounded(rows.count, up: compute.kernels.kernels.pointee.tile_rows)
-        let prepared = isPlain ? 0 : stored * multiplier.padded(min(step, depth)) * kernels.row_bytes
         let stretches = stretchCount(of: depth)
-        withBytes(prepared) { prepared in
-            for k in stride(from: 0, to: max(depth, 1), by: step) {
-                let count = min(step, depth - k)
-                let (padded, isLast) = (multiplier.padded(count), k + count == depth)
-                let values = UnsafeRawPointer(x.values + first + k)
-                if !isPlain {
-                    let source = x.integers.map { $0 + (first + k) * kernels.row_bytes } ?? values
-                    kernels.prepare(source, depth, rows.count, count, prepared, padded)
-                }
-                let factor = rows.lowerBound * stretches + k / Int(ABZ_INT8_STRETCH)
+        for k in stride(from: 0, to: max(depth, 1), by: kernels.depth_step) {
+            let count = min(kernels.depth_step, depth - k)
+            let isLast = k + count == depth
+            x.withBlock(row: rows.lowerBound, k: k) { left in
                 scales.withUnsafeBuffer { scales in
                     sums.withUnsafeBufferPointer { sums in
                         withPointer(bias) { bias in
                             var product = abz_product(
-                                a: isPlain ? values : UnsafeRawPointer(prepared), a_stride: isPlain ? depth : padded,
-                                rows_in_tiles: inTiles,
+                                a: left.values, a_stride: left.stride, rows_in_tiles: left.inTiles ? 1 : 0,
                                 panels: panels.base + multiplier.bytes(columns: columns.lowerBound, depth: depth),
-                                panel_depth: panelDepth, first_k: k,
-                                c: y + rows.lowerBound * self.columns + columns.lowerBound, c_stride: self.columns,
-                                rows: rows.count, columns: columns.count, depth: padded, onto: k > 0 ? 1 : 0,
+                                panel_depth: multiplier.padded(depth), first_k: k, panel_columns: 0, c: y,
+                                c_stride: yStride,
+                                rows: rows.count, columns: columns.count, depth: multiplier.padded(count),
+                                onto: k > 0 ? 1 : 0,
                                 column_bias: isLast ? bias.map { $0 + columns.lowerBound } : nil, row_bias: nil,
-                                row_scales: x.scales.map { $0 + factor }, row_zeros: x.zeros.map { $0 + factor },
-                                scale_stride: stretches,
+                                row_scales: left.scales, row_zeros: left.zeros, scale_stride: left.scaleStride,
                                 column_scales: scales.baseAddress.map { $0 + columns.lowerBound * stretches },
                                 column_sums: sums.baseAddress.map { $0 + columns.lowerBound * stretches })
                             kernels.product(&product)
@@ -154,20 +121,20 @@ struct PackedMatrix: Sendable {
 
     /// One tile of y with OpenBLAS: always the same shape, padded with zeros, so that its bits never depend on the call.
     private func fixedTile(
-        _ x: UnsafePointer<Float>, _ rows: Range<Int>, _ columns: Range<Int>, _ y: UnsafeMutablePointer<Float>
+        _ x: UnsafePointer<Float>, _ rows: Int, _ columns: Range<Int>, _ y: UnsafeMutablePointer<Float>, _ yStride: Int
     ) {
         let weight = panels.base.assumingMemoryBound(to: Float.self)
         withScratch(FixedTile.rows * (depth + FixedTile.columns)) { padded in
             let tile = padded + FixedTile.rows * depth
-            padded.update(from: x + rows.lowerBound * depth, count: rows.count * depth)
-            (padded + rows.count * depth).update(repeating: 0, count: (FixedTile.rows - rows.count) * depth)
+            padded.update(from: x, count: rows * depth)
+            (padded + rows * depth).update(repeating: 0, count: (FixedTile.rows - rows) * depth)
             // The transposed tile, (columns, rows).
             cblas_sgemm(
                 CblasRowMajor, CblasNoTrans, CblasTrans, Int32(FixedTile.columns), Int32(FixedTile.rows), Int32(depth),
                 1,
                 weight + columns.lowerBound * depth, Int32(depth), padded, Int32(depth), 0, tile, Int32(FixedTile.rows))
-            for row in 0..<rows.count {
-                let out = y + (rows.lowerBound + row) * self.columns + columns.lowerBound
+            for row in 0..<rows {
+                let out = y + row * yStride
                 for column in 0..<columns.count {
                     let shift = bias.map { $0[columns.lowerBound + column] } ?? 0
                     out[column] = tile[column * FixedTile.rows + row] + shift
@@ -195,8 +162,8 @@ struct Blocks: Sendable {
     /// True when waking threads would take longer than the work.
     let areSmall: Bool
 
-    /// Measured on Zen 3 with 512 KiB of second-level cache: 96 x 512 values of x and a panel at a time.
-    init(rows: Int, columns: Int, depth: Int, compute: Compute) {
+    /// Blocks of whole panels and tiles, their first columns a multiple of `columnMultiple`.
+    init(rows: Int, columns: Int, depth: Int, columnMultiple: Int, compute: Compute) {
         self.rows = rows
         self.columns = columns
         areSmall = rows * columns * depth < 1 << 20
@@ -204,14 +171,15 @@ struct Blocks: Sendable {
             (rowStep, columnStep) = (FixedTile.rows, FixedTile.columns)
             return
         }
-        let tile = compute.kernels.kernels.pointee.tile_rows
-        let panel = compute.kernels.kernels.pointee.panel_columns
-        rowStep = compute.kernels.kernels.pointee.block_rows
-        columnStep = compute.kernels.kernels.pointee.block_columns / panel * panel
-        // A few blocks a thread, so that all finish at about one time.
-        let wanted = compute.pool.threads > 1 ? 4 * compute.pool.threads : 1
-        while count < wanted && columnStep > 2 * panel { columnStep = rounded(columnStep / 2, up: panel) }
-        while count < wanted && rowStep > 2 * tile { rowStep = rounded(rowStep / 2, up: tile) }
+        let table = compute.kernels.kernels.pointee
+        let panel = leastCommonMultiple(table.panel_columns, columnMultiple)
+        let tile = table.tile_rows
+        rowStep = table.block_rows
+        columnStep = rounded(table.block_columns, up: panel)
+        // A dozen blocks a thread, so that all finish at about one time, even where one is slower.
+        let wanted = compute.pool.threads > 1 ? 12 * compute.pool.threads : 1
+        while count < wanted && columnStep > panel { columnStep = rounded(columnStep / 2, up: panel) }
+        while count < wanted && rowStep > 8 * tile { rowStep = rounded(rowStep / 2, up: tile) }
     }
 
     var count: Int { rowBlocks * ((columns + columnStep - 1) / columnStep) }
@@ -226,8 +194,15 @@ struct Blocks: Sendable {
     }
 }
 
+/// The least number that both divide.
+private func leastCommonMultiple(_ a: Int, _ b: Int) -> Int {
+    var (x, y) = (a, b)
+    while y != 0 { (x, y) = (y, x % y) }
+    return a / x * b
+}
+
 /// How many parts of K have a scale of their own in int8.
-private func stretchCount(of depth: Int) -> Int { (depth + Int(ABZ_INT8_STRETCH) - 1) / Int(ABZ_INT8_STRETCH) }
+func stretchCount(of depth: Int) -> Int { (depth + Int(ABZ_INT8_STRETCH) - 1) / Int(ABZ_INT8_STRETCH) }
 
 /// Packs (N, K) panel by panel; `stored` is N rounded up.
 private func pack(

@@ -60,4 +60,38 @@ extension Compute {
             }
         }
     }
+
+    /// Normalises each head by its root mean square and rotates it, in place: `rotated(rmsNorm(x))` in one pass.
+    ///
+    /// `x` holds (tokens, heads, headWidth); the rows from `row` on get the weight of their part: (headWidth) each.
+    package func normaliseAndRotate(
+        _ x: inout Tensor, parts: [(rows: Range<Int>, weight: Tensor)], by rotation: Rotation, epsilon: Float
+    ) {
+        let (tokens, heads, width) = (x.shape[0], x.shape[1], x.shape[2])
+        precondition(
+            width % 2 == 0 && rotation.cosines.shape == [tokens, width / 2],
+            "\(x.shape), table \(rotation.cosines.shape)")
+        x.withUnsafeMutableBuffer { values in
+            withPointer(rotation.cosines) { cosines in
+                withPointer(rotation.sines) { sines in
+                    for part in parts {
+                        precondition(part.weight.count == width, "heads of \(width), weight \(part.weight.shape)")
+                        withPointer(part.weight) { weight in
+                            guard let base = values.baseAddress else { return }
+                            nonisolated(unsafe) let (values, cosines, sines, weight) = (base, cosines, sines, weight)
+                            forRanges(of: part.rows.count, width: heads * width) { range in
+                                for token in range {
+                                    let row = part.rows.lowerBound + token
+                                    let (x, first) = (values + row * heads * width, row * (width / 2))
+                                    kernels.kernels.pointee.rms_norm(x, x, weight, heads, width, epsilon)
+                                    kernels.kernels.pointee.rotate(
+                                        x, cosines.map { $0 + first }, sines.map { $0 + first }, x, 1, heads, width)
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
 }

@@ -4,6 +4,7 @@ internal import Checkpoint
 internal import Foundation
 internal import Plan
 internal import Rendering
+internal import Sampling
 internal import Settings
 internal import Stages
 internal import Tensors
@@ -19,7 +20,7 @@ struct BenchCommand: ParsableCommand {
             had in use so far (peakBytes). Two clusters are compared by Scripts/bench-cluster.sh.
             """,
         subcommands: [
-            Ceilings.self, Gemm.self, Attention.self, Block.self, VAE.self, Image.self,
+            Ceilings.self, Gemm.self, Attention.self, Block.self, Picture.self, VAE.self, Image.self,
         ])
 
     /// What all measurements take.
@@ -143,6 +144,59 @@ struct BenchCommand: ParsableCommand {
             try common.bench().blocks(
                 double: doubleBlocks, single: singleBlocks, heads: shape.heads, headWidth: shape.headWidth, text: text,
                 image: shape.rows.map { $0 - text }, report: line)
+        }
+    }
+
+    struct Picture: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "picture",
+            abstract: "What a whole FLUX.1 would take for a picture, from one block of each kind.",
+            discussion: """
+                Measures a block of each kind with random weights at each number of tokens that the presets come to, and                 multiplies: 19 double and 38 single blocks, times the steps. The last lines are these products, marked by                 scaledFrom; encoders and decoder are left out.
+                """)
+        @OptionGroup var common: Options
+
+        @Option(help: ArgumentHelp("Heads of attention.", valueName: "n"))
+        var heads = 24
+
+        @Option(help: ArgumentHelp("Channels of a head.", valueName: "n"))
+        var headWidth = 128
+
+        @Option(help: ArgumentHelp("Tokens of the prompt.", valueName: "n"))
+        var text = 512
+
+        @Option(help: ArgumentHelp("Sides of the square picture, a multiple of 32.", valueName: "pixels"))
+        var side = 1024
+
+        @Option(
+            help: ArgumentHelp(
+                "Presets, and numbers of steps of the euler sampler.", valueName: "name|n,…"))
+        var presets = "28,flux-4x,flux-5x,flux-7x,schnell-4"
+
+        func validate() throws {
+            guard 1...1024 ~= heads, 16...1024 ~= headWidth, headWidth % 16 == 0, text >= 1 else {
+                throw ValidationError(
+                    "--heads takes 1 to 1024, --head-width a multiple of 16 up to 1024, --text 1 or more")
+            }
+            guard side > 0 && side % 32 == 0 && side <= 4096 else {
+                throw ValidationError("--side is \(side), but must be a multiple of 32 up to 4096")
+            }
+        }
+
+        func run() throws {
+            let pictures = try presets.split(separator: ",").map { name in
+                let settings: SamplerSettings =
+                    if let steps = Int(name), 1...1000 ~= steps {
+                        .euler(steps: steps)
+                    } else {
+                        try Preset.named(String(name), in: .ofThisProcess()).sampler
+                    }
+                let title = Int(name) == nil ? String(name) : "euler"
+                return Bench.PictureSteps(
+                    name: "\(side)x\(side), \(title)",
+                    stages: CostModel.stages(settings, fullTokens: side * side / 256))
+            }
+            try common.bench().pictures(pictures, heads: heads, headWidth: headWidth, text: text, report: line)
         }
     }
 
