@@ -1,6 +1,7 @@
 #!/bin/bash
-# Lets a real Prometheus scrape a coordinator that works, and asks it for every series that the alert rules and the
-# dashboard in deploy/ use: each expression must parse and each series must be there.
+# Lets a real Prometheus scrape a coordinator and two workers that work, and asks it for every series that the alert rules
+# and the dashboard in deploy/ use: each expression must parse and each series must be there. Then the coordinator is
+# killed: the workers' pages must go on and say so.
 #
 #   Scripts/check-monitoring.sh      needs Debian's packages prometheus, curl and jq; installs what is missing
 #   CONFIGURATION=debug              builds without optimisation, as the tests do
@@ -33,14 +34,20 @@ mkfifo "$folder/ready"
 pids+=($!)
 read -r ready <"$folder/ready"
 address() { sed "s|.* $1=\(http://\)*\([^ ]*\).*|\2|" <<<"$ready"; }
+workers=""
 for name in left right; do
-    "$abbozzo" worker --coordinator "$(address control)" --name "$name" --threads 1 >/dev/null 2>"$folder/$name.log" &
+    mkfifo "$folder/$name"
+    "$abbozzo" worker --coordinator "$(address control)" --name "$name" --threads 1 \
+        >"$folder/$name" 2>"$folder/$name.log" &
     pids+=($!)
+    read -r started <"$folder/$name"
+    workers+="${workers:+, }\"${started##*http://}\""
 done
 
 port=$((20000 + RANDOM % 10000))
 cp deploy/prometheus/*.yml "$folder"
-sed -i "s/127.0.0.1:5780/$(address http)/; s/scrape_interval: .*/scrape_interval: 1s/" "$folder/scrape.yml"
+sed -i "s/127.0.0.1:5780/$(address http)/; s/\"127.0.0.1:5781\"/$workers/; s/scrape_interval: .*/scrape_interval: 1s/" \
+    "$folder/scrape.yml"
 promtool check config "$folder/scrape.yml"
 prometheus --config.file "$folder/scrape.yml" --storage.tsdb.path "$folder/tsdb" \
     --web.listen-address "127.0.0.1:$port" 2>"$folder/prometheus.log" &
@@ -49,11 +56,11 @@ curl -sf --retry 30 --retry-all-errors --retry-delay 1 -o /dev/null "http://127.
 
 "$abbozzo" submit --coordinator "$(address client)" configs/prompts/quickstart.txt --preset flux-4x \
     --width 256 --height 256
-done=$(curl -sf "http://$(address http)/metrics" | sed -n 's/^dit_images_completed_total //p')
+done=$(curl -sf "http://$(address http)/metrics" | awk '/^dit_images_completed_total/ { n += $NF } END { print n }')
 
 ask() { curl -sf "http://127.0.0.1:$port/api/v1/query" --data-urlencode "query=$1"; }
 for _ in $(seq 60); do
-    seen=$(ask dit_images_completed_total | jq -r '.data.result[0].value[1] // 0')
+    seen=$(ask 'sum(dit_images_completed_total)' | jq -r '.data.result[0].value[1] // 0')
     [ "$seen" = "$done" ] && break
     sleep 0.5
 done
@@ -83,5 +90,26 @@ for name in $(grep -o 'dit_[a-z_]*' <<<"$expressions" | sort -u); do
     fi
     printf '%6s series of %s\n' "$found" "$name"
 done
+# What both pages tell of a worker agrees, once its last heartbeat is in.
+one() { ask "$1" | jq -r '.data.result[0].value[1] // 0'; }
+for name in left right; do
+    for _ in $(seq 60); do
+        here=$(one "dit_tokens_total{job=\"abbozzo-workers\",worker=\"$name\"}")
+        there=$(one "dit_tokens_total{job=\"abbozzo\",worker=\"$name\"}")
+        [ "$here" = "$there" ] && [ "$here" != 0 ] && break
+        sleep 0.5
+    done
+    echo "$name: $here tokens by its own page, $there by the coordinator's"
+    [ "$here" = "$there" ] && [ "$here" != 0 ] || status=1
+done
+
+kill -9 "${pids[0]}"
+for _ in $(seq 60); do
+    alone=$(one 'count(dit_worker_connected == 0)')
+    [ "$alone" = 2 ] && break
+    sleep 0.5
+done
+echo "coordinator killed: $alone of 2 workers' pages say that it is gone"
+[ "$alone" = 2 ] || status=1
 [ "$status" = 0 ] && echo "monitoring is well"
 exit "$status"

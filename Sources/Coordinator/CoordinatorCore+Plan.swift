@@ -224,7 +224,7 @@ extension CoordinatorCore {
     }
 
     /// A worker's data link is up; the first one of a pipeline may also be given so many steps.
-    mutating func open(limit: UInt32, epoch: Epoch, worker: String) {
+    mutating func open(limit: Credit, epoch: Epoch, worker: String) {
         guard epoch == self.epoch, plan != nil, members[worker]?.isPresent == true else { return }
         linked.insert(worker)
         if let replica = replicas.firstIndex(where: { $0.first == worker }) {

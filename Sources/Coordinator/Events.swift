@@ -15,7 +15,7 @@ package enum Event: Sendable {
     /// A worker's answer.
     case result(TaskOutput, TaskKey, from: String)
     /// A worker allows this many steps in all of an epoch; the first one says that its data link is up.
-    case credit(limit: UInt32, epoch: Epoch, from: String)
+    case credit(limit: Credit, epoch: Epoch, from: String)
     /// A worker's data link broke.
     case linkLost(worker: String)
     /// A task could not be handed to the socket.

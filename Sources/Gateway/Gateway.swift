@@ -5,10 +5,10 @@ internal import Glibc
 package import Plan
 package import Telemetry
 
-/// A small HTTP face of the coordinator, for monitoring on the same host.
+/// A small HTTP face of a daemon, for monitoring on the same host.
 ///
-/// `GET /metrics` is Prometheus text, `GET /healthz` says that the process answers, `GET /api/nodes` is the cluster's
-/// status as JSON. It takes no bodies and changes nothing. It listens on loopback only: it has neither keys nor
+/// `GET /metrics` is Prometheus text, `GET /healthz` says that the process answers; a coordinator's `GET /api/nodes` is
+/// the cluster's status as JSON, a worker's `GET /api/worker` its own. It takes no bodies and changes nothing. It listens on loopback only: it has neither keys nor
 /// protection against half-sent requests, which a reverse proxy or a tunnel in front has.
 package actor Gateway {
     /// Where it listens; port 0 lets the system choose.
@@ -19,15 +19,40 @@ package actor Gateway {
     private var failure: String?
     private let requestedPort: UInt16
 
-    /// Prepares the server.
+    /// Prepares the server of a coordinator.
     ///
     /// - Throws: `GatewayError` when `host` is not an address of loopback.
     package init(
         host: String = "127.0.0.1", port: UInt16, registry: MetricsRegistry? = nil,
         status: @escaping @Sendable () async -> ClusterStatus
     ) throws(GatewayError) {
+        let answers = Answers(pages: [
+            "/metrics": {
+                .metrics(await status()) { exposition, status in
+                    exposition.write(status)
+                    registry?.write(to: &exposition)
+                }
+            },
+            "/api/nodes": { try .json(await status()) },
+        ])
+        try self.init(host: host, port: port, answers: answers)
+    }
+
+    /// Prepares the server of a worker.
+    ///
+    /// - Throws: `GatewayError` when `host` is not an address of loopback.
+    package init(
+        host: String = "127.0.0.1", port: UInt16, report: @escaping @Sendable () async -> WorkerReport
+    ) throws(GatewayError) {
+        let answers = Answers(pages: [
+            "/metrics": { .metrics(await report()) { $0.write($1) } },
+            "/api/worker": { try .json(await report()) },
+        ])
+        try self.init(host: host, port: port, answers: answers)
+    }
+
+    private init(host: String, port: UInt16, answers: Answers) throws(GatewayError) {
         guard Self.isLoopback(host) else { throw GatewayError(.notLoopback(host)) }
-        let answer = Answers(registry: registry, status: status)
         let address: sockaddr_in
         do { address = try .inet(ip4: host == "localhost" ? "127.0.0.1" : host, port: port) } catch {
             throw GatewayError(.notLoopback(host))
@@ -35,7 +60,7 @@ package actor Gateway {
         self.host = host
         requestedPort = port
         let configuration = HTTPServer.Configuration(address: address, timeout: 15, logger: .disabled)
-        server = HTTPServer(config: configuration, handler: answer)
+        server = HTTPServer(config: configuration, handler: answers)
     }
 
     /// Starts to listen and returns the port.
@@ -96,45 +121,52 @@ package struct GatewayError: Error, Equatable, Sendable, CustomStringConvertible
     }
 }
 
+/// What a path shows.
+private struct Page {
+    let type: String
+    let body: Data
+
+    static func text(_ body: String) -> Page { Page(type: "text/plain; charset=utf-8", body: Data(body.utf8)) }
+
+    static func metrics<Value>(_ value: Value, _ write: (inout Exposition, Value) -> Void) -> Page {
+        var exposition = Exposition()
+        write(&exposition, value)
+        return Page(type: Exposition.contentType, body: Data(exposition.text.utf8))
+    }
+
+    static func json(_ value: some Encodable) throws -> Page {
+        let encoder = JSONEncoder()
+        encoder.outputFormatting = [.sortedKeys]
+        return Page(type: "application/json", body: try encoder.encode(value))
+    }
+}
+
 /// Answers requests; keeps nothing between them.
 private struct Answers: HTTPHandler {
-    let registry: MetricsRegistry?
-    let status: @Sendable () async -> ClusterStatus
+    /// By path, besides `/healthz`.
+    let pages: [String: @Sendable () async throws -> Page]
 
     func handleRequest(_ request: HTTPRequest) async throws -> HTTPResponse {
         guard request.method == .GET || request.method == HTTPMethod("HEAD") else {
-            return text(.methodNotAllowed, "only GET is answered\n", [HTTPHeader("Allow"): "GET, HEAD"])
+            return response(.methodNotAllowed, .text("only GET is answered\n"), [HTTPHeader("Allow"): "GET, HEAD"])
         }
         let length = request.headers[.contentLength].map { Int($0) ?? -1 } ?? 0
         guard length == 0, request.headers[HTTPHeader("Transfer-Encoding")] == nil else {
-            return text(.badRequest, "requests carry no body here\n", [.connection: "close"])
+            return response(.badRequest, .text("requests carry no body here\n"), [.connection: "close"])
         }
-        switch request.path {
-        case "/healthz": return text(.ok, "ok\n")
-        case "/metrics":
-            var exposition = Exposition()
-            exposition.write(await status())
-            registry?.write(to: &exposition)
-            return text(.ok, exposition.text, [.contentType: Exposition.contentType])
-        case "/api/nodes":
-            let encoder = JSONEncoder()
-            encoder.outputFormatting = [.sortedKeys]
-            let body = try encoder.encode(await status())
-            return HTTPResponse(statusCode: .ok, headers: headers([.contentType: "application/json"]), body: body)
-        default: return text(.notFound, "try /metrics, /healthz or /api/nodes\n")
+        if request.path == "/healthz" { return response(.ok, .text("ok\n")) }
+        guard let page = pages[request.path] else {
+            let paths = (pages.keys + ["/healthz"]).sorted().joined(separator: ", ")
+            return response(.notFound, .text("these are here: \(paths)\n"))
         }
+        return response(.ok, try await page())
     }
 
-    private func text(_ code: HTTPStatusCode, _ body: String, _ fields: HTTPHeaders = [:]) -> HTTPResponse {
+    private func response(_ code: HTTPStatusCode, _ page: Page, _ fields: HTTPHeaders = [:]) -> HTTPResponse {
         var fields = fields
-        if fields[.contentType] == nil { fields[.contentType] = "text/plain; charset=utf-8" }
-        return HTTPResponse(statusCode: code, headers: headers(fields), body: Data(body.utf8))
-    }
-
-    private func headers(_ fields: HTTPHeaders) -> HTTPHeaders {
-        var fields = fields
+        fields[.contentType] = page.type
         fields[HTTPHeader("Cache-Control")] = "no-store"
         fields[HTTPHeader("X-Content-Type-Options")] = "nosniff"
-        return fields
+        return HTTPResponse(statusCode: code, headers: fields, body: page.body)
     }
 }

@@ -141,6 +141,9 @@ package struct ClusterStatus: Codable, Equatable, Sendable {
     package var jobsRunning = 0
     /// Unfinished jobs whose pictures all wait.
     package var jobsWaiting = 0
+    /// Seconds that steps were ready and the first workers took none, since the coordinator started; nil from a
+    /// coordinator that does not tell.
+    package var creditWaitSeconds: Double?
     /// Steps of a picture in flight, on average; nil while there is none.
     package var stepsPerPicture: Double?
     /// Pictures an hour that the plan in force should give, by the workers' measured speed, for what is in flight and in

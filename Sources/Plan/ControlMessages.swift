@@ -40,8 +40,9 @@ package struct Hello: Codable, Equatable, Sendable {
     /// The version of the protocol between workers and coordinator that this program speaks.
     ///
     /// Rises with whatever a peer of before would refuse or misread, so that it is refused at the handshake, in words.
-    /// 2: tasks of urgent pictures have a flag in the header.
-    package static let protocolVersion: UInt8 = 2
+    /// 2: tasks of urgent pictures have a flag in the header. 3: credits between workers count bytes, and counters of
+    /// links tell formats apart.
+    package static let protocolVersion: UInt8 = 3
 
     /// Lowest and highest protocol version it speaks.
     package var protocols: ClosedRange<UInt8>
@@ -267,11 +268,32 @@ package struct LinkCounters: Codable, Equatable, Hashable, Sendable {
     package var activationBytes: UInt64 = 0
     /// All bytes handed to the socket: activations, other tensors, tables, headers.
     package var totalBytes: UInt64 = 0
+    /// Those of them that belong to messages with hidden states, by the format that these had.
+    package var hiddenBytes: [WireFormat: UInt64] = [:]
+    /// Nanoseconds from a message being ready to its last chunk being taken by the socket, summed; the sender knows it.
+    package var sendNanoseconds: UInt64 = 0
 
     /// Starts at zero.
     package init(source: String, target: String) {
         self.source = source
         self.target = target
+    }
+}
+
+extension LinkCounters {
+    /// Decodes counters; those of a program that did not know formats and times apart have none.
+    ///
+    /// - Throws: `DecodingError` where a field is missing or of another type.
+    package init(from decoder: any Decoder) throws {
+        let fields = try decoder.container(keyedBy: CodingKeys.self)
+        self.init(
+            source: try fields.decode(String.self, forKey: .source),
+            target: try fields.decode(String.self, forKey: .target))
+        messages = try fields.decode(UInt64.self, forKey: .messages)
+        activationBytes = try fields.decode(UInt64.self, forKey: .activationBytes)
+        totalBytes = try fields.decode(UInt64.self, forKey: .totalBytes)
+        hiddenBytes = try fields.decodeIfPresent([WireFormat: UInt64].self, forKey: .hiddenBytes) ?? [:]
+        sendNanoseconds = try fields.decodeIfPresent(UInt64.self, forKey: .sendNanoseconds) ?? 0
     }
 }
 

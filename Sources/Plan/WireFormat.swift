@@ -2,7 +2,7 @@
 ///
 /// Only `f32` keeps the promise that pictures do not depend on the cut; the others trade it for bytes, and the pictures
 /// say so. Everything else (latents, velocities, conditioning, pixels) always travels exactly.
-package enum WireFormat: String, Codable, CaseIterable, Sendable {
+package enum WireFormat: String, Codable, CodingKeyRepresentable, CaseIterable, Sendable {
     /// Bit for bit.
     case f32
     /// Rounded to the nearest bfloat16, ties to even: half the bytes.

@@ -17,6 +17,10 @@ package struct WorkerFile: Equatable, Sendable {
     package var bind = "tcp://127.0.0.1:0"
     /// Host told to the upstream neighbour when it differs from that of `bind`, as for a wildcard address; default none.
     package var advertise: String?
+    /// Port of the metrics page over HTTP on 127.0.0.1; default 0, a free one.
+    ///
+    /// A fixed one is for who scrapes it: each worker of a machine needs another.
+    package var httpPort = 0
     /// Threads that compute; default one for each core.
     ///
     /// More than there are cores slow everything down. The pictures do not depend on it.
@@ -52,8 +56,8 @@ package struct WorkerFile: Equatable, Sendable {
 
     /// Every key of the file.
     package static let keys = [
-        "name", "model", "coordinator", "bind", "advertise", "threads", "compute", "memory_gib", "benchmark",
-        "roles", "keys", "insecure_network", "log_level",
+        "name", "model", "coordinator", "bind", "advertise", "http_port", "threads", "compute", "memory_gib",
+        "benchmark", "roles", "keys", "insecure_network", "log_level",
     ]
 
     /// Reads a file; keys that are missing keep their defaults.
@@ -77,6 +81,7 @@ package struct WorkerFile: Equatable, Sendable {
         coordinator = try yaml.endpoint("coordinator") ?? coordinator
         bind = try yaml.endpoint("bind") ?? bind
         advertise = try yaml.text("advertise")
+        httpPort = try yaml.int("http_port", in: 0...65535) ?? httpPort
         threads = try yaml.int("threads", in: 1...1024)
         compute = try yaml.word("compute", as: ComputeFormat.self) ?? compute
         memoryGiB = try yaml.double("memory_gib", wanted: "a number of GiB above 0", where: { $0 > 0 && $0 < 1e6 })

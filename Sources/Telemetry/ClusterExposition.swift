@@ -35,62 +35,22 @@ extension Exposition {
                 "dit_predicted_images_per_hour", .gauge,
                 "Pictures an hour that the plan in force should give, by the workers' measured speed.", predicted)
         }
-        single(
-            "dit_images_completed_total", .counter, "Pictures done since the coordinator started.",
-            Double(status.imagesDone))
-
         let workers = status.workers.sorted { $0.hello.name < $1.hello.name }
-        func each(
-            _ name: String, _ kind: Kind, _ help: String, _ value: (WorkerStatus) -> Double
-        ) -> [(labels: [(String, String)], value: Double)] {
-            workers.map { ([("worker", $0.hello.name)], value($0)) }
-        }
         func write(_ name: String, _ kind: Kind, _ help: String, _ value: (WorkerStatus) -> Double) {
             family(name, kind, help)
-            for sample in each(name, kind, help, value) { self.sample(name, sample.labels, sample.value) }
+            for worker in workers { sample(name, [("worker", worker.hello.name)], value(worker)) }
         }
         if !workers.isEmpty {
             write("dit_worker_up", .gauge, "1 while heartbeats arrive.") { $0.life == .lost ? 0 : 1 }
             write("dit_heartbeat_age_seconds", .gauge, "Seconds since the last heartbeat.") { $0.heartbeatAge }
-            write("dit_worker_images_total", .counter, "Pictures decoded.") { Double($0.counters.images) }
-            writeStages(workers)
-            write("dit_tokens_total", .counter, "Image tokens through the worker's span, summed over steps.") {
-                Double($0.counters.tokens)
-            }
-            write("dit_worker_busy_seconds_total", .counter, "Seconds spent computing.") {
-                Double($0.counters.busyNanoseconds) * 1e-9
-            }
-            write(
-                "dit_worker_credit_wait_seconds_total", .counter, "Seconds that answers waited for the next worker."
-            ) { Double($0.counters.creditWaitNanoseconds) * 1e-9 }
-            write("dit_link_rtt_seconds", .gauge, "Seconds from the last heartbeat to its answer.") {
-                Double($0.counters.roundTripNanoseconds) * 1e-9
-            }
-            write("dit_worker_uptime_seconds", .gauge, "Seconds since the worker started.") {
-                Double($0.counters.upNanoseconds) * 1e-9
-            }
-            write("dit_worker_rss_bytes", .gauge, "Resident memory.") { Double($0.counters.residentBytes) }
-            write("dit_worker_queue", .gauge, "Tasks that wait at the worker.") { Double($0.counters.queued) }
             write("dit_task_faults_total", .counter, "Tasks that the worker could not do.") { Double($0.faults) }
             write("dit_worker_blocks", .gauge, "Transformer blocks in the worker's span.") {
                 Double($0.placement?.span.count ?? 0)
             }
         }
-        let measured = workers.compactMap { worker in worker.link.map { (worker.hello.name, $0) } }
-        if !measured.isEmpty {
-            func write(_ name: String, _ help: String, _ value: (LinkSpeed) -> Double) {
-                family(name, .gauge, help)
-                for (worker, link) in measured {
-                    sample(name, [("worker", worker), ("dst", link.target)], value(link.speed))
-                }
-            }
-            write("dit_worker_link_bytes_per_second", "Speed of the link to the next worker, as measured last.") {
-                $0.bytesPerSecond
-            }
-            write("dit_worker_link_rtt_seconds", "Seconds to the next worker and back, as measured last.") {
-                $0.roundTrip
-            }
-        }
+        writeCounters(
+            workers.map { ($0.hello.name, $0.counters) }, coordinatorWaits: status.creditWaitSeconds ?? 0,
+            measured: workers.compactMap { worker in worker.link.map { (worker.hello.name, $0) } })
         let placed = workers.compactMap { worker in worker.placement.map { (worker.hello.name, $0) } }
         if !placed.isEmpty {
             family("dit_worker_replica", .gauge, "1 for the pipeline of the worker; all if it serves each.")
@@ -99,25 +59,68 @@ extension Exposition {
                 sample("dit_worker_replica", [("worker", name), ("replica", replica)], 1)
             }
         }
-        let failures =
-            [("coordinator", status.authFailures)] + workers.map { ($0.hello.name, $0.counters.authFailures) }
-        if failures.contains(where: { $0.1 != nil }) {
-            let name = "dit_auth_failures_total"
-            family(name, .counter, "Connections and messages refused for want of the right key, by who refused.")
-            for (node, counts) in failures {
-                for (reason, count) in (counts ?? [:]).sorted(by: { $0.key < $1.key }) {
-                    sample(name, [("node", node), ("reason", reason)], Double(count))
-                }
-            }
-        }
+        writeAuthFailures(
+            [("coordinator", status.authFailures)] + workers.map { ($0.hello.name, $0.counters.authFailures) })
         writeLinks(status.links + workers.flatMap(\.counters.links))
     }
 
-    private mutating func writeStages(_ workers: [WorkerStatus]) {
+    /// What workers count, whoever tells it; and what is beside it in the same families.
+    mutating func writeCounters(
+        _ workers: [(name: String, counters: WorkerCounters)], coordinatorWaits: Double?,
+        measured: [(name: String, link: MeasuredLink)] = []
+    ) {
+        func write(_ name: String, _ kind: Kind, _ help: String, _ value: (WorkerCounters) -> Double) {
+            family(name, kind, help)
+            for worker in workers { sample(name, [("worker", worker.name)], value(worker.counters)) }
+        }
+        if !workers.isEmpty {
+            write("dit_worker_images_total", .counter, "Pictures decoded.") { Double($0.images) }
+            writeStages(workers)
+            write("dit_tokens_total", .counter, "Image tokens through the worker's span, summed over steps.") {
+                Double($0.tokens)
+            }
+            write("dit_worker_busy_seconds_total", .counter, "Seconds spent computing.") {
+                Double($0.busyNanoseconds) * 1e-9
+            }
+            write("dit_worker_uptime_seconds", .gauge, "Seconds since the worker started.") {
+                Double($0.upNanoseconds) * 1e-9
+            }
+            write("dit_worker_rss_bytes", .gauge, "Resident memory.") { Double($0.residentBytes) }
+            write("dit_worker_queue", .gauge, "Tasks that wait at the worker.") { Double($0.queued) }
+        }
+        family(
+            "dit_credit_wait_seconds_total", .counter,
+            "Seconds that work was ready and the next worker took none, by who waited.")
+        if let coordinatorWaits { sample("dit_credit_wait_seconds_total", [("edge", "coordinator")], coordinatorWaits) }
+        for worker in workers {
+            sample(
+                "dit_credit_wait_seconds_total", [("edge", worker.name)],
+                Double(worker.counters.creditWaitNanoseconds) * 1e-9)
+        }
+        guard !workers.isEmpty else { return }
+        family(
+            "dit_link_rtt_seconds", .gauge,
+            "Seconds there and back: of the last heartbeat to the coordinator, of the last measurement to a worker.")
+        for worker in workers {
+            sample(
+                "dit_link_rtt_seconds", [("src", worker.name), ("dst", "coordinator")],
+                Double(worker.counters.roundTripNanoseconds) * 1e-9)
+        }
+        for (name, link) in measured {
+            sample("dit_link_rtt_seconds", [("src", name), ("dst", link.target)], link.speed.roundTrip)
+        }
+        guard !measured.isEmpty else { return }
+        family("dit_link_goodput_bytes", .gauge, "Bytes a second that the link carries, as measured last.")
+        for (name, link) in measured {
+            sample("dit_link_goodput_bytes", [("src", name), ("dst", link.target)], link.speed.bytesPerSecond)
+        }
+    }
+
+    private mutating func writeStages(_ workers: [(name: String, counters: WorkerCounters)]) {
         func each(_ name: String, _ value: (StageCounters) -> Double) {
             for worker in workers {
                 for (stage, counters) in worker.counters.stages.enumerated() {
-                    sample(name, [("worker", worker.hello.name), ("ralu_stage", String(stage + 1))], value(counters))
+                    sample(name, [("worker", worker.name), ("ralu_stage", String(stage + 1))], value(counters))
                 }
             }
         }
@@ -129,14 +132,28 @@ extension Exposition {
         each("dit_stage_seconds_count") { Double($0.steps) }
     }
 
-    /// Both ends count a link; the larger figure of the two is told, since one end's is a heartbeat old.
-    private mutating func writeLinks(_ links: [LinkCounters]) {
+    /// Nothing at all in a cluster without keys.
+    mutating func writeAuthFailures(_ failures: [(node: String, counts: [String: UInt64]?)]) {
+        guard failures.contains(where: { $0.counts != nil }) else { return }
+        let name = "dit_auth_failures_total"
+        family(name, .counter, "Connections and messages refused for want of the right key, by who refused.")
+        for (node, counts) in failures {
+            for (reason, count) in (counts ?? [:]).sorted(by: { $0.key < $1.key }) {
+                sample(name, [("node", node), ("reason", reason)], Double(count))
+            }
+        }
+    }
+
+    /// Both ends count a link; the figures of the one that has counted more are told, since the other's are a heartbeat
+    /// older.
+    mutating func writeLinks(_ links: [LinkCounters]) {
         var merged: [[String]: LinkCounters] = [:]
         for link in links {
             var known = merged[[link.source, link.target]] ?? link
-            known.messages = max(known.messages, link.messages)
-            known.activationBytes = max(known.activationBytes, link.activationBytes)
-            known.totalBytes = max(known.totalBytes, link.totalBytes)
+            // Only the sender knows the time.
+            let sendNanoseconds = max(known.sendNanoseconds, link.sendNanoseconds)
+            if known.totalBytes < link.totalBytes { known = link }
+            known.sendNanoseconds = sendNanoseconds
             merged[[link.source, link.target]] = known
         }
         let sorted = merged.values.sorted { ($0.source, $0.target) < ($1.source, $1.target) }
@@ -146,7 +163,27 @@ extension Exposition {
             for link in sorted { sample(name, [("src", link.source), ("dst", link.target)], Double(value(link))) }
         }
         write("dit_link_messages_total", "Messages over a link.") { $0.messages }
-        write("dit_link_bytes_total", "Bytes over a link, headers included.") { $0.totalBytes }
+        let name = "dit_link_bytes_total"
+        family(
+            name, .counter,
+            "Bytes over a link, headers included, by the format of the message's hidden states; none without such.")
+        for link in sorted {
+            let labels = [("src", link.source), ("dst", link.target)]
+            let hidden = WireFormat.allCases.compactMap { format in link.hiddenBytes[format].map { (format, $0) } }
+            for (format, bytes) in hidden { sample(name, labels + [("dtype", format.rawValue)], Double(bytes)) }
+            let rest = Double(link.totalBytes) - hidden.reduce(0) { $0 + Double($1.1) }
+            sample(name, labels + [("dtype", "none")], max(0, rest))
+        }
         write("dit_link_activation_bytes_total", "Bytes of hidden states over a link.") { $0.activationBytes }
+        let timed = sorted.filter { $0.sendNanoseconds > 0 }
+        guard !timed.isEmpty else { return }
+        family(
+            "dit_link_send_seconds", .summary,
+            "Seconds from a message being ready to the socket having taken all of it.")
+        for link in timed {
+            let labels = [("src", link.source), ("dst", link.target)]
+            sample("dit_link_send_seconds_sum", labels, Double(link.sendNanoseconds) * 1e-9)
+            sample("dit_link_send_seconds_count", labels, Double(link.messages))
+        }
     }
 }

@@ -13,13 +13,21 @@ package final class LinkMeter: Sendable {
     package init() {}
 
     /// Adds bytes, and a message when they are its last.
-    package func add(source: String, target: String, messages: Int = 0, activationBytes: Int = 0, totalBytes: Int) {
+    ///
+    /// `format` is that of the message's hidden states, if it has any; `sendNanoseconds` the time that it waited here
+    /// for the socket to take it, with its last bytes.
+    package func add(
+        source: String, target: String, messages: Int = 0, activationBytes: Int = 0, totalBytes: Int,
+        format: WireFormat? = nil, sendNanoseconds: UInt64 = 0
+    ) {
         counters.with { counters in
             let link = Link(source: source, target: target)
             var count = counters[link] ?? LinkCounters(source: source, target: target)
             count.messages &+= UInt64(messages)
             count.activationBytes &+= UInt64(activationBytes)
             count.totalBytes &+= UInt64(totalBytes)
+            count.sendNanoseconds &+= sendNanoseconds
+            if let format { count.hiddenBytes[format, default: 0] &+= UInt64(totalBytes) }
             counters[link] = count
         }
     }

@@ -76,6 +76,8 @@ final class ComputeThread: Sendable {
     private final class Progress: Sendable {
         /// Block in hand, or -1.
         let block = Atomic<Int>(-1)
+        /// When the task in hand moved last: began, or ended a block or a layer; 0 without one.
+        let moved = Atomic<UInt64>(0)
         /// When the task in hand began, or 0; with a step inside a side task, so long ago as both have computed.
         let began = Atomic<UInt64>(0)
     }
@@ -123,6 +125,13 @@ final class ComputeThread: Sendable {
         return began == 0 ? 0 : monotonicNow() - began
     }
 
+    /// Nanoseconds for which the task in hand has not moved on by a block or a layer; 0 without one.
+    var standing: Nanoseconds {
+        let moved = progress.moved.load(ordering: .relaxed)
+        let now = monotonicNow()
+        return moved == 0 ? 0 : now - min(moved, now)
+    }
+
     /// What the thread does.
     private struct Loop {
         let inbox: Inbox
@@ -148,16 +157,23 @@ final class ComputeThread: Sendable {
                         report(.loaded(share, .failure(LoadFailure(text: "\(error)"))))
                     }
                 case .compute(let item):
+                    move()
                     if item.isWhole { whole(item, model) } else { piecemeal(item, model) }
+                    progress.moved.store(0, ordering: .relaxed)
                 }
             }
         }
+
+        private func move() { progress.moved.store(monotonicNow(), ordering: .relaxed) }
 
         /// Computes a task without a break; `earlier` is what the side task around it has computed.
         private func whole(_ item: WorkItem, _ model: LoadedModel?, earlier: Nanoseconds = 0) {
             let began = monotonicNow()
             progress.began.store(began - earlier, ordering: .relaxed)
-            let result = result(item, model) { try inbox.checkWanted(item.key) }
+            let result = result(item, model) {
+                move()
+                try inbox.checkWanted(item.key)
+            }
             let now = monotonicNow()
             progress.block.store(-1, ordering: .relaxed)
             progress.began.store(earlier == 0 ? 0 : now - earlier, ordering: .relaxed)
@@ -171,6 +187,7 @@ final class ComputeThread: Sendable {
             progress.began.store(began, ordering: .relaxed)
             let result = result(item, model) {
                 while true {
+                    move()
                     try inbox.checkWanted(item.key)
                     let now = monotonicNow()
                     let own = now - began - given
@@ -204,7 +221,10 @@ final class ComputeThread: Sendable {
             func through(_ stream: DiT.Stream) -> Outcome {
                 var stream = stream
                 progress.block.store(model.share.span.lowerBound, ordering: .relaxed)
-                model.run(&stream) { progress.block.store($0 + 1, ordering: .relaxed) }
+                model.run(&stream) {
+                    move()
+                    progress.block.store($0 + 1, ordering: .relaxed)
+                }
                 return model.share.span.upperBound == blockCount ? .velocity(model.head(stream)) : .activation(stream)
             }
             switch work {

@@ -13,6 +13,19 @@ extension Stream {
     }
 }
 
+extension Stream {
+    /// Rows of text and image.
+    var rows: Int { text.shape[0] + image.shape[0] }
+
+    /// Bytes of these rows in a message: what credits count.
+    func hiddenBytes(_ format: WireFormat) -> Int { rows * format.rowBytes(image.width) }
+}
+
+extension ModelFacts {
+    /// Rows of the largest activation.
+    var mostRows: Int { maxTokens + maxTextLength }
+}
+
 extension Message {
     /// Rows of hidden state, of any number up to `limit`.
     ///

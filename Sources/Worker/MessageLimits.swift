@@ -17,7 +17,8 @@ package struct MessageLimits: Equatable, Sendable {
         let float = 4
         let (tokens, text) = (facts.maxTokens, facts.maxTextLength)
         switch kind {
-        case .credit, .echo: return 0
+        case .credit: return Message.creditBytes
+        case .echo: return 0
         case .probe:
             // The empty one may come before the plan that says who sends it.
             return assignment?.expectsProbes == true ? LinkProbe.mostBytes : 0
@@ -31,7 +32,7 @@ package struct MessageLimits: Equatable, Sendable {
             return (latents + text * facts.contextWidth + facts.pooledWidth) * float
         case .activation:
             guard let assignment, assignment.upstream != nil else { return nil }
-            return ((tokens + text + 1) * facts.width + tokens * 3) * float
+            return facts.mostRows * assignment.wire.rowBytes(facts.width) + (facts.width + tokens * 3) * float
         default: return nil
         }
     }

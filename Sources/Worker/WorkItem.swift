@@ -98,8 +98,15 @@ package struct WorkItem: Equatable, Sendable {
             case .activation(let stream): stream.image.shape[0]
             case .encode, .decode: 0
             }
+        let text =
+            switch work {
+            case .step(_, _, _, let conditioning): conditioning?.context.shape[0] ?? 0
+            case .activation(let stream): stream.text.shape[0]
+            case .encode, .decode: 0
+            }
         let isEdge = if case .decode(_, let final) = work { !final } else { false }
-        return Ticket(key: key, stage: stage, isUrgent: isUrgent, tokens: tokens, isEdge: isEdge)
+        return Ticket(
+            key: key, stage: stage, isUrgent: isUrgent, tokens: tokens, textTokens: text, isEdge: isEdge)
     }
 }
 
@@ -113,17 +120,25 @@ package struct Ticket: Equatable, Sendable {
     package var isUrgent: Bool
     /// Image tokens; 0 for tasks outside the transformer.
     package var tokens: Int
+    /// Text tokens that go with them.
+    package var textTokens: Int
     /// Whether a decoding is of an intermediate picture.
     package var isEdge: Bool
 
     /// Joins the fields.
-    package init(key: TaskKey, stage: UInt8, isUrgent: Bool = false, tokens: Int, isEdge: Bool = false) {
+    package init(
+        key: TaskKey, stage: UInt8, isUrgent: Bool = false, tokens: Int, textTokens: Int = 0, isEdge: Bool = false
+    ) {
         self.key = key
         self.stage = stage
         self.isUrgent = isUrgent
         self.tokens = tokens
+        self.textTokens = textTokens
         self.isEdge = isEdge
     }
+
+    /// Rows of its hidden states.
+    var rows: Int { tokens + textTokens }
 
     /// The time that it took, for traces.
     func span(began: Nanoseconds, nanoseconds: Nanoseconds) -> TaskSpan {

@@ -10,13 +10,16 @@ internal import Plan
 /// before steps, and between the layers of another side task too. Only a decode does not go inside another decode,
 /// since memory is planned for one: it waits for its end, and steps wait with it.
 ///
-/// Memory: the sender of steps has two slots, so at most two hidden states are waiting or in hand. The last answer is
-/// kept, to be sent again if its task is; and no further step starts before that answer has left, so an answer that
-/// waits for the next worker's credit is that same third one.
+/// Memory: the sender of hidden states has credit for two of them or for the bytes of two of the largest, so no more are
+/// waiting or in hand.
+/// The last answer is kept, to be sent again if its task is; and no further step starts before that answer has left, so
+/// an answer that waits for the next worker's credit is that same third one.
 struct WorkQueue: Sendable {
     /// A task on the compute thread; it may be of an epoch that is over.
     private struct Hand {
         var ticket: Ticket
+        /// Bytes of hidden states that it came with.
+        var bytes = 0
         /// Nobody wants the answer any more.
         var isForgotten = false
     }
@@ -26,7 +29,7 @@ struct WorkQueue: Sendable {
     /// A side task that gives way to it.
     private var sideInHand: Hand?
     private var urgent: [WorkItem] = []
-    private var steps: [WorkItem] = []
+    private var steps: [(item: WorkItem, bytes: Int)] = []
     private var sides: [WorkItem] = []
     private var sideIsNext = false
     private var lastStep: Answer?
@@ -57,37 +60,41 @@ struct WorkQueue: Sendable {
     /// Whether an answer waits for the next worker's credit.
     var holdsAnswer: Bool { lastStepWaits }
 
-    /// Steps that the sender's slots are taken by.
-    private var occupied: Int { steps.count + (hasStepInHand ? 1 : 0) }
+    /// What the sender of steps has waiting or in hand here.
+    private var occupied: Credit {
+        let bytes = steps.reduce(stepInHand?.bytes ?? 0) { $0 + $1.bytes }
+        return Credit(messages: UInt32(steps.count + (stepInHand == nil ? 0 : 1)), bytes: UInt64(bytes))
+    }
 
-    private var hasStepInHand: Bool { wholeInHand?.ticket.key.isStep == true }
+    private var stepInHand: Hand? { wholeInHand?.ticket.key.isStep == true ? wholeInHand : nil }
 
-    /// Hidden states in memory: waiting, in hand and the last answer.
-    var activationsInMemory: Int {
-        var count = steps.count { $0.key.kind == .activation }
-        if hasStepInHand { count += 1 }
-        if case .activation = lastStep?.outcome { count += 1 }
-        return count
+    /// Rows of hidden states in memory: waiting, in hand and the last answer.
+    var hiddenRows: Int {
+        var rows = steps.reduce(stepInHand?.ticket.rows ?? 0) { sum, step in
+            if case .activation(let stream) = step.item.work { sum + stream.rows } else { sum }
+        }
+        if case .activation(let stream) = lastStep?.outcome { rows += stream.rows }
+        return rows
     }
 
     // MARK: Credits
 
-    /// Messages that the sender of steps may have sent in this epoch.
-    var granted: UInt32 { grant.limit }
+    /// What the sender of steps may have sent in this epoch.
+    var granted: Credit { grant.limit }
 
     /// Counts one step received; false if its sender had no credit.
-    mutating func receiveStep() -> Bool { grant.receive() }
+    mutating func receiveStep(bytes: Int) -> Bool { grant.receive(bytes: bytes) }
 
     /// Grants what is free; whether there is news for the sender.
     mutating func extendGrant() -> Bool { grant.extend(occupied: occupied) }
 
     /// Takes note of what the next worker is ready for.
-    mutating func raiseCredit(to limit: UInt32) { line.raise(to: limit) }
+    mutating func raiseCredit(to limit: Credit) { line.raise(to: limit) }
 
-    /// Uses one credit for sending an answer again; false if there is none.
-    mutating func spendCredit() -> Bool {
-        guard line.isOpen, !lastStepWaits else { return false }
-        line.send()
+    /// Uses credit for sending so many bytes of hidden states again; false if there is too little.
+    mutating func spendCredit(bytes: Int) -> Bool {
+        guard line.takes(bytes: bytes), !lastStepWaits else { return false }
+        line.send(bytes: bytes)
         return true
     }
 
@@ -95,7 +102,7 @@ struct WorkQueue: Sendable {
 
     /// Whether a task waits, is in hand, or has an answer that still waits to be sent.
     func contains(_ key: TaskKey) -> Bool {
-        isInHand(key) || (key.isStep ? steps : sides + urgent).contains { $0.key == key }
+        isInHand(key) || (key.isStep ? steps.map(\.item) : sides + urgent).contains { $0.key == key }
             || (lastStepWaits && lastStep?.ticket.key == key)
     }
 
@@ -109,10 +116,10 @@ struct WorkQueue: Sendable {
         return lastSide?.ticket.key == key ? lastSide : nil
     }
 
-    /// Queues a task; false if there are too many.
-    mutating func add(_ item: WorkItem) -> Bool {
+    /// Queues a task that came with so many bytes of hidden states; false if there are too many.
+    mutating func add(_ item: WorkItem, bytes: Int) -> Bool {
         if item.key.isStep {
-            steps.append(item)
+            steps.append((item, bytes))
         } else {
             guard sides.count + urgent.count < sideLimit else { return false }
             if item.isUrgent { urgent.append(item) } else { sides.append(item) }
@@ -145,8 +152,8 @@ struct WorkQueue: Sendable {
         }
         guard stepMayStart else { return nil }
         sideIsNext = true
-        let item = steps.removeFirst()
-        wholeInHand = Hand(ticket: item.ticket)
+        let (item, bytes) = steps.removeFirst()
+        wholeInHand = Hand(ticket: item.ticket, bytes: bytes)
         return item
     }
 
@@ -175,7 +182,7 @@ struct WorkQueue: Sendable {
     /// It counts for what is here now: should a picture be wanted again, its tasks come again.
     mutating func forget(_ images: Set<ImageID>) -> Int {
         let before = waiting
-        steps.removeAll { images.contains($0.key.image) }
+        steps.removeAll { images.contains($0.item.key.image) }
         sides.removeAll { images.contains($0.key.image) }
         urgent.removeAll { images.contains($0.key.image) }
         var dropped = before - waiting
@@ -209,10 +216,12 @@ struct WorkQueue: Sendable {
         lastStepWaits = true
     }
 
-    /// The answer that waits, once there is credit for it.
-    mutating func release() -> Answer? {
-        guard lastStepWaits, line.isOpen, let answer = lastStep else { return nil }
-        line.send()
+    /// The answer that waits, once there is credit for it on a link that carries hidden states in this format.
+    mutating func release(_ format: WireFormat) -> Answer? {
+        guard lastStepWaits, let answer = lastStep, case .activation(let stream) = answer.outcome else { return nil }
+        let bytes = stream.hiddenBytes(format)
+        guard line.takes(bytes: bytes) else { return nil }
+        line.send(bytes: bytes)
         lastStepWaits = false
         return answer
     }

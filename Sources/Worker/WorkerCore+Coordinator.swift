@@ -1,5 +1,6 @@
 internal import Logging
-internal import Plan
+package import Plan
+internal import Stages
 
 /// What the worker and its coordinator say to each other as time passes, and what silence means.
 extension WorkerCore {
@@ -51,7 +52,8 @@ extension WorkerCore {
         return max(limits.shortestBackoff, full / 2 + jitter.next() % (full / 2 + 1))
     }
 
-    private func heartbeat(_ vitals: Vitals, _ now: Nanoseconds) -> Heartbeat {
+    /// What the worker has done, with what the shell measured.
+    private func counters(_ vitals: Vitals, _ now: Nanoseconds) -> WorkerCounters {
         var counters = counters
         counters.busyNanoseconds &+= vitals.computing
         counters.upNanoseconds = now - (started ?? now)
@@ -59,10 +61,27 @@ extension WorkerCore {
         counters.links = vitals.links
         counters.authFailures = vitals.authFailures
         counters.queued = queue.waiting
-        return Heartbeat(
+        return counters
+    }
+
+    private func heartbeat(_ vitals: Vitals, _ now: Nanoseconds) -> Heartbeat {
+        Heartbeat(
             epoch: life.epoch ?? 0, image: queue.inHand?.key.image, block: queue.inHand == nil ? nil : vitals.block,
-            counters: counters, answering: asked,
+            counters: counters(vitals, now), answering: asked,
             link: assignment == nil ? nil : nextLink.trouble(now, heartbeat: heartbeatEvery))
+    }
+
+    /// What the worker's own page shows.
+    package func report(_ vitals: Vitals, now: Nanoseconds) -> WorkerReport {
+        var report = WorkerReport(name: hello.name, life: life.name)
+        report.epoch = life.epoch ?? 0
+        report.blocks = held?.span.count ?? 0
+        report.isConnected = isConnected
+        report.silenceSeconds = started == nil ? 0 : Double(now - min(heard, now)) * 1e-9
+        report.counters = counters(vitals, now)
+        report.dropped = drops.byReason
+        report.hiddenStateBytes = UInt64(hiddenRows * WireFormat.f32.rowBytes(hello.model.width))
+        return report
     }
 
     /// Stops working for a coordinator that is silent, keeps the weights, and says hello again.

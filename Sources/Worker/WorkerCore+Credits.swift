@@ -3,7 +3,7 @@ internal import Plan
 /// How much each neighbour may send.
 extension WorkerCore {
     mutating func credit(
-        from peer: Peer, _ epoch: Epoch, _ limit: UInt32, _ now: Nanoseconds, _ effects: inout [Effect]
+        from peer: Peer, _ epoch: Epoch, _ limit: Credit, _ now: Nanoseconds, _ effects: inout [Effect]
     ) {
         guard let assignment, epoch == assignment.epoch else { return }
         switch peer {
@@ -28,9 +28,9 @@ extension WorkerCore {
     func repeatCredits(_ effects: inout [Effect]) {
         guard let assignment else { return }
         if let grant = grant(under: assignment) { effects.append(grant) }
-        if !assignment.isFirst { effects.append(.credit(to: .coordinator, epoch: assignment.epoch, limit: 0)) }
+        if !assignment.isFirst { effects.append(.credit(to: .coordinator, epoch: assignment.epoch, limit: Credit())) }
         if let downstream = assignment.downstream {
-            effects.append(.credit(to: .downstream(downstream.worker), epoch: assignment.epoch, limit: 0))
+            effects.append(.credit(to: .downstream(downstream.worker), epoch: assignment.epoch, limit: Credit()))
         }
     }
 }

@@ -12,7 +12,8 @@ extension WorkerCore {
                 .log(.warning, "\(peer) sent \(key.kind) for \(key.image), which is not in this worker's share"))
             return
         }
-        if key.isStep && !queue.receiveStep() {
+        let bytes = if case .activation(let stream) = item.work { stream.hiddenBytes(assignment.wire) } else { 0 }
+        if key.isStep && !queue.receiveStep(bytes: bytes) {
             drops.overrun += 1
             return fault(key.id, "\(hello.name) had no free slot for it", &effects)
         }
@@ -30,7 +31,7 @@ extension WorkerCore {
             }
             item.work = .step(latents, sigma: sigma, guidance: guidance, conditioning)
         }
-        if !queue.add(item) {
+        if !queue.add(item, bytes: bytes) {
             fault(key.id, "\(hello.name) has \(limits.sideTasks) tasks waiting", &effects)
         }
     }
@@ -50,7 +51,7 @@ extension WorkerCore {
         let text = task.text
         effects.append(.log(.warning, text))
         guard let assignment, task.epoch == assignment.epoch else { return }
-        if task.isStep { _ = queue.receiveStep() }
+        if task.isStep { _ = queue.receiveStep(bytes: task.bytes) }
         // Sent once more it may arrive whole; what never fits fails when the tries are used up.
         if let task = task.task { fault(task, text, &effects) }
     }
@@ -87,8 +88,12 @@ extension WorkerCore {
     }
 
     private mutating func resend(_ answer: Answer, _ effects: inout [Effect]) {
-        guard case .activation = answer.outcome else { return effects.append(.answer(answer, to: .coordinator)) }
-        guard let downstream = assignment?.downstream, queue.spendCredit() else { return }
+        guard case .activation(let stream) = answer.outcome else {
+            return effects.append(.answer(answer, to: .coordinator))
+        }
+        guard let assignment, let downstream = assignment.downstream,
+            queue.spendCredit(bytes: stream.hiddenBytes(assignment.wire))
+        else { return }
         effects.append(.answer(answer, to: .downstream(downstream.worker)))
     }
 

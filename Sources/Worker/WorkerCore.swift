@@ -31,6 +31,15 @@ package struct WorkerCore: Sendable {
 
         /// None.
         package init() {}
+
+        /// The same with names, for metrics.
+        var byReason: [String: UInt64] {
+            let counts = [
+                ("stale", stale), ("duplicate", duplicate), ("refused", refused), ("overrun", overrun),
+                ("forgotten", forgotten), ("abandoned", abandoned),
+            ]
+            return Dictionary(uniqueKeysWithValues: counts.map { ($0, UInt64($1)) })
+        }
     }
 
     /// Times and bounds.
@@ -124,8 +133,8 @@ package struct WorkerCore: Sendable {
         }
     }
 
-    /// Hidden states in memory: waiting, in hand, and the last answer; never more than three.
-    package var activationsInMemory: Int { queue.activationsInMemory }
+    /// Rows of hidden states in memory: waiting, in hand, and the last answer; never more than three of the largest.
+    package var hiddenRows: Int { queue.hiddenRows }
 
     /// Advances by one event; the effects are to be carried out in their order.
     package mutating func handle(_ event: Event, now: Nanoseconds) -> [Effect] {
@@ -153,14 +162,15 @@ package struct WorkerCore: Sendable {
         pump(now, &effects)
         if life.name != before.name || life.epoch != before.epoch { effects.append(.log(.info, life.summary)) }
         if case .left(let ending) = life { effects.append(.exit(ending)) }
-        precondition(queue.activationsInMemory <= 3, "\(queue.activationsInMemory) activations in memory, 3 allowed")
+        let most = 3 * hello.model.mostRows
+        precondition(hiddenRows <= most, "\(hiddenRows) rows of hidden states in memory, \(most) allowed")
         return effects
     }
 
     /// Does whatever has become possible: sends the answer in hand, starts the next task, grants credit, leaves.
     private mutating func pump(_ now: Nanoseconds, _ effects: inout [Effect]) {
         if let assignment {
-            if let downstream = assignment.downstream, let answer = queue.release() {
+            if let downstream = assignment.downstream, let answer = queue.release(assignment.wire) {
                 counters.creditWaitNanoseconds += now - (answerHeldSince ?? now)
                 answerHeldSince = nil
                 effects.append(.answer(answer, to: .downstream(downstream.worker)))

@@ -35,8 +35,8 @@ package enum Event: Sendable {
     case link(isUp: Bool)
     /// The coordinator's control socket will not have this worker; why, and whether the socket tries again by itself.
     case denied(String, isTriedAgain: Bool)
-    /// A neighbour says how many messages it is ready to have received in an epoch; 0 from one that wants to send.
-    case credit(from: Peer, epoch: Epoch, limit: UInt32)
+    /// A neighbour says how much it is ready to have received in an epoch; none from one that wants to send.
+    case credit(from: Peer, epoch: Epoch, limit: Credit)
     /// The worker before sent a probe of the link, by its number.
     case probed(UInt32, epoch: Epoch, from: Peer)
     /// The next worker answered a probe.
@@ -69,8 +69,8 @@ package enum Effect: Sendable, Equatable {
     case openDownstream(String, endpoint: String, publicKey: String? = nil)
     /// Have no link to a neighbour.
     case closeDownstream
-    /// Tell a peer how many messages it may have sent in an epoch.
-    case credit(to: Peer, epoch: Epoch, limit: UInt32)
+    /// Tell a peer how much it may have sent in an epoch.
+    case credit(to: Peer, epoch: Epoch, limit: Credit)
     /// Send an answer.
     case answer(Answer, to: Peer)
     /// Read a share's weights on the compute thread; a `loaded` event follows.
@@ -123,16 +123,19 @@ package struct MalformedTask: Equatable, Sendable {
     package var task: TaskID?
     /// The epoch it was for.
     package var epoch: Epoch
-    /// Whether it took one of the sender's credits.
+    /// Whether it took of the sender's credit.
     package var isStep: Bool
+    /// Bytes of hidden states in it.
+    package var bytes: Int
     /// One line with who sent what, and what was needed.
     package var text: String
 
     /// Joins the fields.
-    package init(task: TaskID?, epoch: Epoch, isStep: Bool, text: String) {
+    package init(task: TaskID?, epoch: Epoch, isStep: Bool, bytes: Int, text: String) {
         self.task = task
         self.epoch = epoch
         self.isStep = isStep
+        self.bytes = bytes
         self.text = text
     }
 }

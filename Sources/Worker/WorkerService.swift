@@ -1,7 +1,7 @@
 internal import Checkpoint
 internal import Foundation
 package import Logging
-internal import Plan
+package import Plan
 internal import Stages
 internal import Tensors
 internal import Wire
@@ -114,6 +114,9 @@ package actor WorkerService {
     /// What was dropped.
     package var drops: WorkerCore.Drops { core.drops }
 
+    /// What its own page shows.
+    package var report: WorkerReport { core.report(vitals, now: monotonicNow()) }
+
     /// Where other workers reach it.
     package var dataEndpoint: String { core.hello.dataEndpoint }
 
@@ -157,11 +160,14 @@ package actor WorkerService {
 
 extension WorkerService {
     private func tick() {
-        handle(
-            .tick(
-                Vitals(
-                    residentBytes: Self.residentBytes(), block: computer?.block, computing: computer?.computing ?? 0,
-                    links: meter.snapshot, authFailures: settings.security.gate?.failures)))
+        handle(.tick(vitals))
+        settings.onTurn?(monotonicNow(), computer?.standing ?? 0)
+    }
+
+    private var vitals: Vitals {
+        Vitals(
+            residentBytes: Self.residentBytes(), block: computer?.block, computing: computer?.computing ?? 0,
+            links: meter.snapshot, authFailures: settings.security.gate?.failures)
     }
 
     private func takeReports() { for event in reports?.takeAll() ?? [] { handle(event) } }
@@ -189,7 +195,13 @@ extension WorkerService {
             } catch {
                 refused(error)
             }
-        case .credit: handle(.credit(from: peer, epoch: message.epoch, limit: message.argument))
+        case .credit:
+            do throws(FrameError) {
+                let limit = try message.credit(from: peer.description)
+                handle(.credit(from: peer, epoch: message.epoch, limit: limit))
+            } catch {
+                refused(error)
+            }
         case .probe: handle(.probed(message.argument, epoch: message.epoch, from: peer))
         case .echo: handle(.echoed(message.argument, epoch: message.epoch, from: peer))
         default:
@@ -204,6 +216,7 @@ extension WorkerService {
                         MalformedTask(
                             task: message.task, epoch: message.epoch,
                             isStep: message.kind == .step || message.kind == .activation,
+                            bytes: message.activationBytes,
                             text: "\(settings.name): \(error)")))
             }
         }
@@ -272,7 +285,7 @@ extension WorkerService {
             send("link to \(name)") { try openDownstream(name, endpoint, key) }
         case .closeDownstream: closeDownstream()
         case .credit(let peer, let epoch, let limit):
-            send(Message(.credit, epoch: epoch, argument: limit), to: peer)
+            send(.credit(limit: limit, epoch: epoch), to: peer)
         case .probe(let number, let bytes, let epoch):
             guard let name = core.latest?.downstream?.worker else { return }
             let filler = [UInt8](repeating: 0, count: bytes)

@@ -32,6 +32,9 @@ package struct WorkerSettings: Sendable {
     package var benchmark = Benchmark(mode: .off)
     /// Version of the program, for the coordinator's list of nodes.
     package var build = "0.1.0"
+    /// Called by the loop ten times a second, with the monotonic time and the time for which the task in hand has not
+    /// moved on, both in nanoseconds.
+    package var onTurn: (@Sendable (UInt64, UInt64) -> Void)?
 
     /// A worker with the defaults.
     package init(name: String, coordinator: Endpoint, modelFolder: String) {

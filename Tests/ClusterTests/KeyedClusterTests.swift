@@ -157,7 +157,7 @@ struct KeyedClusterTests {
             identity: try #require(node.identity), peerKey: try KeyPair.fresh().publicKey)
         let asks = [
             try Message(ClientRequest.nodes, number: 1), try Message(ControlMessage.drain),
-            Message(.credit, epoch: 1, argument: 9), Message(.clientRequest, sequence: 2, body: Array("{]".utf8)),
+            .credit(limit: Credit(messages: 9), epoch: 1), Message(.clientRequest, sequence: 2, body: Array("{]".utf8)),
         ]
         let visitor = try Visitor()
         var connections: [RawTCP] = []

@@ -151,7 +151,7 @@ final class Bench {
             let boot = core.bootID(of: placement.worker) ?? 1
             let loaded = Loaded(epoch: plan.epoch, residentBytes: 1, link: plan.measuresLinks == true ? link : nil)
             say(.loaded(loaded), placement.worker, boot: boot)
-            handle(.credit(limit: 100, epoch: plan.epoch, from: placement.worker))
+            handle(.credit(limit: Credit(messages: 100), epoch: plan.epoch, from: placement.worker))
         }
     }
 

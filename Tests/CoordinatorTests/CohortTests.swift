@@ -19,7 +19,8 @@ struct CohortTests {
             wayThere: 0.0005)
         var simulation = PipelineSimulation(
             stations: Array(repeating: station, count: nodes), encodeSeconds: 0, encoder: nodes,
-            decoders: [(nodes + 1, [0, 0])], course: course, tokens: [1024, 1945, 4096], flights: 2 * nodes,
+            decoders: [(nodes + 1, [0, 0])], course: course, tokens: [1024, 1945, 4096],
+            rows: [1536, 2457, 4608], flights: 2 * nodes,
             turnaround: 0.001)
         simulation.cohort = cohort
         let picture = zip(steps, work).reduce(0.0) { $0 + Double($1.0) * $1.1 }
@@ -37,15 +38,15 @@ struct CohortTests {
     func gainNothing(nodes: Int) {
         for steps in [[5, 6, 7], [2, 3, 5]] {
             let single = Self.busy(Self.flux(nodes, steps: steps, cohort: 1, stagger: 0))
-            #expect(single > 0.95, "\(single)")
+            #expect(single > 0.97, "\(single)")
             for cohort in [nodes / 2, nodes, 2 * nodes] {
                 let grouped = Self.busy(Self.flux(nodes, steps: steps, cohort: cohort, stagger: 0))
-                #expect(grouped < single + 0.01, "\(steps), groups of \(cohort): \(grouped) instead of \(single)")
+                #expect(grouped < single, "\(steps), groups of \(cohort): \(grouped) instead of \(single)")
             }
-            // The worst case for one by one: what was in flight before had come evenly spread.
+            // What was in flight before had come evenly spread: steps of all sizes are on their way.
             let spread = Self.busy(Self.flux(nodes, steps: steps, cohort: 1, stagger: 1))
             let aligned = Self.busy(Self.flux(nodes, steps: steps, cohort: 2 * nodes, stagger: 1))
-            #expect(spread > 0.9 && aligned < spread + 0.06, "\(steps): \(spread), \(aligned)")
+            #expect(spread > 0.97 && aligned < spread, "\(steps): \(spread), \(aligned)")
         }
     }
 }

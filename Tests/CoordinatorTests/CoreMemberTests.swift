@@ -272,7 +272,7 @@ struct CoreMemberTests {
         bench.say(.hello(FakeModel.hello("c", kernels: "avx512")), "c")
         #expect(bench.refusal?.code == .kernelClass)
         let others: [(ClosedRange<UInt8>, String)] = [
-            (1...1, "d speaks protocol 1, the coordinator 2"), (3...4, "protocol 3 to 4"),
+            (2...2, "d speaks protocol 2, the coordinator 3"), (4...5, "protocol 4 to 5"),
         ]
         for (protocols, told) in others {
             bench.say(.hello(FakeModel.hello("d", protocols: protocols)), "d")

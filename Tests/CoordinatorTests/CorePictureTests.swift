@@ -84,17 +84,17 @@ struct CorePictureTests {
         bench.say(.loaded(Loaded(epoch: plan.epoch, residentBytes: 1)), "a")
         _ = try bench.submit([.euler("p", steps: 2)])
         #expect(bench.tasks.isEmpty, "the data link is not up before the first credit message")
-        bench.handle(.credit(limit: 0, epoch: plan.epoch, from: "a"))
+        bench.handle(.credit(limit: Credit(), epoch: plan.epoch, from: "a"))
         #expect(bench.tasks.map(\.key.need) == [.encode], "encoding needs no credit")
         bench.work()
         #expect(bench.tasks.isEmpty)
-        bench.handle(.credit(limit: 1, epoch: plan.epoch, from: "a"))
+        bench.handle(.credit(limit: Credit(messages: 1), epoch: plan.epoch, from: "a"))
         let first = try #require(bench.tasks.first)
         guard case .step(_, _, _, _, let conditioning) = first.input else { throw BenchError() }
         #expect(conditioning != nil)
         bench.answer(first)
         #expect(bench.tasks.isEmpty)
-        bench.handle(.credit(limit: 2, epoch: plan.epoch, from: "a"))
+        bench.handle(.credit(limit: Credit(messages: 2), epoch: plan.epoch, from: "a"))
         let second = try #require(bench.tasks.first)
         guard case .step(_, _, _, _, let again) = second.input else { throw BenchError() }
         #expect(again == nil, "the worker has it")
@@ -128,7 +128,7 @@ struct CorePictureTests {
         bench.say(.hello(FakeModel.hello("a")), "a")
         bench.wait(0.6)
         bench.say(.loaded(Loaded(epoch: 1, residentBytes: 1)), "a")
-        bench.handle(.credit(limit: 1, epoch: 1, from: "a"))
+        bench.handle(.credit(limit: Credit(messages: 1), epoch: 1, from: "a"))
         _ = try bench.submit([.euler("p", steps: 1)])
         bench.work(until: { $0.key.need == .step })
         for _ in 0..<3 {
@@ -136,7 +136,7 @@ struct CorePictureTests {
             bench.tasks = []
             bench.handle(.undeliverable(task.key, to: "a"))
             #expect(bench.tasks.isEmpty, "the link is down")
-            bench.handle(.credit(limit: 1, epoch: 1, from: "a"))
+            bench.handle(.credit(limit: Credit(messages: 1), epoch: 1, from: "a"))
             #expect(bench.tasks.map(\.key) == [task.key])
         }
         var other = try #require(bench.tasks.first).key
@@ -144,7 +144,7 @@ struct CorePictureTests {
         bench.tasks = []
         other.step = 7
         bench.handle(.undeliverable(other, to: "a"))
-        bench.handle(.credit(limit: 1, epoch: 1, from: "a"))
+        bench.handle(.credit(limit: Credit(messages: 1), epoch: 1, from: "a"))
         #expect(bench.tasks.count == 1)
     }
 

@@ -73,7 +73,7 @@ actor FakePeer {
             epoch = plan.epoch
             steps = 2
             say(.loaded(Loaded(epoch: epoch, residentBytes: 1)))
-            try? data?.send(Message(.credit, epoch: epoch, argument: steps))
+            try? data?.send(.credit(limit: Credit(messages: steps), epoch: epoch))
         case .refuse(let refusal): refusals.append(refusal)
         case .introduce: isWelcome = false
         default: break
@@ -102,7 +102,7 @@ actor FakePeer {
             answer.kind = .velocity
             answer.tensors = [WireTensor(.velocity, velocity)]
             steps += 1
-            try? data?.send(Message(.credit, epoch: epoch, argument: steps))
+            try? data?.send(.credit(limit: Credit(messages: steps), epoch: epoch))
         case .decode:
             guard let latent = task[.latent] else { return }
             let pixels = FakeModel.decode(Tensor(latent))

@@ -79,7 +79,7 @@ struct ForecastTests {
         let simulation = PipelineSimulation(
             stations: [.init(partSeconds: [1, 3], hopSeconds: [0, 0], wayThere: 0)], encodeSeconds: 0.5, encoder: 0,
             decoders: [(0, [1])], course: [.encode, .step(0), .step(0), .step(1), .decode(0)],
-            tokens: [10, 30], flights: 2, turnaround: 0.01)
+            tokens: [10, 30], rows: [12, 32], flights: 2, turnaround: 0.01)
         let result = simulation.run(pictures: 30)
         #expect(result == simulation.run(pictures: 30))
         #expect(abs(result.picturesPerSecond - 1 / 6.5) < 0.01)

@@ -52,11 +52,11 @@ struct MeasurementTests {
         bench.wait(0.6)
         let epoch = try #require(bench.core.plan?.epoch)
         bench.say(.loaded(Loaded(epoch: epoch, residentBytes: 1)), "a")
-        bench.handle(.credit(limit: 0, epoch: epoch, from: "a"))
+        bench.handle(.credit(limit: Credit(), epoch: epoch, from: "a"))
         _ = try bench.submit([.euler("p")])
         bench.work()
         bench.wait(2, beating: ["a"])
-        bench.handle(.credit(limit: 1, epoch: epoch, from: "a"))
+        bench.handle(.credit(limit: Credit(messages: 1), epoch: epoch, from: "a"))
         let total = creditWaits(bench)
         #expect(1.9...2.1 ~= total, "\(total)")
         bench.wait(1, beating: ["a"])
@@ -86,7 +86,8 @@ struct MeasurementTests {
         for line in [
             "dit_replayed_steps_total 1", "dit_stale_answers_total 1", "dit_replans_total{cause=\"lost\"} 1",
             "dit_replans_total{cause=\"joined\"} 0", "dit_recoveries_total{cause=\"link\"} 1",
-            "dit_queue_wait_seconds_sum 2", "dit_credit_wait_seconds_total{edge=\"coordinator\"} 0.25",
+            "dit_queue_wait_seconds_sum 2", "dit_images_completed_total{model=\"demo\",preset=\"p0\"} 1",
+            "dit_images_completed_total{model=\"demo\",preset=\"other\"} 68",
             "dit_images_finished_total{model=\"demo\",outcome=\"done\",preset=\"p0\"} 1",
             "dit_images_finished_total{model=\"demo\",outcome=\"done\",preset=\"other\"} 68",
             "dit_images_finished_total{model=\"demo\",outcome=\"failed\",preset=\"other\"} 1",
@@ -95,6 +96,7 @@ struct MeasurementTests {
             #expect(lines.contains { $0 == line }, "\(line)")
         }
         #expect(!exposition.text.contains("evil"))
+        #expect(metrics.creditWaitSeconds == 0.25)
         let described = Set(CoordinatorService.metricMeanings.map(\.name))
         for line in lines where line.hasPrefix("# TYPE ") {
             let name = line.split(separator: " ")[2]

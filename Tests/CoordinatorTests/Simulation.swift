@@ -28,7 +28,7 @@ final class Simulation {
         var isReady = false
         var isWelcome = false
         var grant = CreditGrant()
-        var occupied = 0
+        var occupied: UInt32 = 0
         var busyUntil: UInt64 = 0
         var conditioning: [ImageID: Conditioning] = [:]
 
@@ -318,8 +318,8 @@ final class Simulation {
     private func announceCredit(_ worker: FakeWorker) {
         guard let plan = worker.plan else { return }
         let isFirst = plan.pipeline(from: worker.name) != nil
-        if isFirst { _ = worker.grant.extend(occupied: worker.occupied) }
-        let limit = isFirst ? worker.grant.limit : 0
+        if isFirst { _ = worker.grant.extend(occupied: Credit(messages: worker.occupied)) }
+        let limit = isFirst ? worker.grant.limit : Credit()
         later(delay(3), life) { .credit(limit: limit, epoch: plan.epoch, from: worker.name) }
     }
 

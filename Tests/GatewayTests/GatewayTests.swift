@@ -27,6 +27,8 @@ internal import Testing
             link.messages = name == "a" ? 36 : 35
             link.activationBytes = name == "a" ? 3600 : 3500
             link.totalBytes = name == "a" ? 4000 : 3900
+            link.hiddenBytes = name == "a" ? [.f32: 3000, .int8: 700] : [.f32: 3000, .int8: 600]
+            link.sendNanoseconds = name == "a" ? 1_800_000_000 : 0
             counters.links = [link]
             var rates = WorkerRates()
             rates.busy = name == "a" ? 0.75 : 0.5
@@ -50,7 +52,21 @@ internal import Testing
         status.jobsRunning = 1
         status.predictedPerHour = 120.5
         status.jobsWaiting = 3
+        status.creditWaitSeconds = 1.5
         return status
+    }
+
+    private var report: WorkerReport {
+        var report = WorkerReport(name: "a", life: "ready")
+        report.epoch = 2
+        report.blocks = 3
+        report.isConnected = true
+        report.silenceSeconds = 0.25
+        report.hiddenStateBytes = 6144
+        report.dropped = ["stale": 4, "overrun": 0]
+        report.counters = status.workers[1].counters
+        report.counters.authFailures = ["unknown key": 2]
+        return report
     }
 
     private func ask(_ request: String, port: UInt16) async throws -> (head: String, body: String) {
@@ -99,6 +115,60 @@ internal import Testing
             #expect(head.hasPrefix("HTTP/1.1 \(code) "), "\(request.prefix(40)): \(head.prefix(40))")
         }
         await gateway.stop()
+    }
+
+    @Test("a worker tells of itself what its coordinator tells of it, and what only it knows")
+    func worker() async throws {
+        let report = report
+        let gateway = try Gateway(port: 0) { report }
+        let port = try await gateway.start()
+        let (head, body) = try await ask(get("/metrics"), port: port)
+        #expect(head.hasPrefix("HTTP/1.1 200 ") && head.contains("text/plain; version=0.0.4; charset=utf-8"))
+        let lines = body.split(separator: "\n")
+        for line in [
+            "dit_worker_state{worker=\"a\",state=\"ready\"} 1", "dit_worker_state{worker=\"a\",state=\"connecting\"} 0",
+            "dit_worker_connected{worker=\"a\"} 1", "dit_coordinator_age_seconds{worker=\"a\"} 0.25",
+            "dit_plan_epoch{worker=\"a\"} 2", "dit_worker_hidden_state_bytes{worker=\"a\"} 6144",
+            "dit_tasks_dropped_total{worker=\"a\",reason=\"stale\"} 4",
+            "dit_tasks_dropped_total{worker=\"a\",reason=\"overrun\"} 0",
+            "dit_auth_failures_total{node=\"a\",reason=\"unknown key\"} 2",
+            "dit_link_bytes_total{src=\"a\",dst=\"b\",dtype=\"int8\"} 700",
+        ] { #expect(lines.contains { $0 == line }, "\(line)") }
+        // What both pages have is told in the same words.
+        let coordinator = Self.golden.split(separator: "\n")
+        for family in ["dit_tokens_total", "dit_worker_busy_seconds_total", "dit_steps_total", "dit_worker_blocks"] {
+            let there = coordinator.filter { $0.hasPrefix("# HELP \(family) ") || $0.hasPrefix("# TYPE \(family) ") }
+            #expect(there.count == 2 && there.allSatisfy(lines.contains), "\(family)")
+        }
+        #expect(lines.contains("dit_tokens_total{worker=\"a\"} 5000"))
+        #expect(Set(lines.filter { $0.hasPrefix("# TYPE") }).count == lines.count { $0.hasPrefix("# TYPE") })
+        let json = try await ask(get("/api/worker"), port: port)
+        #expect(try JSONDecoder().decode(WorkerReport.self, from: Data(json.body.utf8)) == report)
+        #expect(try await ask(get("/healthz"), port: port).body == "ok\n")
+        let missing = try await ask(get("/api/nodes"), port: port)
+        #expect(missing.head.hasPrefix("HTTP/1.1 404 ") && missing.body.contains("/api/worker, /healthz, /metrics"))
+        await gateway.stop()
+    }
+
+    @Test("of two ends that count a link the one that has counted more is told, so no series ever falls")
+    func twoEnds() {
+        func page(_ links: [LinkCounters]) -> [Substring] {
+            var status = status
+            for index in status.workers.indices { status.workers[index].counters.links = [] }
+            status.links = links
+            var exposition = Exposition()
+            exposition.write(status)
+            return exposition.text.split(separator: "\n")
+        }
+        var (sender, receiver) = (LinkCounters(source: "a", target: "b"), LinkCounters(source: "a", target: "b"))
+        (sender.totalBytes, sender.hiddenBytes, sender.sendNanoseconds) = (100, [.bf16: 90], 5)
+        (receiver.totalBytes, receiver.hiddenBytes) = (110, [.bf16: 90])
+        for links in [[sender, receiver], [receiver, sender]] {
+            let lines = page(links)
+            #expect(lines.contains("dit_link_bytes_total{src=\"a\",dst=\"b\",dtype=\"bf16\"} 90"))
+            #expect(lines.contains("dit_link_bytes_total{src=\"a\",dst=\"b\",dtype=\"none\"} 20"))
+            #expect(lines.contains("dit_link_send_seconds_sum{src=\"a\",dst=\"b\"} 5e-09"))
+        }
     }
 
     @Test(
@@ -153,9 +223,6 @@ internal import Testing
         # HELP dit_predicted_images_per_hour Pictures an hour that the plan in force should give, by the workers' measured speed.
         # TYPE dit_predicted_images_per_hour gauge
         dit_predicted_images_per_hour 120.5
-        # HELP dit_images_completed_total Pictures done since the coordinator started.
-        # TYPE dit_images_completed_total counter
-        dit_images_completed_total 8
         # HELP dit_worker_up 1 while heartbeats arrive.
         # TYPE dit_worker_up gauge
         dit_worker_up{worker="a"} 1
@@ -164,6 +231,14 @@ internal import Testing
         # TYPE dit_heartbeat_age_seconds gauge
         dit_heartbeat_age_seconds{worker="a"} 0.5
         dit_heartbeat_age_seconds{worker="b"} 0.5
+        # HELP dit_task_faults_total Tasks that the worker could not do.
+        # TYPE dit_task_faults_total counter
+        dit_task_faults_total{worker="a"} 0
+        dit_task_faults_total{worker="b"} 0
+        # HELP dit_worker_blocks Transformer blocks in the worker's span.
+        # TYPE dit_worker_blocks gauge
+        dit_worker_blocks{worker="a"} 2
+        dit_worker_blocks{worker="b"} 1
         # HELP dit_worker_images_total Pictures decoded.
         # TYPE dit_worker_images_total counter
         dit_worker_images_total{worker="a"} 0
@@ -192,14 +267,6 @@ internal import Testing
         # TYPE dit_worker_busy_seconds_total counter
         dit_worker_busy_seconds_total{worker="a"} 1.5
         dit_worker_busy_seconds_total{worker="b"} 1.5
-        # HELP dit_worker_credit_wait_seconds_total Seconds that answers waited for the next worker.
-        # TYPE dit_worker_credit_wait_seconds_total counter
-        dit_worker_credit_wait_seconds_total{worker="a"} 0.25
-        dit_worker_credit_wait_seconds_total{worker="b"} 0.25
-        # HELP dit_link_rtt_seconds Seconds from the last heartbeat to its answer.
-        # TYPE dit_link_rtt_seconds gauge
-        dit_link_rtt_seconds{worker="a"} 0.002
-        dit_link_rtt_seconds{worker="b"} 0.002
         # HELP dit_worker_uptime_seconds Seconds since the worker started.
         # TYPE dit_worker_uptime_seconds gauge
         dit_worker_uptime_seconds{worker="a"} 3
@@ -212,20 +279,19 @@ internal import Testing
         # TYPE dit_worker_queue gauge
         dit_worker_queue{worker="a"} 0
         dit_worker_queue{worker="b"} 0
-        # HELP dit_task_faults_total Tasks that the worker could not do.
-        # TYPE dit_task_faults_total counter
-        dit_task_faults_total{worker="a"} 0
-        dit_task_faults_total{worker="b"} 0
-        # HELP dit_worker_blocks Transformer blocks in the worker's span.
-        # TYPE dit_worker_blocks gauge
-        dit_worker_blocks{worker="a"} 2
-        dit_worker_blocks{worker="b"} 1
-        # HELP dit_worker_link_bytes_per_second Speed of the link to the next worker, as measured last.
-        # TYPE dit_worker_link_bytes_per_second gauge
-        dit_worker_link_bytes_per_second{worker="a",dst="b"} 11700000
-        # HELP dit_worker_link_rtt_seconds Seconds to the next worker and back, as measured last.
-        # TYPE dit_worker_link_rtt_seconds gauge
-        dit_worker_link_rtt_seconds{worker="a",dst="b"} 0.0005
+        # HELP dit_credit_wait_seconds_total Seconds that work was ready and the next worker took none, by who waited.
+        # TYPE dit_credit_wait_seconds_total counter
+        dit_credit_wait_seconds_total{edge="coordinator"} 1.5
+        dit_credit_wait_seconds_total{edge="a"} 0.25
+        dit_credit_wait_seconds_total{edge="b"} 0.25
+        # HELP dit_link_rtt_seconds Seconds there and back: of the last heartbeat to the coordinator, of the last measurement to a worker.
+        # TYPE dit_link_rtt_seconds gauge
+        dit_link_rtt_seconds{src="a",dst="coordinator"} 0.002
+        dit_link_rtt_seconds{src="b",dst="coordinator"} 0.002
+        dit_link_rtt_seconds{src="a",dst="b"} 0.0005
+        # HELP dit_link_goodput_bytes Bytes a second that the link carries, as measured last.
+        # TYPE dit_link_goodput_bytes gauge
+        dit_link_goodput_bytes{src="a",dst="b"} 11700000
         # HELP dit_worker_replica 1 for the pipeline of the worker; all if it serves each.
         # TYPE dit_worker_replica gauge
         dit_worker_replica{worker="a",replica="0"} 1
@@ -233,12 +299,18 @@ internal import Testing
         # HELP dit_link_messages_total Messages over a link.
         # TYPE dit_link_messages_total counter
         dit_link_messages_total{src="a",dst="b"} 36
-        # HELP dit_link_bytes_total Bytes over a link, headers included.
+        # HELP dit_link_bytes_total Bytes over a link, headers included, by the format of the message's hidden states; none without such.
         # TYPE dit_link_bytes_total counter
-        dit_link_bytes_total{src="a",dst="b"} 4000
+        dit_link_bytes_total{src="a",dst="b",dtype="f32"} 3000
+        dit_link_bytes_total{src="a",dst="b",dtype="int8"} 700
+        dit_link_bytes_total{src="a",dst="b",dtype="none"} 300
         # HELP dit_link_activation_bytes_total Bytes of hidden states over a link.
         # TYPE dit_link_activation_bytes_total counter
         dit_link_activation_bytes_total{src="a",dst="b"} 3600
+        # HELP dit_link_send_seconds Seconds from a message being ready to the socket having taken all of it.
+        # TYPE dit_link_send_seconds summary
+        dit_link_send_seconds_sum{src="a",dst="b"} 1.8
+        dit_link_send_seconds_count{src="a",dst="b"} 36
 
         """
 }

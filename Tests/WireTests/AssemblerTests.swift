@@ -32,7 +32,7 @@ internal import Testing
         for message in [Samples.activation(), Samples.long(), Samples.long(chunks: 1)] {
             #expect(try assembled(message) == message)
         }
-        var credit = Message.credit(limit: 2, epoch: 5)
+        var credit = Message.credit(limit: Credit(messages: 2), epoch: 5)
         credit.sequence = 8
         #expect(try assembled(credit) == credit)
         var prompt = Message(.encode, sequence: 1, argument: 64, tensors: [WireTensor(.prompt, text: "")])
@@ -46,7 +46,7 @@ internal import Testing
 
     @Test("the chunks of a message carry exactly the bytes that it says it takes")
     func sizes() {
-        for message in [Samples.activation(), Samples.long(), Message.credit(limit: 1, epoch: 1)] {
+        for message in [Samples.activation(), Samples.long(), Message.credit(limit: Credit(messages: 1), epoch: 1)] {
             let bytes = chunks(message).joined().reduce(0) { $0 + $1.count }
             #expect(bytes == message.wireBytes)
             #expect(Chunker(message).wireBytes == bytes)

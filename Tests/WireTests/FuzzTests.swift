@@ -88,7 +88,7 @@ internal import Testing
         var encode = Message(.encode, sequence: 1, argument: 64, tensors: [WireTensor(.prompt, text: "a house")])
         encode.bootID = 7
         let short = [
-            Samples.activation(), encode, Message.credit(limit: 2, epoch: 1),
+            Samples.activation(), encode, Message.credit(limit: Credit(messages: 2), epoch: 1),
             Message(.control, sequence: 1, body: [123, 125]),
             Samples.long(chunks: 1),
         ].map { Chunker($0).frames(0) }

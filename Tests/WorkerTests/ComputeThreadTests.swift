@@ -243,6 +243,32 @@ struct ComputeThreadTests {
         #expect(kinds == ["loaded", "decode true", "loaded", "step true"])
     }
 
+    @Test("how long a task has stood is told while the thread is stuck in it, and nothing once it is done")
+    func stands() throws {
+        let setting = try Setting()
+        let (stuck, goOn) = (DispatchSemaphore(value: 0), DispatchSemaphore(value: 0))
+        let thread = setting.start { event in
+            guard case .computed = event else { return }
+            stuck.signal()
+            goOn.wait()
+        }
+        defer { thread.end() }
+        _ = setting.reports.wait(for: 1)
+        #expect(thread.standing == 0, "loading is watched by the coordinator")
+        thread.compute(step(setting.facts))
+        stuck.wait()
+        let before = thread.standing
+        #expect(before > 0)
+        let since = monotonicNow()
+        while monotonicNow() == since {}
+        #expect(thread.standing > before)
+        goOn.signal()
+        _ = setting.reports.wait(for: 2)
+        thread.load(.everything(of: setting.facts))
+        _ = setting.reports.wait(for: 3)
+        #expect(thread.standing == 0)
+    }
+
     private func step(_ facts: ModelFacts) -> WorkItem {
         let latents = Latents(
             tokens: noise(2, [16, 64]),

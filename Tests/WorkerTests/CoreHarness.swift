@@ -64,14 +64,17 @@ struct CoreHarness {
         for case .load(let share) in send(.control(.assign(plan))) { send(.loaded(share, .success(1000))) }
     }
 
-    /// The number of messages that the core has granted its upstream in the effects of the last event.
-    var grant: UInt32? {
+    /// What the core has granted its upstream in the effects of the last event.
+    var limit: Credit? {
         for case .credit(let peer, _, let limit) in effects {
             if case .downstream = peer { continue }
-            if limit > 0 { return limit }
+            if limit.messages > 0 { return limit }
         }
         return nil
     }
+
+    /// The same in messages.
+    var grant: UInt32? { limit?.messages }
 }
 
 extension [Effect] {

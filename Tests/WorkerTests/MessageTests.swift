@@ -3,7 +3,8 @@ import Plan
 import Tensors
 import Testing
 import Wire
-import Worker
+
+@testable import Worker
 
 @Suite("Tasks on the wire")
 struct MessageTests {
@@ -143,13 +144,30 @@ struct MessageTests {
         #expect(limits.bytes(.step, under: first) == (16 * 67 + 2 + 8 * 3 + 2) * 4)
         #expect(limits.bytes(.activation, under: last) == ((16 + 8 + 1) * 4 + 16 * 3) * 4)
         #expect(limits.bytes(.decode, under: last) == 16 * 8 * 8 * 4)
-        #expect(limits.bytes(.credit, under: nil) == 0)
+        #expect(limits.bytes(.credit, under: nil) == 8)
         for (kind, assignment) in [
             (.activation, first), (.decode, first), (.step, last), (.encode, last), (.velocity, last), (.step, nil),
         ] as [(MessageKind, Assignment?)] {
             #expect(limits.bytes(kind, under: assignment) == nil, "\(kind)")
         }
         #expect(step(0).message().payloadBytes <= (limits.bytes(.step, under: first) ?? 0))
+    }
+
+    @Test("what credits count is what the message carries, in each format", arguments: WireFormat.allCases)
+    func hiddenBytes(format: WireFormat) throws {
+        let message = activation(0).message(wire: format)
+        #expect(stream().hiddenBytes(format) == message.activationBytes && message.activationBytes > 0)
+        var plan = CoreHarness.plan(1)
+        plan.wire = format
+        let most = MessageLimits(facts: CoreHarness.facts).bytes(.activation, under: Assignment(plan, worker: "node3"))
+        let largest = Stream(
+            text: Tensor(repeating: 1, shape: [8, 4]), image: Tensor(repeating: 1, shape: [16, 4]),
+            vector: Tensor(repeating: 1, shape: [4]), positions: Tensor(repeating: 0, shape: [16, 3]))
+        #expect(most == WorkItem(key: activation(0).key, work: .activation(largest)).message(wire: format).payloadBytes)
+        let credit = Message.credit(limit: Credit(messages: 7, bytes: 1 << 40), epoch: 3)
+        #expect(try credit.credit(from: "a") == Credit(messages: 7, bytes: 1 << 40) && credit.epoch == 3)
+        #expect(throws: FrameError.self) { try Message(.credit, epoch: 3, argument: 7).credit(from: "a") }
+        #expect(throws: FrameError.self) { try message.credit(from: "a") }
     }
 
     @Test("a worker's neighbours are those of its own replica")

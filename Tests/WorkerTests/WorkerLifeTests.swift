@@ -49,9 +49,9 @@ struct WorkerLifeTests {
         #expect(worker.core.assignment == nil)
         worker.send(.loaded(share, .success(1234)))
         #expect(worker.effects.controls == [.loaded(Loaded(epoch: 3, residentBytes: 1234))])
-        #expect(worker.effects.contains(.credit(to: .upstream("node1"), epoch: 3, limit: 2)))
-        #expect(worker.effects.contains(.credit(to: .coordinator, epoch: 3, limit: 0)))
-        #expect(worker.effects.contains(.credit(to: .downstream("node3"), epoch: 3, limit: 0)))
+        #expect(worker.effects.contains(.credit(to: .upstream("node1"), epoch: 3, limit: Credit(messages: 2))))
+        #expect(worker.effects.contains(.credit(to: .coordinator, epoch: 3, limit: Credit())))
+        #expect(worker.effects.contains(.credit(to: .downstream("node3"), epoch: 3, limit: Credit())))
         #expect(worker.core.assignment?.epoch == 3)
     }
 
@@ -245,7 +245,7 @@ struct WorkerLifeTests {
 
         worker.send(.control(.drain))
         #expect(worker.effects.ending == nil, "work is in hand")
-        worker.send(.credit(from: .downstream("node2"), epoch: 1, limit: 2))
+        worker.send(.credit(from: .downstream("node2"), epoch: 1, limit: Credit(messages: 2)))
         worker.send(.computed(step(0).key, .success(.activation(stream())), elapsed: 1))
         #expect(worker.effects.answers.count == 1)
         #expect(worker.effects.computed == [step(1).key], "what was queued is done too")

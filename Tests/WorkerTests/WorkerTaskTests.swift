@@ -1,3 +1,4 @@
+import DiT
 import Plan
 import Tensors
 import Testing
@@ -9,7 +10,7 @@ struct WorkerTaskTests {
     private func middle(credit: UInt32 = 0) -> CoreHarness {
         var worker = CoreHarness("node2")
         worker.start(CoreHarness.plan(1))
-        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: credit))
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: Credit(messages: credit)))
         return worker
     }
 
@@ -21,7 +22,7 @@ struct WorkerTaskTests {
         #expect(worker.send(.task(activation(0), from: .upstream("node1"))).computed == [activation(0).key])
         worker.send(.computed(activation(0).key, done, elapsed: 5))
         #expect(worker.effects.answers.isEmpty, "no credit yet")
-        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: 1))
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: Credit(messages: 1)))
         #expect(worker.effects.answers.map(\.1) == [.downstream("node3")])
         #expect(worker.effects.answers.first?.0.outcome == .activation(stream(1)))
     }
@@ -37,9 +38,9 @@ struct WorkerTaskTests {
         worker.send(.task(activation(2), from: .upstream("node1")))
         worker.send(.computed(activation(1).key, done, elapsed: 1))
         #expect(worker.effects.answers.isEmpty && worker.effects.computed.isEmpty)
-        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: 1))
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: Credit(messages: 1)))
         #expect(worker.effects.answers.isEmpty, "a repeated credit grants nothing new")
-        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: 2))
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: Credit(messages: 2)))
         #expect(worker.effects.answers.count == 1)
         #expect(worker.effects.computed == [activation(2).key])
     }
@@ -61,15 +62,63 @@ struct WorkerTaskTests {
                 worker.send(.computed(key, done, elapsed: 1))
                 granted = max(granted, worker.grant ?? 0)
             }
-            most = max(most, worker.core.activationsInMemory)
+            most = max(most, worker.core.hiddenRows)
         }
-        #expect(most == 3)
+        #expect(most == 3 * 5)
         #expect(sent == 4, "one sent on, one waiting to be, two in the slots")
         #expect(worker.core.drops.stale == 3, "answers to tasks that were never begun")
         worker.send(.task(activation(99), from: .upstream("node1")))
         #expect(worker.core.drops.overrun == 1)
         #expect(worker.effects.faults.map(\.isRetriable) == [true])
-        #expect(worker.core.activationsInMemory == 3)
+        #expect(worker.core.hiddenRows == 3 * 5)
+    }
+
+    @Test("as many small hidden states as weigh what two large ones do may be here, and are sent on by their bytes")
+    func countsBytes() {
+        func task(_ index: UInt32, rows: Int) -> WorkItem {
+            WorkItem(
+                key: TaskKey(kind: .activation, image: image(index), step: 0, epoch: 1),
+                work: .activation(Self.rows(rows)))
+        }
+        // 16 bytes a row of four values, two rows of text: 18 rows, then 6.
+        var worker = middle()
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: Credit(messages: 1, bytes: 0)))
+        worker.send(.task(task(0, rows: 16), from: .upstream("node1")))
+        #expect(worker.limit == Credit(messages: 2, bytes: 2 * 288))
+        worker.send(.computed(task(0, rows: 16).key, .success(.activation(Self.rows(16))), elapsed: 1))
+        #expect(worker.effects.answers.count == 1)
+        #expect(worker.limit == Credit(messages: 3, bytes: 3 * 288))
+        for index in 1...6 { worker.send(.task(task(UInt32(index), rows: 4), from: .upstream("node1"))) }
+        #expect(worker.core.drops.overrun == 0 && worker.core.hiddenRows == 6 * 6 + 18)
+        worker.send(.task(task(7, rows: 4), from: .upstream("node1")))
+        #expect(worker.core.drops.overrun == 1)
+        // What was sent was by a message; the next one waits for a message or for its 96 bytes.
+        worker.send(.computed(task(1, rows: 4).key, .success(.activation(Self.rows(4))), elapsed: 1))
+        #expect(worker.effects.answers.isEmpty)
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: Credit(messages: 1, bytes: 288 + 95)))
+        #expect(worker.effects.answers.isEmpty)
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: Credit(messages: 1, bytes: 288 + 96)))
+        #expect(worker.effects.answers.count == 1)
+    }
+
+    @Test("its own page tells what it dropped, where it stands and what it holds")
+    func report() {
+        var worker = middle(credit: 1)
+        worker.now = 5_000_000_000
+        worker.send(.task(activation(0, epoch: 9), from: .upstream("node1")))
+        worker.send(.task(activation(0), from: .upstream("node1")))
+        let report = worker.core.report(Vitals(residentBytes: 77, computing: 3), now: 7_000_000_000)
+        #expect(report.name == "node2" && report.life == "ready" && WorkerReport.lives.contains(report.life))
+        #expect(report.epoch == 1 && report.blocks == 2 && report.isConnected && report.silenceSeconds == 7)
+        #expect(report.dropped["stale"] == 1 && report.dropped["overrun"] == 0 && report.dropped.count == 6)
+        #expect(report.hiddenStateBytes == 5 * 16)
+        #expect(report.counters.residentBytes == 77 && report.counters.busyNanoseconds == 3)
+    }
+
+    private static func rows(_ rows: Int) -> Stream {
+        Stream(
+            text: Tensor(repeating: 0, shape: [2, 4]), image: Tensor(repeating: 0, shape: [rows, 4]),
+            vector: Tensor(repeating: 0, shape: [4]), positions: Tensor(repeating: 0, shape: [rows, 3]))
     }
 
     @Test("tasks of an older or a coming epoch are dropped and counted")
@@ -149,7 +198,7 @@ struct WorkerTaskTests {
         #expect(told() == .some(image(0)))
         #expect(worker.send(.task(step(1), from: .coordinator)).computed.isEmpty)
         #expect(worker.send(.task(decode(21), from: .coordinator)).computed.isEmpty)
-        #expect(worker.core.activationsInMemory == 1)
+        #expect(worker.core.hiddenRows == 5)
         let velocity = Outcome.velocity(.init(repeating: 0, shape: [3, 64]))
         #expect(worker.send(.computed(step(0).key, .success(velocity), elapsed: 3)).computed == [step(1).key])
         worker.send(.computed(step(1).key, .success(velocity), elapsed: 3))
@@ -312,7 +361,8 @@ struct WorkerTaskTests {
         var worker = middle()
         let task = TaskID(.step, image(0), step: 4, epoch: 1)
         for _ in 0..<3 {
-            worker.send(.malformed(MalformedTask(task: task, epoch: 1, isStep: true, text: "node1: tensor image")))
+            worker.send(
+                .malformed(MalformedTask(task: task, epoch: 1, isStep: true, bytes: 0, text: "node1: tensor image")))
             #expect(worker.effects.faults == [Fault(task, text: "node1: tensor image", isRetriable: true)])
         }
         #expect(worker.grant == 5)
@@ -328,14 +378,14 @@ struct WorkerTaskTests {
         worker.send(.computed(activation(1).key, done, elapsed: 1))
         worker.send(.task(activation(2), from: .upstream("node1")))
         worker.send(.task(activation(3), from: .upstream("node1")))
-        #expect(worker.core.activationsInMemory == 3, "one answer waits for credit, two tasks behind it")
+        #expect(worker.core.hiddenRows == 3 * 5, "one answer waits for credit, two tasks behind it")
         worker.send(.control(.forget([image(1), image(2)])))
         #expect(worker.core.drops.forgotten == 2)
         #expect(worker.effects.computed == [activation(3).key])
         worker.send(.control(.forget([image(3), image(9)])))
         #expect(worker.core.drops.forgotten == 3)
         worker.send(.task(activation(3), from: .upstream("node1")))
-        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: 5))
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: Credit(messages: 5)))
         #expect(worker.effects.answers.isEmpty)
         worker.send(.computed(activation(3).key, done, elapsed: 1))
         #expect(worker.effects.answers.isEmpty, "nobody wanted that one")
@@ -372,14 +422,14 @@ struct WorkerTaskTests {
     func repeatsCredits() {
         var worker = middle()
         #expect(
-            worker.send(.credit(from: .upstream("node1"), epoch: 1, limit: 0)).contains(
-                .credit(to: .upstream("node1"), epoch: 1, limit: 2)))
-        #expect(worker.send(.credit(from: .upstream("node1"), epoch: 2, limit: 0)).isEmpty)
-        #expect(worker.send(.credit(from: .upstream("node9"), epoch: 1, limit: 0)).isEmpty)
+            worker.send(.credit(from: .upstream("node1"), epoch: 1, limit: Credit())).contains(
+                .credit(to: .upstream("node1"), epoch: 1, limit: Credit(messages: 2))))
+        #expect(worker.send(.credit(from: .upstream("node1"), epoch: 2, limit: Credit())).isEmpty)
+        #expect(worker.send(.credit(from: .upstream("node9"), epoch: 1, limit: Credit())).isEmpty)
         let effects = worker.tick(after: 1)
-        #expect(effects.contains(.credit(to: .upstream("node1"), epoch: 1, limit: 2)))
-        #expect(effects.contains(.credit(to: .downstream("node3"), epoch: 1, limit: 0)))
-        #expect(effects.contains(.credit(to: .coordinator, epoch: 1, limit: 0)))
+        #expect(effects.contains(.credit(to: .upstream("node1"), epoch: 1, limit: Credit(messages: 2))))
+        #expect(effects.contains(.credit(to: .downstream("node3"), epoch: 1, limit: Credit())))
+        #expect(effects.contains(.credit(to: .coordinator, epoch: 1, limit: Credit())))
     }
 
     /// What the next heartbeat says of the link, a second later.
@@ -398,7 +448,7 @@ struct WorkerTaskTests {
         for _ in 0..<5 { #expect(link(&worker) == nil) }
         #expect(link(&worker) == .silent)
         #expect(link(&worker) == .silent)
-        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: 1))
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: Credit(messages: 1)))
         #expect(link(&worker) == nil)
         for _ in 0..<5 { _ = link(&worker) }
         #expect(link(&worker) == .silent)
@@ -416,7 +466,7 @@ struct WorkerTaskTests {
         worker.send(.computed(activation(0).key, done, elapsed: 5))
         #expect(link(&worker) == nil, "nothing was on its way")
         worker.assign(CoreHarness.plan(2))
-        worker.send(.credit(from: .downstream("node3"), epoch: 2, limit: 2))
+        worker.send(.credit(from: .downstream("node3"), epoch: 2, limit: Credit(messages: 2)))
         worker.send(.task(activation(0, epoch: 2), from: .upstream("node1")))
         worker.send(.computed(activation(0, epoch: 2).key, done, elapsed: 5))
         #expect(link(&worker) == nil)
@@ -454,7 +504,7 @@ struct WorkerTaskTests {
         worker.now += 500_000_000
         worker.send(.control(.alive))
         worker.now += 250_000_000
-        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: 1))
+        worker.send(.credit(from: .downstream("node3"), epoch: 1, limit: Credit(messages: 1)))
         var counters: WorkerCounters?
         for case .heartbeat(let beat) in worker.tick(after: 1).controls { counters = beat.counters }
         #expect(counters?.creditWaitNanoseconds == 1_750_000_000)

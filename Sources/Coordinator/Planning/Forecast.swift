@@ -252,6 +252,7 @@ extension PipelineSimulation {
         self.decoders = decoders.map { (places.firstIndex(of: $0.name) ?? 0, $0.decodingSeconds) }
         course = Self.course(mix)
         tokens = mix.parts.map(\.imageTokens)
+        rows = mix.parts.map(\.tokens)
         self.flights = flights
         self.turnaround = turnaround
     }

@@ -14,7 +14,8 @@ final class CoordinatorMetrics: @unchecked Sendable {
     private let replans: [Measurement.Cause: Counter]
     private let replayed: Counter
     private let replayedByImage: Recorder
-    private let creditWait: FloatingPointCounter
+    /// Seconds that steps were ready and the first workers took none.
+    private(set) var creditWaitSeconds = 0.0
     private let stale: Counter
     private let checkpoint: CoreMetrics.Timer
     private var presets: Set<String> = []
@@ -33,8 +34,6 @@ final class CoordinatorMetrics: @unchecked Sendable {
         replans = causes("dit_replans_total")
         replayed = Counter(label: "dit_replayed_steps_total", factory: factory)
         replayedByImage = Recorder(label: "dit_image_replayed_steps", aggregate: true, factory: factory)
-        creditWait = FloatingPointCounter(
-            label: "dit_credit_wait_seconds_total", dimensions: [("edge", "coordinator")], factory: factory)
         stale = Counter(label: "dit_stale_answers_total", factory: factory)
         checkpoint = CoreMetrics.Timer(label: "dit_checkpoint_seconds", factory: factory)
     }
@@ -44,11 +43,11 @@ final class CoordinatorMetrics: @unchecked Sendable {
         ("dit_queue_wait_seconds", "Seconds from a picture's submission to its first step."),
         ("dit_image_seconds", "Seconds from a picture leaving the queue to its file being durable."),
         ("dit_images_finished_total", "Pictures that came to an end since the coordinator started."),
+        ("dit_images_completed_total", "Pictures done since the coordinator started."),
         ("dit_recoveries_total", "Pictures that went on from their last step after their work was taken back."),
         ("dit_replans_total", "Plans made."),
         ("dit_replayed_steps_total", "Steps computed again after a loss."),
         ("dit_image_replayed_steps", "Steps of a finished picture that were computed again after a loss."),
-        ("dit_credit_wait_seconds_total", "Seconds that work was ready and the next worker took none."),
         ("dit_stale_answers_total", "Answers that nobody waited for any more."),
         ("dit_checkpoint_seconds", "Seconds of one transaction of the queue, flushed to the disk."),
         ("dit_protocol_errors_total", "Messages refused."),
@@ -66,13 +65,17 @@ final class CoordinatorMetrics: @unchecked Sendable {
                 dimensions: [("model", model), ("outcome", outcome.rawValue), ("preset", preset)], factory: factory
             ).increment()
             if outcome == .done {
+                Counter(
+                    label: "dit_images_completed_total", dimensions: [("model", model), ("preset", preset)],
+                    factory: factory
+                ).increment()
                 CoreMetrics.Timer(label: "dit_image_seconds", dimensions: [("preset", preset)], factory: factory)
                     .recordSeconds(seconds)
             }
         case .planned(let cause): replans[cause]?.increment()
         case .recovered(let cause): recoveries[cause]?.increment()
         case .replayed: replayed.increment()
-        case .creditWaited(let seconds): creditWait.increment(by: seconds)
+        case .creditWaited(let seconds): creditWaitSeconds += seconds
         case .staleAnswer: stale.increment()
         }
     }

@@ -169,6 +169,7 @@ package actor CoordinatorService {
             self?.assumeIsolated {
                 $0.watchKeys()
                 $0.handle(.tick)
+                $0.settings.onTurn?(DispatchTime.now().uptimeNanoseconds)
             }
         }
         loop.schedule(after: .seconds(1), every: .seconds(1)) { [weak self] in
@@ -315,10 +316,11 @@ extension CoordinatorService {
 
     private func data(_ message: Message, from peer: String) {
         guard let worker = worker(peer) else { return }
-        if message.kind == .credit {
-            return handle(.credit(limit: message.argument, epoch: message.epoch, from: worker))
-        }
         do throws(FrameError) {
+            if message.kind == .credit {
+                let limit = try message.credit(from: worker)
+                return handle(.credit(limit: limit, epoch: message.epoch, from: worker))
+            }
             let (output, key) = try TaskOutput.read(message, from: worker)
             handle(.result(output, key, from: worker))
         } catch {
@@ -341,7 +343,7 @@ extension CoordinatorService {
 
     /// Nobody may send more than the answer that it owes: an answer that comes too late is not even received.
     private func limit(_ header: FrameHeader, _ peer: String) -> Int? {
-        if header.kind == .credit { return 0 }
+        if header.kind == .credit { return Message.creditBytes }
         guard let task = header.task, let worker = worker(peer) else { return nil }
         return core.answerBytes(task, from: worker)
     }
@@ -413,6 +415,7 @@ extension CoordinatorService {
         var reply = reply
         if case .nodes(var status) = reply {
             status.links = sockets.meter.snapshot
+            status.creditWaitSeconds = metrics.creditWaitSeconds
             status.authFailures = settings.security.gate?.failures
             reply = .nodes(status)
         }

@@ -21,6 +21,8 @@ package struct ServiceSettings: Sendable {
     package var security = Security.none
     /// Version of the program, written into pictures.
     package var version: String
+    /// Called by the loop with the monotonic time, in nanoseconds, each time that it looks at the clock.
+    package var onTurn: (@Sendable (UInt64) -> Void)?
 
     /// The defaults on this machine.
     package init(outputFolder: String, stateFolder: String, version: String) {

@@ -1,4 +1,5 @@
 internal import CKernels
+internal import Plan
 
 /// Cuts a message into chunks, each a multipart message of its own.
 ///
@@ -18,6 +19,8 @@ package struct Chunker {
     /// Bytes of the whole message.
     package let wireBytes: Int
     let message: Message
+    /// How the message's hidden states travel; nil when it has none.
+    var format: WireFormat? { header.hiddenFormat }
     private let header: FrameHeader
     private let table: [UInt8]
 

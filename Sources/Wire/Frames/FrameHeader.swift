@@ -90,6 +90,15 @@ package struct FrameHeader: Equatable, Sendable {
         return Int(min(UInt64(Chunker.chunkBytes), totalBytes > start ? totalBytes - start : 0))
     }
 
+    /// How the message's hidden states travel; nil when it has none.
+    package var hiddenFormat: WireFormat? { kind == .activation ? WireFormat(wireType) : nil }
+
+    /// The same, of a frame that was accepted as a header.
+    static func hiddenFormat(accepted frame: UnsafeRawBufferPointer) -> WireFormat? {
+        guard frame.count == byteCount, MessageKind(rawValue: frame[6]) == .activation else { return nil }
+        return TensorType(rawValue: frame[43]).flatMap { WireFormat($0) }
+    }
+
     /// The task that the message asks for or answers; nil for other kinds.
     package var task: TaskID? {
         guard let image, let kind = kind.task else { return nil }
@@ -201,6 +210,18 @@ package struct FrameHeader: Equatable, Sendable {
     private static let urgent: UInt8 = 2
     /// What 65535 chunks can carry.
     private static let largestTotal = UInt64(UInt16.max) * UInt64(Chunker.chunkBytes)
+}
+
+extension WireFormat {
+    /// The format with values of this type; nil for a type in which hidden states do not travel.
+    init?(_ type: TensorType) {
+        switch type {
+        case .f32: self = .f32
+        case .bf16: self = .bf16
+        case .i8: self = .int8
+        default: return nil
+        }
+    }
 }
 
 extension UnsafeMutableRawBufferPointer {

@@ -50,9 +50,27 @@ package struct Message: Equatable, Sendable {
         bootID = 0
     }
 
-    /// Tells an upstream neighbour how many messages of the epoch this side is ready to have received in all.
-    package static func credit(limit: UInt32, epoch: Epoch) -> Message {
-        Message(.credit, epoch: epoch, argument: limit)
+    /// Bytes of a `credit` message's body.
+    package static let creditBytes = 8
+
+    /// Tells a sender what this side is ready to have received of the epoch in all: the limit of its `CreditLine`.
+    package static func credit(limit: Credit, epoch: Epoch) -> Message {
+        let body = [UInt8](unsafeUninitializedCapacity: creditBytes) { buffer, count in
+            UnsafeMutableRawBufferPointer(buffer).put(limit.bytes, at: 0)
+            count = creditBytes
+        }
+        return Message(.credit, epoch: epoch, argument: limit.messages, body: body)
+    }
+
+    /// The limit that a `credit` message carries.
+    ///
+    /// - Throws: `FrameError` for another kind, and for a body of another size.
+    package func credit(from peer: String) throws(FrameError) -> Credit {
+        guard kind == .credit else { throw FrameError(.unexpected(kind), peer: peer) }
+        guard body.count == Self.creditBytes else {
+            throw FrameError(.length(frame: "credit", bytes: body.count, expected: Self.creditBytes), peer: peer)
+        }
+        return Credit(messages: argument, bytes: body.withUnsafeBytes { $0.get(at: 0) })
     }
 
     /// The tensor of a name; nil when the message has none.

@@ -24,7 +24,7 @@ package enum MessageKind: UInt8, Sendable, CaseIterable {
     case decode = 21
     /// Decoder to coordinator: `planes` (f32) for an edge map, `rgb` (u8, interleaved) for the final picture.
     case pixels = 22
-    /// Receiver to sender: the header's `argument` is the limit of `CreditLine`.
+    /// Receiver to sender, the limit of its `CreditLine`: the header's `argument` in messages, eight bytes in bytes.
     case credit = 23
     /// Worker to the next one, while a plan that asks for it is being loaded: bytes that mean nothing, to measure the
     /// link; the header's `argument` is its number.

@@ -403,7 +403,8 @@ package class Socket {
             let message = try assemble(Array(rest), peer: peer)
             meter?.add(
                 source: RoutingID.counted(peer), target: options.name, messages: message == nil ? 0 : 1,
-                activationBytes: message?.activationBytes ?? 0, totalBytes: rest.reduce(0) { $0 + $1.count })
+                activationBytes: message?.activationBytes ?? 0, totalBytes: rest.reduce(0) { $0 + $1.count },
+                format: rest.first.flatMap { FrameHeader.hiddenFormat(accepted: $0) })
             if !hasLinks { forgetAssembler(of: peer) }
             if let message { onMessage?(message, peer) }
         } catch {
@@ -510,7 +511,8 @@ package class Socket {
             meter?.add(
                 source: options.name, target: RoutingID.counted(peer), messages: isLast ? 1 : 0,
                 activationBytes: isLast ? outgoing.chunker.message.activationBytes : 0,
-                totalBytes: sizes.reduce(0, +))
+                totalBytes: sizes.reduce(0, +), format: outgoing.chunker.format,
+                sendNanoseconds: isLast ? outgoing.age : 0)
         }
         return true
     }
@@ -520,8 +522,12 @@ package class Socket {
 struct Outgoing {
     let chunker: Chunker
     var next = 0
+    private let began = ContinuousClock.now
 
     init(_ message: Message) { chunker = Chunker(message) }
+
+    /// Nanoseconds since it was to be sent.
+    var age: UInt64 { UInt64(max(0, (ContinuousClock.now - began) / .nanoseconds(1))) }
 }
 
 /// Messages that wait for one peer, oldest first.

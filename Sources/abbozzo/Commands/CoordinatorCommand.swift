@@ -128,6 +128,8 @@ struct CoordinatorCommand: AsyncParsableCommand {
         allowManyFiles()
         endAtOnceOnCrash()
         let signals = StopSignals(alsoHangUp: true)
+        let manager = ServiceManager(environment: ProcessInfo.processInfo.environment)
+        settings.onTurn = { manager?.alive(now: $0) }
         let registry = MetricsRegistry()
         for (name, meaning) in CoordinatorService.metricMeanings { registry.describe(name, meaning) }
         // The metrics' port first, and files last: a coordinator that cannot listen leaves no folder behind.
@@ -143,9 +145,11 @@ struct CoordinatorCommand: AsyncParsableCommand {
         }
         await started.set(service)
         try announce(service.endpoints, http: http)
+        manager?.ready()
         let listener = Task {
             await signals.attend {
                 logger.notice("stopping: each picture ends its step; once more stops at once")
+                manager?.stopping()
                 await service.drain()
             } stop: {
                 await service.stop()

@@ -1,9 +1,11 @@
 internal import ArgumentParser
 internal import Checkpoint
 internal import Foundation
+internal import Gateway
 internal import Logging
 internal import Plan
 internal import Settings
+internal import Telemetry
 internal import Wire
 internal import Worker
 
@@ -35,6 +37,12 @@ struct WorkerCommand: AsyncParsableCommand {
             "Socket for the neighbour in the pipeline; port 0 takes a free one. Default: \(defaults.bind).",
             valueName: "tcp://host:port"))
     var bind: String?
+
+    @Option(
+        parsing: .unconditional,
+        help: ArgumentHelp(
+            "Port of the worker's own metrics page on 127.0.0.1. Default: 0, a free one.", valueName: "port"))
+    var httpPort: Int?
 
     @Option(
         help: ArgumentHelp(
@@ -92,15 +100,30 @@ struct WorkerCommand: AsyncParsableCommand {
         allowManyFiles()
         endAtOnceOnCrash()
         let signals = StopSignals()
-        let service = try await WorkerService.start(settings, log: logger)
+        let manager = ServiceManager(environment: ProcessInfo.processInfo.environment)
+        settings.onTurn = { manager?.alive(now: $0, standing: $1) }
+        // The page first: it is there while the speed is measured, and a port that is taken is known at once.
+        let started = Started(settings.name)
+        let gateway = try Gateway(port: UInt16(httpPort ?? file.httpPort)) { await started.report }
+        let page = "http://127.0.0.1:\(try await gateway.start())"
+        let service: WorkerService
+        do {
+            service = try await WorkerService.start(settings, log: logger)
+        } catch {
+            await gateway.stop()
+            throw error
+        }
+        await started.set(service)
         let endpoint = await service.dataEndpoint
         say(
             options.json
-                ? "{\"name\": \"\(settings.name)\", \"data\": \"\(endpoint)\"}"
-                : "started name=\(settings.name) data=\(endpoint)")
+                ? "{\"name\": \"\(settings.name)\", \"data\": \"\(endpoint)\", \"http\": \"\(page)\"}"
+                : "started name=\(settings.name) data=\(endpoint) http=\(page)")
+        manager?.ready()
         let listener = Task {
             await signals.attend {
                 logger.notice("leaving: the work in hand is finished first; once more stops at once")
+                manager?.stopping()
                 await service.drain()
             } stop: {
                 await service.stop()
@@ -108,6 +131,7 @@ struct WorkerCommand: AsyncParsableCommand {
         }
         let ending = await service.run()
         listener.cancel()
+        await gateway.stop()
         switch ending {
         case .drained, .stopped: break
         case .refused: throw CommandFailure(.notAllowed, ending.text)
@@ -116,6 +140,7 @@ struct WorkerCommand: AsyncParsableCommand {
     }
 
     func validate() throws {
+        try require(httpPort, in: 0...65535, "--http-port")
         if let memoryGib, !(memoryGib > 0 && memoryGib < 1e6) {
             throw ValidationError("--memory-gib is \(memoryGib), but must be above 0")
         }
@@ -129,6 +154,21 @@ struct WorkerCommand: AsyncParsableCommand {
         let short = ProcessInfo.processInfo.hostName.split(separator: ".").first.map(String.init) ?? "worker"
         let clean = short.filter { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == "_") }
         return clean.isEmpty || clean == "coordinator" ? "worker" : String(clean.prefix(64))
+    }
+}
+
+/// The service, for a page that is there before it.
+private actor Started {
+    private let name: String
+    private var service: WorkerService?
+
+    init(_ name: String) { self.name = name }
+
+    func set(_ service: WorkerService) { self.service = service }
+
+    /// The worker as it sees itself.
+    var report: WorkerReport {
+        get async { await service?.report ?? WorkerReport(name: name, life: "starting") }
     }
 }
 
