@@ -11,6 +11,7 @@
 #   HEADS=N        a model of random weights with N heads of 64 is made in FOLDER and used in place of MODEL, with
 #   DOUBLE=N       so many double blocks, default 4, and
 #   SINGLE=N       so many single ones, default 8
+#   PARTS=1        only the first of the two comparisons below, or PARTS=2 the second; default both
 #
 # 1. Two workers of one thread against one worker of one thread, pictures an hour with two in flight for each worker.
 #    In the same rounds what this machine gives two such processes: the sum of the pictures an hour of two clusters of
@@ -191,8 +192,13 @@ compare() {
         'BEGIN { printf "  %.3f times as many as one, of which the cluster of two has %.3f\n", c / a, b / c }'
 }
 
-compare "two workers of one thread against one" ceiling one measured 1 "" two measured 2 ""
-if make_group; then
+parts=${PARTS:-12}
+if [[ $parts == *1* ]]; then
+    compare "two workers of one thread against one" ceiling one measured 1 "" two measured 2 ""
+fi
+if [[ $parts != *2* ]]; then
+    :
+elif make_group; then
     compare "uneven workers, 2 : 1: measured cut against even cut" "" even even 2 slow measured measured 2 slow
 else
     echo "uneven workers: left out, control groups cannot be made here"

@@ -4,9 +4,9 @@
 /// more than two cycles first; a worker computes one task at a time, steps in order of arrival and side tasks (encoding,
 /// decoding) by turns with them; a side task gives way to a step after each of its layers, four times as long as it
 /// computed itself; two steps may be at a worker, or more where two of the largest have room, but at the first one no more
-/// than two; one whose answer waits for room at the next worker begins no other step; a picture that is being decoded takes no place in flight, up to one for each worker. A message occupies the link
-/// for its bytes and arrives half a round trip later. Left out: the processor time of the messages themselves, and of the
-/// coordinator.
+/// than two; one whose answer waits for room at the next worker begins no other step; a picture that is being decoded takes
+/// no place in flight, up to one for each worker. A message occupies the link for its bytes and arrives half a round trip
+/// later. Left out: the processor time of the messages themselves, and of the coordinator.
 ///
 /// No random numbers and no clock: equal input gives an equal result.
 struct PipelineSimulation {
