@@ -182,7 +182,7 @@ extension CoordinatorCore {
             flights[image]?.shownEpoch = epoch
         }
         flights[image]?.holder = worker
-        if need == .edge || need == .picture { decodings[worker, default: 0] += 1 }
+        noteSideTask(need, flight, to: worker)
         enter(.sent(need, at: now), image)
         effects.append(.task(input, flight.key(need, epoch: epoch), to: worker, isUrgent: flight.isInteractive))
     }
@@ -205,8 +205,8 @@ extension CoordinatorCore {
         }
     }
 
-    /// The decoder with the fewest decodings in hand, of equal ones the one that has been given least time's worth; nil
-    /// while all have their slots full.
+    /// The decoder with the fewest decodings in hand, of equal ones the one that has been given least to compute; nil while
+    /// all have their slots full.
     private func decoder(_ replica: Replica, isInteractive: Bool) -> String? {
         var (inHand, slotsTaken): ([String: Int], [String: Int]) = ([:], [:])
         for flight in flights.values where flight.sentNeed == .edge || flight.sentNeed == .picture {
@@ -215,9 +215,7 @@ extension CoordinatorCore {
             if flight.isInteractive || !isInteractive { slotsTaken[decoder, default: 0] += 1 }
         }
         func rank(_ share: Placement) -> (Int, Double) {
-            let speed = members[share.worker]?.hello.profile?.costs?.decode.samples.last
-            let seconds = speed.map { $0.seconds / Double($0.size) } ?? 1
-            return (inHand[share.worker] ?? 0, Double(decodings[share.worker] ?? 0) * seconds)
+            (inHand[share.worker] ?? 0, work.given(share.worker))
         }
         let free = replica.decoders.filter {
             linked.contains($0.worker) && slotsTaken[$0.worker] ?? 0 < Self.slots
@@ -260,6 +258,7 @@ extension CoordinatorCore {
         case .velocity(let velocity):
             let perToken = Double(now - at) / Double(max(1, flight.tokens))
             nanosecondsPerToken += (perToken - nanosecondsPerToken) * (nanosecondsPerToken == 0 ? 1 : 0.1)
+            noteStep(flight)
             goOn(key.image) { .supply($0, velocity: velocity) }
         case .planes(let pixels): goOn(key.image) { .refine($0, decoded: pixels) }
         case .picture(let rgb8, _, _):

@@ -74,7 +74,7 @@ extension CoordinatorCore {
         if cause != .pace { paceWait = 0 }
         hasPlanned = true
         linked = []
-        decodings = [:]
+        work = WorkBook()
         let plan = ClusterPlan(
             epoch: epoch, placements: placements, blockCount: pin?.model.blockCount ?? 0, wire: wire,
             measuresLinks: measuresLinks)

@@ -112,8 +112,8 @@ package struct CoordinatorCore: Sendable {
     var (nextPaceLook, paceWait): (UInt64, UInt64) = (0, 0)
     /// Workers whose data link is up in this epoch.
     var linked: Set<String> = []
-    /// Decodings that each worker was given in this epoch.
-    var decodings: [String: Int] = [:]
+    /// What each worker was given to compute in this epoch.
+    var work = WorkBook()
 
     // Jobs and pictures.
     var jobs: [JobID: LiveJob] = [:]

@@ -18,12 +18,14 @@ struct PlannerTests {
         let search = CutSearch(nodes: nodes, encoder: encoder, decoders: decoders)
         let best = Self.bruteForce(search, blocks: blocks)
         let found = search.anyOrder()
-        #expect(found.map(\.bottleneck) == best, "seed \(seed)")
+        let level = found.map { search.level($0.spans) } ?? 0
+        #expect(found.map(\.bottleneck) == best.map { max($0, level) }, "seed \(seed)")
         guard let found else { return }
         #expect(found.spans.map(\.span).reduce(0) { $1.lowerBound == $0 ? $1.upperBound : -1 } == blocks)
         #expect(found.spans.allSatisfy { search.fits($0.node, $0.span) })
         let real =
             found.spans.map { search.cost($0.node, $0.span) } + ([encoder] + decoders).map { search.load($0, 0..<0) }
+            + [search.level(found.spans)]
         #expect(abs((real.max() ?? 0) - found.bottleneck) <= 1e-9 * found.bottleneck)
     }
 
@@ -197,7 +199,23 @@ struct PlannerTests {
         }
         #expect(try decoders(2.4e6).count == 1)
         #expect(try decoders(2.4e9) == ["a", "b", "c"])
-        #expect(CutSearch.decodeSeconds([2, 2]) == 1 && CutSearch.decodeSeconds([3]) == 3)
+    }
+
+    @Test("decodings fill up those who have least to do, and reach who has more only then")
+    func levels() {
+        #expect(CutSearch.level([0, 0], [2, 2]) == 1 && CutSearch.level([0], [3]) == 3)
+        #expect(CutSearch.level([4, 1], [2, 2]) == 3, "all of it to the second")
+        #expect(CutSearch.level([2, 1], [2, 2]) == 2.5)
+        #expect(CutSearch.level([1, 1, 10], [1, 3, 1]) == 1.75, "the slow one is given a quarter")
+        #expect(CutSearch.level([5, 7], [0, 0]) == 5)
+        var random = SplitMix(7)
+        for _ in 0..<200 {
+            let loads = (0..<random.int(1...6)).map { _ in Double(random.int(0...100)) }
+            let alone = loads.map { _ in Double(random.int(1...50)) }
+            let level = CutSearch.level(loads, alone)
+            let done = zip(loads, alone).reduce(0.0) { $0 + max(0, level - $1.0) / $1.1 }
+            #expect(abs(done - 1) < 1e-9, "\(loads), \(alone): \(level)")
+        }
     }
 
     @Test("workers of one machine share its memory, unless they were given parts of it")
@@ -262,6 +280,51 @@ struct PlannerTests {
             #expect(bench.files.values.contains(try FakeModel.render(request)))
         }
         #expect(given["a"] ?? 0 > 0 && given["b"] ?? 0 > 0)
+    }
+
+    @Test("decodings go to the worker whose blocks leave it more time, not to each in turn")
+    func decodingsFillUp() throws {
+        func decodings(_ seconds: Double) throws -> [String: Int] {
+            let bench = Bench()
+            // Three blocks each, which take the second one 1.3 times as long.
+            bench.join([Self.hello("a", 0.1, decode: seconds), Self.hello("b", 0.13, decode: seconds / 1.3)])
+            let plan = try #require(bench.core.plan)
+            #expect(plan.pipeline.map(\.span.count) == [3, 3] && plan.placements.allSatisfy(\.decodes))
+            _ = try bench.submit((0..<24).map { ImageRequest.ralu("p\($0)", seed: UInt64($0)) })
+            var given: [String: Int] = [:]
+            bench.work(until: { task in
+                if task.key.need == .edge || task.key.need == .picture { given[task.worker, default: 0] += 1 }
+                return false
+            })
+            return given
+        }
+        // Decodings that take long beside the steps, and decodings that the first worker has time for alone.
+        let (long, short) = (try decodings(200), try decodings(8))
+        #expect(long.values.reduce(0, +) == 48 && short.values.reduce(0, +) == 48)
+        #expect(long["a"] ?? 0 > long["b"] ?? 0 && long["b"] ?? 0 > 12, "\(long)")
+        #expect(short["a"] ?? 0 > 36, "\(short)")
+    }
+
+    @Test("what a worker was given adds up, and a lead is forgotten that decodings cannot make up for soon")
+    func workBook() {
+        var book = WorkBook()
+        book.give("a", 3)
+        book.give("b", 1)
+        book.give("b", 1.5)
+        #expect(book.given("a") == 3 && book.given("b") == 2.5 && book.given("c") == 0)
+        book.giveDecoding("b", 2, others: ["a"])
+        #expect(book.given("b") == 4.5 && book.given("a") == 3)
+        book.give("a", 1000)
+        book.giveDecoding("b", 2, others: ["a"])
+        #expect(book.given("b") == 6.5 && book.given("a") == 6.5 + 8 * 2)
+        var asked = 0
+        func seconds(_ tokens: Int) -> Double? {
+            book.call("a", tokens: tokens, text: 8) {
+                asked += 1
+                return tokens == 7 ? nil : Double(tokens)
+            }
+        }
+        #expect(seconds(5) == 5 && seconds(5) == 5 && seconds(7) == nil && seconds(7) == nil && asked == 2)
     }
 
     @Test("a worker that joins a measured cluster is planned in only where that is worth it")

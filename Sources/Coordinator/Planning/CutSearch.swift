@@ -8,6 +8,9 @@ internal import Plan
 ///
 ///     bottleneck = max over p of max(load_p, link_p)        link_p = 0 where one node has all blocks
 ///
+/// Of several decoders the one that has least to do gets the next decoding, so they fill up what the blocks leave uneven:
+/// the search is for the blocks alone then, and the bottleneck no less than the level that decodings rise to.
+///
 /// and the search minimises that, exactly, over all cuts: with best(j, S) the smallest bottleneck of the first j blocks on
 /// the set S of nodes,
 ///
@@ -44,7 +47,7 @@ struct CutSearch {
     static let mostForAllOrders = 7
 
     let nodes: [NodeCosts]
-    /// Who encodes and who decodes; of several decoders each gets a part of the pictures that goes with its speed.
+    /// Who encodes and who decodes; of several decoders each gets as much as brings them to one level.
     let encoder: Int
     let decoders: [Int]
     private let blocks: Int
@@ -64,19 +67,36 @@ struct CutSearch {
         }
         seconds = nodes.map { sums($0.blockSeconds) }
         bytes = nodes.map { sums($0.blockBytes) }
-        // By speed: each is busy with it for the same time of each picture.
-        let decoding = Self.decodeSeconds(decoders.map { nodes[$0].decodeSeconds })
         extra = nodes.indices.map {
-            (encoder == $0 ? nodes[$0].encodeSeconds : 0) + (decoders.contains($0) ? decoding : 0)
+            (encoder == $0 ? nodes[$0].encodeSeconds : 0) + (decoders == [$0] ? nodes[$0].decodeSeconds : 0)
         }
         held = nodes.indices.map {
             (encoder == $0 ? nodes[$0].encoderBytes : 0) + (decoders.contains($0) ? nodes[$0].decoderBytes : 0)
         }
     }
 
-    /// Seconds of decoding for one picture on each of several decoders that share the pictures by their speed.
-    static func decodeSeconds(_ alone: [Double]) -> Double {
-        alone.contains { $0 <= 0 } ? 0 : 1 / alone.reduce(0) { $0 + 1 / $1 }
+    /// The level that decoders rise to when the one with least to do gets the next decoding: seconds for one picture.
+    ///
+    /// `loads` are the seconds that each has to do besides, `alone` those in which each would do all decodings. A decoder
+    /// above the level gets none. Solves: sum over those below of (level - load) / alone = 1.
+    static func level(_ loads: [Double], _ alone: [Double]) -> Double {
+        precondition(loads.count == alone.count && !loads.isEmpty, "\(loads.count) loads, \(alone.count) decoders")
+        guard alone.allSatisfy({ $0 > 0 }) else { return loads.min() ?? 0 }
+        // Taken in from below, until the next one is above the level of those before.
+        var (speed, filled, level) = (0.0, 0.0, Double.infinity)
+        for place in loads.indices.sorted(by: { (loads[$0], $0) < (loads[$1], $1) }) where loads[place] < level {
+            speed += 1 / alone[place]
+            filled += loads[place] / alone[place]
+            level = (1 + filled) / speed
+        }
+        return level
+    }
+
+    /// The level of this search's decoders with some spans; 0 with one decoder, whose load is complete as it is.
+    func level(_ spans: [(node: Int, span: Range<Int>)]) -> Double {
+        guard decoders.count > 1 else { return 0 }
+        let loads = decoders.map { node in load(node, spans.first { $0.node == node }?.span ?? 0..<0) }
+        return Self.level(loads, decoders.map { nodes[$0].decodeSeconds })
     }
 
     /// Bytes that a node would need.
@@ -92,7 +112,7 @@ struct CutSearch {
             && (span.isEmpty || nodes[node].roles.contains(.blocks))
     }
 
-    /// Seconds that a picture occupies a node's processor.
+    /// Seconds that a picture occupies a node's processor; without decodings where several decode.
     func load(_ node: Int, _ span: Range<Int>) -> Double {
         extra[node] + seconds[node][span.upperBound] - seconds[node][span.lowerBound]
     }
@@ -186,6 +206,7 @@ struct CutSearch {
             if start < end { spans.insert((node, start..<end), at: 0) }
             (state, end) = (before, start)
         }
-        return Cut(spans: spans, bottleneck: bottleneck, squares: best[last * places + blocks])
+        return Cut(
+            spans: spans, bottleneck: max(bottleneck, level(spans)), squares: best[last * places + blocks])
     }
 }

@@ -217,12 +217,12 @@ extension Forecast {
                 all.append((node, 0..<0))
             }
 
-            let decoding = CutSearch.decodeSeconds(decoders.map(\.decodeSeconds))
-            func load(_ node: NodeCosts, _ blocks: Range<Int>) -> Double {
+            var loads = all.map { node, blocks in
                 blocks.reduce(0) { $0 + node.blockSeconds[$1] } + (node.name == encoder.name ? node.encodeSeconds : 0)
-                    + (plan.decoders.contains(node.name) ? decoding : 0)
             }
-            let loads = all.map { load($0.node, $0.blocks) }
+            let decoding = all.indices.filter { plan.decoders.contains(all[$0].node.name) }
+            let level = CutSearch.level(decoding.map { loads[$0] }, decoding.map { all[$0].node.decodeSeconds })
+            for place in decoding { loads[place] = max(loads[place], level) }
             // A link is as fast as the slower of its ends.
             let hops = zip(pipeline, pipeline.dropFirst()).map { from, to in
                 from.node.linkSeconds > to.node.linkSeconds ? from.node : to.node

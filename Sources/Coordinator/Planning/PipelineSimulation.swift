@@ -115,8 +115,8 @@ struct PipelineSimulation {
         var rows = 0
         var busy = 0.0
         var linkFree = 0.0
-        /// Decodings given so far, in seconds.
-        var decoding = 0.0
+        /// Computed or given so far, in seconds.
+        var given = 0.0
     }
 
     private struct Flight {
@@ -223,7 +223,9 @@ struct PipelineSimulation {
                 flights[picture].number = number
                 switch model.course[flights[picture].place] {
                 case .step: waiting.append(picture)
-                case .encode: side(picture, at: model.encoder)
+                case .encode:
+                    workers[model.encoder].given += model.encodeSeconds
+                    side(picture, at: model.encoder)
                 case .decode(let which): decode(picture, which)
                 }
             case .arrived(let picture, let station, let isStep):
@@ -249,14 +251,14 @@ struct PipelineSimulation {
             schedule(0, .arrived(picture: picture, station: station, isStep: false))
         }
 
-        /// Fewest decodings in hand, then least given so far.
+        /// Fewest decodings in hand, then least to compute so far.
         mutating func decode(_ picture: Int, _ which: Int) {
             func rank(_ decoder: (station: Int, seconds: [Double])) -> (Int, Double) {
                 let worker = workers[decoder.station]
-                return (worker.sides.count + (worker.side == nil ? 0 : 1), worker.decoding)
+                return (worker.sides.count + (worker.side == nil ? 0 : 1), worker.given)
             }
             guard let best = model.decoders.min(by: { rank($0) < rank($1) }) else { return }
-            workers[best.station].decoding += best.seconds[which]
+            workers[best.station].given += best.seconds[which]
             side(picture, at: best.station)
         }
 
@@ -311,6 +313,7 @@ struct PipelineSimulation {
             workers[station].inHand = (picture, true)
             workers[station].side?.given += seconds
             stepSeconds += seconds
+            workers[station].given += seconds
             work(station, seconds)
         }
 

@@ -135,7 +135,7 @@ package enum Planner {
     package static func bottleneck(_ plan: CutPlan, _ input: PlanningInput) -> Double? {
         guard let (search, spans) = search(plan, input) else { return nil }
         let idle = ([search.encoder] + search.decoders).map { search.load($0, 0..<0) }
-        return (spans.map { search.cost($0.node, $0.span) } + idle).max()
+        return (spans.map { search.cost($0.node, $0.span) } + idle + [search.level(spans)]).max()
     }
 
     /// Why a plan does not fit into memory; nil when it does.
