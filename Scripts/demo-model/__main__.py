@@ -11,7 +11,10 @@ COMMANDS = {  # command: (module, its arguments, its function, what it does)
     "encode": ("autoencoder", "encode_arguments", "encode", "encode all pictures"),
     "dit": ("flow", "arguments", "run", "train transformer and text encoders"),
     "distill": ("flow", "arguments", "run", "distil guidance into the model"),
+    "score": ("flow", "score_arguments", "score", "print the loss on unseen pictures"),
+    "sample": ("sample", "arguments", "run", "draw a sheet with a stage of a run"),
     "export": ("export", "arguments", "run", "write the model as a folder in diffusers layout"),
+    "further": ("further", "arguments", "run", "train a finished model further: all of the above in one command"),
     "selftest": ("selftest", "arguments", "run", "all of it at toy size, in minutes"),
 }
 

@@ -224,7 +224,8 @@ def encode(a):
         sample += [latents[:500].float().flatten() for latents in kept["levels"]]
         print("%s: %s" % (path, [tuple(latents.shape) for latents in kept["levels"]]), flush=True)
     sample = torch.cat(sample)
-    settings.update(shift_factor=sample.mean().item(), scaling_factor=1 / sample.std().item())
-    write_json(os.path.join(a.out, "settings.json"), settings)
+    if "inherited" not in settings:  # a painter that was trained before knows the latents as they were scaled for it
+        settings.update(shift_factor=sample.mean().item(), scaling_factor=1 / sample.std().item())
+        write_json(os.path.join(a.out, "settings.json"), settings)
     print("encoded in %.0f s; shift %.4f, scale %.4f" % (
         time.time() - begin, settings["shift_factor"], settings["scaling_factor"]))

@@ -11,7 +11,7 @@ from pictures import levels, run_settings, shelves
 from tokenizing import TEXT_LENGTH
 from training import DEVICE
 
-LEVEL_WEIGHTS = (4.5, 3.5, 1.0)  # how often the levels are drawn, finest first
+LEVELS = (4.5, 3.5, 1.0)  # how often the levels are drawn, finest first
 FINE_SHARES = (0.25, 0.5, 1.0)  # of a mixed grid's cells: RALU's second stage, and its third, which is all fine
 
 
@@ -27,14 +27,14 @@ class Batch:
 class Batches:
     """Draws batches; all pictures of one have one aspect ratio and one kind of grid."""
 
-    def __init__(self, folder, tokens, mixed, drop, seed):
+    def __init__(self, folder, tokens, mixed=0.0, drop=0.0, seed=0, weights=LEVELS):
         settings = run_settings(folder)
         if "scaling_factor" not in settings:
             raise SystemExit("encode the pictures first (`encode`)")
         ids = np.load(os.path.join(folder, "tokens.npz"))
         self.start = torch.from_numpy(ids["start"])
         self.clip, self.t5 = (torch.from_numpy(ids[k].astype(np.int64)) for k in ("clip", "t5"))
-        self.tokens, self.mixed, self.drop = tokens, mixed, drop
+        self.tokens, self.mixed, self.drop, self.weights = tokens, mixed, drop, weights
         self.random = random.Random(seed)
         self.shelves = []
         for shelf in shelves(folder):
@@ -49,7 +49,7 @@ class Batches:
 
     def next(self):
         shelf, rows, latents, sides = self.random.choices(self.shelves, [s[0].seen for s in self.shelves])[0]
-        level = self.random.choices(range(len(sides)), LEVEL_WEIGHTS[:len(sides)])[0]
+        level = self.random.choices(range(len(sides)), self.weights[:len(sides)])[0]
         mixes = len(sides) > 1 and self.random.random() < self.mixed
         if mixes:
             level = min(level, len(sides) - 2)

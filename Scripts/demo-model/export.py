@@ -1,4 +1,4 @@
-"""Writes the trained model as a folder in diffusers layout, with its model card's facts.
+"""Writes the trained model as a folder in diffusers layout, and in training.json how long each stage was trained.
 
 The names of tensors are those that transformers 4 and FLUX.1's own files use
 (CLIP's begin with `text_model.`): every reader of FLUX folders takes them.
@@ -8,10 +8,11 @@ import shutil
 
 import torch
 
+import inherit
 from autoencoder import new_autoencoder
 from painter import Painter
 from pictures import run_settings
-from training import Stage, write_json
+from training import NOTHING_YET, Stage, write_json
 
 SCHEDULER = dict(_class_name="FlowMatchEulerDiscreteScheduler", num_train_timesteps=1000, shift=3.0, use_dynamic_shifting=True,
                  base_shift=0.5, max_shift=1.15, base_image_seq_len=256, max_image_seq_len=4096)
@@ -34,8 +35,7 @@ def run(a):
     dtype = dict(bf16=torch.bfloat16, f16=torch.float16)[a.dtype]
     vae, painter = new_autoencoder(settings), Painter(settings)
     counters = dict(vae=Stage(a.out, "vae").load(vae), dit=Stage(a.out, "dit").load(painter))
-    if not a.undistilled:
-        counters["distill"] = Stage(a.out, "distill").load(painter)
+    counters["distill"] = None if a.undistilled else Stage(a.out, "distill").load(painter)
     if not counters["vae"] or not counters["dit"]:
         raise SystemExit("train `vae` and `dit` first")
     vae.register_to_config(shift_factor=settings["shift_factor"], scaling_factor=settings["scaling_factor"])
@@ -47,5 +47,8 @@ def run(a):
     os.makedirs(os.path.join(a.model, "scheduler"), exist_ok=True)
     write_json(os.path.join(a.model, "scheduler", "scheduler_config.json"), SCHEDULER)
     write_json(os.path.join(a.model, "model_index.json"), INDEX)
+    inherited = settings.get("inherited", {})
+    counters = {k: inherit.added(inherited.get(k, NOTHING_YET), v or NOTHING_YET) for k, v in counters.items()}
+    write_json(os.path.join(a.model, inherit.HISTORY), counters)
     total = sum(os.path.getsize(os.path.join(root, f)) for root, _, files in os.walk(a.model) for f in files)
     print("%s: %.1f MB, %d pixels, %d objects; trained %s" % (a.model, total / 1e6, settings["size"], settings["objects"], counters))

@@ -11,7 +11,7 @@ from collections import Counter
 import torch
 import torch.nn.functional as F
 
-from batches import Batches
+from batches import LEVELS, Batches
 from painter import Painter
 from pictures import run_settings
 from training import (DEVICE, NOTHING_YET, Average, Precision, Stage, Timer, counted, optimizers, rate, run_as_team,
@@ -26,6 +26,8 @@ def arguments(parser):
     team_arguments(parser)
     parser.add_argument("--tokens", type=int, default=73728 if DEVICE.type == "cuda" else 4608, help="tokens a batch")
     parser.add_argument("--mixed", type=float, default=0.15, help="share of mixed-resolution batches")
+    parser.add_argument("--levels", type=float, nargs="+", default=LEVELS, metavar="WEIGHT",
+                        help="how often the levels of resolution are drawn, finest first (default 4.5 3.5 1)")
     parser.add_argument("--drop", type=float, default=0.1, help="share of captions dropped (dit only)")
     parser.add_argument("--ema", type=float, default=0.999, help="how slowly the averaged weights follow")
     parser.add_argument("--lr", type=float, help="default 1.5e-3, for distill 3e-4")
@@ -57,7 +59,8 @@ def train(a, team):
         for network in filter(None, (model, teacher)):
             network.transformer.compile_repeated_blocks(dynamic=True)
     team.part_ways(before["steps"])
-    batches = Batches(a.out, a.tokens, a.mixed, 0.0 if teacher else a.drop, seed=before["steps"] * 64 + team.rank)
+    batches = Batches(a.out, a.tokens, a.mixed, 0.0 if teacher else a.drop, seed=before["steps"] * 64 + team.rank,
+                      weights=a.levels)
     timer, step, progress = Timer(a, before["seconds"]), 0, (0, 0)
     losses, counts, samples, tokens = Counter(), Counter(), 0, 0
     while progress[0] < 1:
@@ -91,6 +94,21 @@ def train(a, team):
         model.load_state_dict(average.weights)
         print("%s: %s, %s" % (a.command, total, precision.format))
         print("unseen pictures, loss at guidance 1: %s" % unseen_loss(model.eval(), batches, precision))
+
+
+def score_arguments(parser):
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of this training run")
+
+
+def score(a):
+    """Prints the loss on unseen pictures of each stage that there is."""
+    settings, precision, batches = run_settings(a.out), Precision(), Batches(a.out, tokens=0)
+    for name in ("dit", "distill"):
+        model = Painter(settings)
+        counters = Stage(a.out, name).load(model)
+        if counters:
+            print("%s: %s at guidance 1 after %d steps" % (
+                name, unseen_loss(model.to(DEVICE).eval(), batches, precision), counters["steps"]))
 
 
 def velocity(model, batch, guidance):

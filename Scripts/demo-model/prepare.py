@@ -1,9 +1,12 @@
 """Turns a data set into what training reads: tokenizers, token ids, and the pictures of each aspect ratio in one file.
 
     OUT/settings.json           sizes of the models (the preset) and of the data
-    OUT/tokenizer, tokenizer_2  learnt from the captions, unless --tokenizers names a folder that has them
+    OUT/tokenizer, tokenizer_2  learnt from the captions
     OUT/tokens.npz              ids of all captions, the empty one last; `start` is where a picture's captions begin
     OUT/pictures-8x5.npy        the pictures of one aspect ratio, and in rows-8x5.npy their numbers in the data set
+
+With --from a finished model is trained further: its tokenizers, sizes and weights are
+taken over (inherit.py).
 """
 import os
 import shutil
@@ -14,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 import dataset
+import inherit
 from painter import PRESETS
 from tokenizing import ClipTokenizer, T5Tokenizer, make_tokenizers
 from training import read_json, write_json
@@ -25,16 +29,17 @@ def arguments(parser):
     parser.add_argument("--preset", default="demo", choices=list(PRESETS), help="size of the models (default %(default)s)")
     parser.add_argument("--smallest", type=int, default=128, metavar="PIXELS",
                         help="the long side is halved for coarser levels down to this (default %(default)s)")
-    parser.add_argument("--tokenizers", metavar="FOLDER", help="a model whose tokenizers to keep, to train it further")
+    parser.add_argument("--from", dest="model", metavar="FOLDER", help="a model to train further; --preset is not used then")
 
 
 def run(a):
     os.makedirs(a.out, exist_ok=True)
     lines = list(dataset.read(a.data))
     texts = [c for _, captions, _ in lines for c in captions]
-    if a.tokenizers:
+    if a.model:
         for name in ("tokenizer", "tokenizer_2"):
-            shutil.copytree(os.path.join(a.tokenizers, name), os.path.join(a.out, name), dirs_exist_ok=True)
+            shutil.copytree(os.path.join(a.model, name), os.path.join(a.out, name), dirs_exist_ok=True)
+        inherit.fill(a.model, a.out)
     else:
         make_tokenizers(texts, a.out)
     clip, t5 = ClipTokenizer(os.path.join(a.out, "tokenizer")), T5Tokenizer(os.path.join(a.out, "tokenizer_2"))
@@ -53,11 +58,15 @@ def run(a):
     sizes = [max(np.load(os.path.join(a.out, "pictures-%s.npy" % k), mmap_mode="r").shape[1:3]) for k in rows]
     assert set(sizes) == {size}, "the pictures' long sides differ: %s" % sizes
     old = read_json(os.path.join(a.out, "settings.json")) if os.path.exists(os.path.join(a.out, "settings.json")) else {}
-    scaling = {k: old[k] for k in ("shift_factor", "scaling_factor") if k in old}
+    if a.model:
+        shapes = dict(inherit.sizes(a.model), inherited=inherit.history(a.model))
+    else:
+        shapes = dict(PRESETS[a.preset], preset=a.preset)
+    shapes |= {k: old[k] for k in ("shift_factor", "scaling_factor") if k in old}
     write_json(os.path.join(a.out, "settings.json"), dict(
-        PRESETS[a.preset], preset=a.preset, clip_vocabulary=len(clip.vocabulary), t5_vocabulary=t5.tokenizer.get_vocab_size(),
+        shapes, clip_vocabulary=len(clip.vocabulary), t5_vocabulary=t5.tokenizer.get_vocab_size(),
         size=size, smallest=a.smallest, aspects={k: len(v) for k, v in rows.items()},
-        objects=len({t.name for _, _, s in lines for t in s.things if not s.of_shapes}), **scaling))
+        objects=len({t.name for _, _, s in lines for t in s.things if not s.of_shapes})))
     print("%d pictures of %d pixels in %d aspect ratios, %d captions, words: CLIP %d, T5 %d" % (
         len(lines), size, len(rows), len(texts), len(clip.vocabulary), t5.tokenizer.get_vocab_size()))
 

@@ -43,7 +43,27 @@ def run(a):
         second = _counters(folder / "run" / "dit.safetensors")
         _expect(second["steps"] > first["steps"], "more steps after the second call")
         command("distill", "--out", out, "--tokens", 256, *minutes)
+        command("score", "--out", out)
+        (folder / "prompts.txt").write_text("a red car in the desert\n")
+        command("sample", "--out", out, "--prompts", folder / "prompts.txt", "--true-guidance", "--steps", 2, "--sheet",
+                folder / "sheet.png")
         command("export", "--out", out, "--model", model)
+
+        again, model_again = str(folder / "run-again"), str(folder / "model-again")
+        command("prepare", "--data", data, "--out", again, "--from", model, "--smallest", 32)
+        command("encode", "--out", again)
+        command("export", "--out", again, "--model", model_again)  # untrained: the same weights
+        for part in ("transformer", "text_encoder", "text_encoder_2", "vae", "tokenizer", "tokenizer_2"):
+            _expect(_contents(model, part) == _contents(model_again, part), "the same %s again" % part)
+        command("dit", "--out", again, "--tokens", 256, "--levels", 1, 2, *minutes)
+        third = _counters(folder / "run-again" / "dit.safetensors")
+        command("export", "--out", again, "--model", model_again)
+        trained = json.loads((folder / "model-again" / "training.json").read_text())["dit"]
+        _expect(trained["samples"] == second["samples"] + third["samples"], "training.json to add up")
+        command("further", "--model", model_again, "--folder", folder / "further", "--count", 60, "--size", PIXELS, "--smallest",
+                32, "--objects", 6, "--workers", 1, "--tokens", 256, "--minutes", 2 * a.seconds / 60)
+        further = json.loads((folder / "further" / "model" / "training.json").read_text())["dit"]
+        _expect(further["samples"] > trained["samples"], "more samples after `further`")
 
         judge = HERE / "judge.py"
         _call(judge, "train", "--data", data, "--judge", judged, "--batch", 8, *minutes)
@@ -62,6 +82,11 @@ def run(a):
 def _call(script, *words):
     print("$ " + " ".join([Path(script).name, *map(str, words)]), flush=True)
     subprocess.run([sys.executable, str(script), *map(str, words)], check=True)
+
+
+def _contents(model, part):
+    """The files of one part of a model."""
+    return {path.name: path.read_bytes() for path in Path(model, part).iterdir()}
 
 
 def _counters(path):

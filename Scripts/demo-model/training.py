@@ -14,10 +14,10 @@ DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 # Number format ---------------------------------------------------------------
 
 def _seconds(dtype):
-    """The time of a convolution and a matrix product on the CPU, the best of three."""
+    """The time of a convolution and a matrix product on the CPU, the best of many: other load may be running."""
     matrix, picture = torch.ones(256, 256, dtype=dtype), torch.ones(1, 32, 64, 64, dtype=dtype)
     kernel, best = torch.ones(32, 32, 3, 3, dtype=dtype), float("inf")
-    for _ in range(4):  # the first one warms up and cannot be the best
+    for _ in range(25):  # the first one warms up and cannot be the best
         begin = time.perf_counter()
         for _ in range(4):
             matrix @ matrix

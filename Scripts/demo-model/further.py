@@ -1,0 +1,57 @@
+"""Trains a finished model further, from its folder to a new one, in one command.
+
+    FOLDER/data     pictures, other ones for each model that it begins with
+    FOLDER/run      the training run (prepare --from)
+    FOLDER/model    what comes out
+
+Every step is one of the other commands, printed as it is called; a call that was
+stopped goes on when repeated, with what time is given to it. The autoencoder is left as it is,
+since the painter knows its latents. Of the minutes most go to the painter, the rest to
+distilling guidance; pictures and latents are made before and take longer.
+Whether the new model is better is for eval.py and for eyes to say.
+"""
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import inherit
+from training import DEVICE
+
+
+def arguments(parser):
+    parser.add_argument("--model", required=True, metavar="FOLDER", help="the model to begin with; it stays as it is")
+    parser.add_argument("--folder", required=True, metavar="FOLDER", help="work there")
+    parser.add_argument("--minutes", type=float, required=True, help="how long to train, once pictures and latents are there")
+    parser.add_argument("--distill", type=float, default=0.2, metavar="SHARE",
+                        help="of the minutes; 1 leaves the painter as it is and only distils its guidance (default %(default)s)")
+    parser.add_argument("--count", type=int, default=5000, help="pictures (default %(default)s)")
+    parser.add_argument("--size", type=int, default=256, help="pixels on their longer side (default %(default)s)")
+    parser.add_argument("--smallest", type=int, default=128, metavar="PIXELS", help="of the coarsest level (default %(default)s)")
+    parser.add_argument("--objects", type=int, default=24, help="how many of the objects (default %(default)s)")
+    parser.add_argument("--aspects", default="8:8", help="aspect ratios (default %(default)s)")
+    parser.add_argument("--workers", type=int, default=1 if DEVICE.type == "cuda" else os.cpu_count(),
+                        help="processes that train (default: one on a GPU, else one for each core)")
+    parser.add_argument("--tokens", type=int, default=73728 if DEVICE.type == "cuda" else 3072,
+                        help="tokens of a batch in each of them (default %(default)s)")
+
+
+def run(a):
+    data, out, model = (os.path.join(a.folder, n) for n in ("data", "run", "model"))
+    seed = 1 + inherit.history(a.model)["dit"]["samples"]
+    _call("dataset", "--out", data, "--count", a.count, "--size", a.size, "--objects", a.objects, "--aspects", a.aspects,
+          "--seed", seed)
+    _call("prepare", "--data", data, "--out", out, "--from", a.model, "--smallest", a.smallest)
+    _call("encode", "--out", out)
+    _call("score", "--out", out)
+    how = ["--workers", a.workers, "--tokens", a.tokens]
+    for stage, minutes in (("dit", (1 - a.distill) * a.minutes), ("distill", a.distill * a.minutes)):
+        if minutes > 0:
+            _call(stage, "--out", out, "--minutes", minutes, *how)
+    _call("score", "--out", out)
+    _call("export", "--out", out, "--model", model)
+
+
+def _call(*words):
+    print("$ " + " ".join(map(str, words)), flush=True)
+    subprocess.run([sys.executable, str(Path(__file__).parent), *map(str, words)], check=True)
