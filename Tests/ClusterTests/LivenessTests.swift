@@ -69,6 +69,107 @@ struct LivenessTests {
         }
     }
 
+    @Test("the service manager hears of both daemons that they are ready, that they live, and that they stop")
+    func serviceManager() async throws {
+        let managers = (NotifySocket(folder.path("coordinator")), NotifySocket(folder.path("worker")))
+        // A sign of life every tenth of a second.
+        func environment(_ manager: NotifySocket) -> [String: String] {
+            ["NOTIFY_SOCKET": manager.variable, "WATCHDOG_USEC": "400000"]
+        }
+        func hear(_ manager: NotifySocket, until test: ([String]) -> Bool) async throws {
+            let clock = ContinuousClock()
+            let began = clock.now
+            var heard: [String] = []
+            while !test(heard) {
+                try #require(clock.now - began < .seconds(20), "heard only \(heard)")
+                try await Task.sleep(for: .milliseconds(10))
+                heard += manager.heard
+            }
+        }
+        func isAlive(_ heard: [String]) -> Bool { heard.count { $0 == "WATCHDOG=1" } >= 3 }
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(
+                processes, in: folder.path, environment: environment(managers.0))
+            try await hear(managers.0) { $0.contains("READY=1") && isAlive($0) }
+            let worker = try await cluster.worker("a", model: TestPicture.model, environment: environment(managers.1))
+            try await hear(managers.1) { $0.contains("READY=1") && isAlive($0) }
+            for (process, manager) in [(worker, managers.1), (cluster.coordinator, managers.0)] {
+                await process.send(SIGTERM)
+                #expect(try await process.outcome().status == .exited(0))
+                try await hear(manager) { $0.contains("STOPPING=1") }
+            }
+        }
+    }
+
+    @Test("a worker gives no sign of life while its task stands for as long as the watchdog waits")
+    func standing() async throws {
+        let manager = NotifySocket(folder.path("worker"))
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path)
+            // No block is done within a microsecond, so there are signs of life between tasks only, ten a second.
+            let worker = try await cluster.worker(
+                "a", model: TestPicture.model,
+                environment: ["NOTIFY_SOCKET": manager.variable, "WATCHDOG_USEC": "1"])
+            _ = try await worker.line(containing: "started ")
+            _ = try await cluster.client(["submit", "-p", "one"] + small)
+            let before = try await busy(cluster)
+            // The kernel keeps only ten of them for who does not read.
+            let listener = Task {
+                _ = manager.heard
+                var signs = 0
+                while !Task.isCancelled {
+                    try? await Task.sleep(for: .milliseconds(100))
+                    signs += manager.heard.count
+                }
+                return signs
+            }
+            let outcome = try await cluster.client(
+                ["submit", "-p", "two", "--width", "1024", "--height", "1024", "--text-length", "16", "--steps", "8"])
+            #expect(outcome.status == .exited(0), "\(outcome.errors)")
+            let seconds = try await busy(cluster) - before
+            listener.cancel()
+            let signs = await listener.value
+            #expect(Double(signs) < 5 + 5 * seconds, "\(signs) signs of life, \(seconds) s of work")
+        }
+    }
+
+    @Test("a worker's own page tells of it, and goes on when its coordinator is gone")
+    func page() async throws {
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path)
+            let worker = try await cluster.worker("a", model: TestPicture.model)
+            let started = try await worker.line(containing: "started ")
+            let port = try #require(started.split(separator: ":").last.flatMap { UInt16($0) }, "\(started)")
+            let outcome = try await cluster.client(["submit", "-p", "one"] + small)
+            #expect(outcome.status == .exited(0), "\(outcome.errors)")
+            let lines = try metrics(port)
+            #expect(lines.contains("dit_worker_state{worker=\"a\",state=\"ready\"} 1"))
+            #expect(lines.contains("dit_worker_connected{worker=\"a\"} 1"))
+            #expect(lines.contains("dit_tokens_total{worker=\"a\"} 32"))
+            await cluster.coordinator.send(SIGKILL)
+            _ = try await cluster.coordinator.outcome()
+            let clock = ContinuousClock()
+            let killed = clock.now
+            while try !metrics(port).contains("dit_worker_connected{worker=\"a\"} 0") {
+                try #require(clock.now - killed < .seconds(30), "its page says nothing of a lost coordinator")
+                try await Task.sleep(for: .milliseconds(20))
+            }
+        }
+    }
+
+    private func metrics(_ port: UInt16) throws -> [Substring] {
+        let connection = try #require(RawTCP(port: port), "nobody listens at \(port)")
+        connection.send(Array("GET /metrics HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".utf8))
+        return String(decoding: connection.receiveAll(), as: UTF8.self).split(whereSeparator: \.isNewline)
+    }
+
+    private func busy(_ cluster: TestCluster) async throws -> Double {
+        let client = try await cluster.connect()
+        let counters = try await nodes(client).workers.first?.counters
+        await client.close()
+        return Double(counters?.busyNanoseconds ?? 0) * 1e-9
+    }
+
     private func nodes(_ client: ClientConnection) async throws -> ClusterStatus {
         guard case .nodes(let status) = try await client.request(.nodes) else {
             throw RenderFailure(description: "no nodes")

