@@ -90,6 +90,9 @@ extension Bench {
                     operations: one * Double(span.count)
                 ) {
                     stream = start
+                    // Copies of its own, so that no block makes them.
+                    stream.text.withUnsafeMutableBuffer { _ in }
+                    stream.image.withUnsafeMutableBuffer { _ in }
                     let (begin, counted) = (now(), stopwatch.productSeconds + stopwatch.attentionSeconds)
                     flux.run(blocks: span, &stream)
                     let (end, layers) = (now(), stopwatch.productSeconds + stopwatch.attentionSeconds - counted)

@@ -11,9 +11,9 @@
 // A block that a query may not see has p = 0 and f = 1, which changes nothing: that is why blocks above the diagonal can be
 // left out without a trace in the bits. A query's bits depend on itself, the keys and values alone.
 //
-// On the bf16 product q, k, v and p are rounded to bf16 where they are multiplied; logits, maxima, the sums l and the output stay
-// f32, and l sums the p before rounding. There p = 2^(s log2(e) - m), with m in that unit, of less accuracy than exp, since
-// bf16 keeps 8 bits of it.
+// On the bf16 product q, k, v and p are rounded to bf16 where they are multiplied; logits, maxima, the sums l and the output
+// stay f32, and l sums the p before rounding. There p = 2^((s - m) log2(e)), of less accuracy than exp, since bf16 keeps 8 bits
+// of it.
 //
 // Queries go by tiles through scores and softmax, so that logits stay in the first-level cache.
 
@@ -53,15 +53,16 @@ INLINE float softmax_step(float *logits, long count, softmax_state *state) {
 INLINE float short_softmax_step(float *logits, long count, float unit, softmax_state *state) {
     lanes top = load(logits);
     for (long j = LANES; j < count; j += LANES) top = larger(load(logits + j), top);
-    float before = state->maximum, now = largest_of(top) * unit;
+    float before = state->maximum, now = largest_of(top);
     now = now > before ? now : before;
     lanes total = all(0);
     for (long j = 0; j < count; j += LANES) {
-        lanes p = short_exp2_lanes(fma_lanes(load(logits + j), all(unit), all(-now)));
+        // First the difference, which is exactly 0 at the largest, however large it is.
+        lanes p = short_exp2_lanes((load(logits + j) - now) * unit);
         total += p;
         store_share(logits, j, p);
     }
-    float factor = now > before ? short_exp2_lanes(all(before - now))[0] : 1;
+    float factor = now > before ? short_exp2_lanes(all((before - now) * unit))[0] : 1;
     state->maximum = now;
     state->sum = fmaf(state->sum, factor, sum_of(total));
     return factor;

@@ -25,6 +25,17 @@ package final class MappedFile: @unchecked Sendable {
         bytes = UnsafeRawBufferPointer(start: base, count: size)
     }
 
+    /// Takes whole pages of the bytes out of this process's memory; who reads them again gets them from the file or its cache.
+    ///
+    /// For bytes that were read once: a loaded checkpoint would count as this process's memory beside the packed weights.
+    func letGo(_ range: Range<Int>) {
+        let page = Int(sysconf(Int32(_SC_PAGESIZE)))
+        let (first, end) = ((range.lowerBound + page - 1) / page * page, range.upperBound / page * page)
+        guard let base = bytes.baseAddress, end > first else { return }
+        // Advice only: if it fails, the pages stay until the system needs them.
+        madvise(UnsafeMutableRawPointer(mutating: base + first), end - first, Int32(MADV_DONTNEED))
+    }
+
     deinit {
         if let base = bytes.baseAddress { munmap(UnsafeMutableRawPointer(mutating: base), bytes.count) }
     }

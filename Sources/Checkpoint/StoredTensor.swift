@@ -71,6 +71,7 @@ package struct StoredTensor: Sendable {
             }
         }
         guard known else { throw CheckpointError(.type(dtype, wanted: "float32"), file: path, tensor: name) }
+        file.letGo(range)
         return result
     }
 

@@ -20,7 +20,7 @@ package import Tensors
 /// | `transformer_blocks.I.attn.to_{q,k,v}`, `attn.add_{q,k,v}_proj` | `.image.heads`, `.text.heads` |
 /// | `transformer_blocks.I.attn.norm_{q,k}`, `attn.norm_added_{q,k}` | `.image.heads`, `.text.heads` |
 /// | `transformer_blocks.I.attn.to_out.0`, `attn.to_add_out` | `.image.out`, `.text.out` |
-/// | `transformer_blocks.I.ff`, `ff_context` | `.image.mlp`, `.text.mlp` |
+/// | `transformer_blocks.I.ff`, `ff_context` | `.image.up`, `.down`, `.text.up`, `.down` |
 /// | `single_transformer_blocks.I.norm` | `SingleBlock.modulation` |
 /// | `single_transformer_blocks.I.attn.{to_q,to_k,to_v,norm_q,norm_k}` | `SingleBlock.heads` |
 /// | `single_transformer_blocks.I.proj_mlp` | `SingleBlock.up` |
@@ -382,7 +382,7 @@ private struct DoubleBlock {
         text.heads.project(text.modulated(stream.text, textModulation[0]), into: &all, from: 0)
         image.heads.project(image.modulated(stream.image, imageModulation[0]), into: &all, from: rows)
         let attended = compute.attention(
-            all, [(0..<rows, text.heads), (rows..<count, image.heads)], rotation)  // (T + N, D)
+            consume all, [(0..<rows, text.heads), (rows..<count, image.heads)], rotation)  // (T + N, D)
 
         text.finish(&stream.text, attended, rows: 0..<rows, textModulation)
         image.finish(&stream.image, attended, rows: rows..<count, imageModulation)
@@ -454,7 +454,7 @@ private struct SingleBlock {
             x, shift: m.shift, scale: m.scale, epsilon: Flux.Parameters.epsilon, format: format)
         var all = Attended(rows: rows, heads: parameters.heads, width: parameters.headWidth)
         heads.project(normed, into: &all, from: 0)
-        let attended = compute.operand(compute.attention(all, [(0..<rows, heads)], rotation), format: format)
+        let attended = compute.operand(compute.attention(consume all, [(0..<rows, heads)], rotation), format: format)
         outOfMLP.addGated(
             up.geluTanh(normed, format: format), and: outOfAttention(attended), to: &x, gate: m.gate)
     }

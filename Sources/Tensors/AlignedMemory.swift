@@ -3,7 +3,8 @@ internal import Glibc
 /// Aligned memory with one owner; what lies in it is not initialised.
 ///
 /// Large blocks ask for huge pages: a decoder's activations are new memory in every layer, and faulting them in by
-/// 4 KiB costs several times the layer's arithmetic (measured: 2.7 ns a value for the sum of two tensors of 32 MiB, 0.5 with huge pages).
+/// 4 KiB costs several times the layer's arithmetic (measured: 2.7 ns a value for the sum of two tensors of 32 MiB, 0.5 with
+/// huge pages).
 /// Blocks of activations come again and again, so large ones are kept for the next of their size: see `SpareMemory`.
 final class AlignedMemory: @unchecked Sendable {
     /// First byte, 64-byte aligned.
@@ -16,7 +17,7 @@ final class AlignedMemory: @unchecked Sendable {
     init(count: Int) {
         self.count = count
         let huge = 1 << 21
-        let large = count >= 4 * huge
+        let large = rounded(count, up: 64) >= 4 * huge
         let alignment = large ? huge : 64
         size = max(alignment, rounded(count, up: alignment))
         if let spare = SpareMemory.shared.take(size) {

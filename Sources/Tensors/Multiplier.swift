@@ -5,7 +5,7 @@ internal import Plan
 struct Multiplier: @unchecked Sendable {
     /// The table's entry.
     let kernels: abz_multiplier
-    /// Whether rows go in as 8-bit integers with a scale each.
+    /// Whether rows go in as integers, with a scale and a zero for each stretch.
     let takesIntegers: Bool
 
     /// K rounded up to whole groups.

@@ -30,6 +30,35 @@ import Testing
         #expect(try FileManager.default.contentsOfDirectory(atPath: folder.path) == ["a.safetensors"])
     }
 
+    @Test("a tensor that was read is no more in this process's memory, and is the same when it is read again")
+    func letGo() throws {
+        var writer = SafetensorsWriter()
+        let values = Tensor((0..<1 << 21).map(Float.init), shape: [1 << 21])
+        writer.add("a", values)
+        let name = "read-once.safetensors"
+        let path = folder.path(name)
+        try writer.write(to: path)
+        let file = try SafetensorsFile(path: path)
+        /// Kilobytes of the file that are mapped in.
+        func resident() throws -> Int {
+            let handle = try #require(FileHandle(forReadingAtPath: "/proc/self/smaps"))
+            let maps = String(decoding: try handle.readToEnd() ?? Data(), as: UTF8.self)
+            let parts = maps.components(separatedBy: "/" + name + "\n")
+            try #require(parts.count == 2, "\(name) is mapped \(parts.count - 1) times")
+            let part = parts[1]
+            let line = try #require(part.split(separator: "\n").first { $0.hasPrefix("Rss:") })
+            return try #require(Int(line.split(separator: " ")[1]))
+        }
+        // Reading its bytes, as another program's view of the file would.
+        let sum = try file["a"].withBytes { $0.reduce(0) { $0 &+ Int($1) } }
+        #expect(sum > 0)
+        #expect(try resident() > 8000)
+        #expect(try file["a"].tensor() == values)
+        let left = try resident()
+        #expect(left < 100, "\(left) kB")
+        #expect(try file["a"].tensor() == values)
+    }
+
     @Test("the order in which arrays are added does not change the file")
     func order() {
         var (first, second) = (SafetensorsWriter(), SafetensorsWriter())

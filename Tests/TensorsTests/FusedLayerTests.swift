@@ -19,7 +19,7 @@ private func name(_ compute: Compute, _ format: ComputeFormat) -> Comment {
 }
 
 @Suite struct FusedLayerTests {
-    @Test(arguments: [(1, 1, 1, 1), (5, 33, 40, 17), (203, 300, 700, 50), (97, 1601, 72, 16)])
+    @Test(arguments: [(1, 1, 1, 1), (5, 33, 40, 17), (203, 300, 700, 50), (97, 1601, 72, 16), (35, 64, 1700, 16)])
     func `a layer and GELU in one give what they give one after the other`(
         rows: Int, depth: Int, hidden: Int, columns: Int
     ) {

@@ -83,7 +83,10 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
         }
     }
 
-    @Test(arguments: [(7, 15, 2, 16), (49, 100, 2, 72), (50, 800, 2, 64), (3, 390, 1, 33), (60, 500, 1, 128)])
+    @Test(arguments: [
+        (7, 15, 2, 16), (49, 100, 2, 72), (50, 800, 2, 64), (3, 390, 1, 33), (60, 500, 1, 128), (9, 767, 1, 16),
+        (9, 769, 1, 80),
+    ])
     func `attention is near double precision and equal in all fused classes`(
         queries: Int, keys: Int, heads: Int, width: Int
     ) {
@@ -101,6 +104,33 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
             guard isFused else { continue }
             #expect(y == fused ?? y, "\(compute.kernels.instructions)")
             fused = y
+        }
+    }
+}
+
+extension BF16Tests {
+    @Test func `logits of any size stay finite, and the largest gets all`() {
+        // Scores of 10^11: half a unit in the last place is in the thousands.
+        let (q, k, v) = (noise([50, 1, 16], scale: 1e10), noise([800, 1, 16], seed: 2), noise([800, 1, 16], seed: 3))
+        let exact = equalComputes[0].attention(q: rounded(q), k: rounded(k), v: rounded(v), scale: 1)
+        for (compute, _) in computes(.bf16) {
+            let y = compute.attention(q: q, k: k, v: v, scale: 1, format: .bf16)
+            expectNear(y, exact.values.map(Double.init), absolute: 1e-6, compute.kernels.instructions)
+        }
+    }
+
+    @Test func `with a causal mask a query's bits do not depend on later keys, nor on the other queries`() {
+        let count = 800
+        let (q, k, v) = (noise([count, 1, 24]), noise([count, 1, 24], seed: 2), noise([count, 1, 24], seed: 3))
+        for kernels in fusedClasses {
+            let compute = Compute(threads: 2, kernels: kernels)
+            let whole = compute.attention(q: q, k: k, v: v, scale: 0.2, causal: true, format: .bf16)
+            for shorter in [1, 47, 767, 768, 769] {
+                let rows = 0..<shorter
+                let y = compute.attention(
+                    q: q.rows(rows), k: k.rows(rows), v: v.rows(rows), scale: 0.2, causal: true, format: .bf16)
+                #expect(y == whole.rows(rows), "\(kernels.instructions), \(shorter) rows")
+            }
         }
     }
 }

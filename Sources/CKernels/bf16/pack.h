@@ -1,26 +1,17 @@
 // Panels of bf16 numbers: [k / 2][w][2], so that the two k of a column lie side by side in 32 bits.
 
-// x[0], x[1] of each pair of 32 values, rounded to bf16.
+// x[0], x[1] of each pair of 32 values, rounded to bf16. Not by VCVTNE2PS2BF16, which takes subnormal numbers as 0: a weight
+// that bf16 holds exactly has to give the bits of the f32 product in every class.
 INLINE words pairs_of(const float *x) {
-#ifdef BF16_DOT
-    return (words)_mm512_cvtne2ps_pbh(_mm512_loadu_ps(x + LANES), _mm512_loadu_ps(x));
-#else
     words a = (words)rounded_to_bf16(load(x)), b = (words)rounded_to_bf16(load(x + LANES));
     words even = __builtin_shufflevector(a, b, 0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
     words odd = __builtin_shufflevector(a, b, 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
     return even >> 16 | odd;
-#endif
 }
 
 // The pairs (a[i], b[i]).
 INLINE words pairs_of_two(lanes a, lanes b) {
-#ifdef BF16_DOT
-    __m512i low = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)a));
-    __m512i high = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh((__m512)b));
-    return (words)_mm512_or_si512(low, _mm512_slli_epi32(high, 16));
-#else
     return (words)rounded_to_bf16(a) >> 16 | (words)rounded_to_bf16(b);
-#endif
 }
 
 #define EVENS_OF_TWO 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23

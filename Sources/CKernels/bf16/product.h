@@ -52,6 +52,8 @@ ANY_TILE(tile_bf16)
 INLINE void tiles_bf16(int rows, int vectors, const tile_task *t) { sum_bf16(rows, vectors, t, 1, TILE_ROWS); }
 
 ANY_TILE(tiles_bf16)
+#else
+#define any_tiles_bf16 any_tile_bf16
 #endif
 
 static void product_bf16(const abz_product *p) {

@@ -1,4 +1,5 @@
-// exp, 2^x and erf for sixteen values, from fused multiply-adds only: the same bits in all classes.
+// exp and erf for sixteen values, from fused multiply-adds only: the same bits in all classes; and 2^x for bf16, which has
+// instructions of its own in the class with VDPBF16PS.
 //
 // Coefficients: least-maximum fits made for this project (weighted least squares on Chebyshev nodes, repeated with
 // weights that follow the error), rounded to float. Accuracy is tested against double precision.
@@ -26,12 +27,12 @@ INLINE lanes exp_lanes(lanes x) {
     return p * (lanes)power;
 }
 
-// 2^x to 1e-4 of its value, for shares that are rounded to bf16 next: exactly 1 at 0, NaN stays NaN. x is at most a few units
-// above 0; what is below -126 gives 0.
+// 2^x to 1e-4 of its value, for shares that are rounded to bf16 next: exactly 1 at 0, NaN stays NaN. x is at most 0
+// and what is below -126 gives 0.
 INLINE lanes short_exp2_lanes(lanes x) {
 #ifdef BF16_DOT
-    // Where there are instructions for it: their class has bits of its own anyway.
-    __m512 v = _mm512_max_ps(_mm512_set1_ps(-1000), (__m512)x);  // NaN if the second is
+    // Where there are instructions for it: their class has bits of its own anyway. The larger is NaN if the second is.
+    __m512 v = _mm512_max_ps(_mm512_set1_ps(-1000), (__m512)x);
     __m512 n = _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
     lanes r = (lanes)_mm512_sub_ps(v, n);
 #else
@@ -44,7 +45,7 @@ INLINE lanes short_exp2_lanes(lanes x) {
     p = fma_lanes(p, r, all(0.6932829022407532f));
     p = fma_lanes(p, r, all(1));
 #ifdef BF16_DOT
-    return (lanes)_mm512_scalef_ps((__m512)p, n);
+    return (lanes)_mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(v, _mm512_set1_ps(-126), _CMP_NLT_UQ), (__m512)p, n);
 #else
     // The exponent of p, which is from 0.7 to 1.4, goes up by the integer in the low bits of `shifted`.
     lanes y = (lanes)((words)p + ((words)shifted << 23));

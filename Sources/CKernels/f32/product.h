@@ -39,7 +39,6 @@ INLINE void tiles_f32(int rows, int vectors, const tile_task *t) { sum_f32(rows,
 ANY_TILE(tiles_f32)
 #else
 #define any_tiles_f32 any_tile_f32
-#define any_tiles_bf16 any_tile_bf16
 #endif
 
 static void product_f32(const abz_product *p) {

@@ -22,7 +22,7 @@ typedef struct abz_product {
     /// are multiples of the group.
     const void *panels;
     long panel_depth, first_k;
-    /// Columns of a full panel when they are fewer than the class's, else 0.
+    /// Columns of a full panel, or 0 for the class's.
     long panel_columns;
     /// (rows, columns), `c_stride` values from row to row.
     float *c;
@@ -60,7 +60,7 @@ typedef struct abz_multiplier {
     void (*pack_transposed)(
         const float *rows, long stride, long depth, long padded_depth, long columns, long panel_columns, void *panels);
     /// Turns `count` rows of `depth` values into what `product` reads, zeros from `depth` up to `padded`, rows
-    /// `prepared_stride` values apart. They may not overlap. NULL for int8, which has `quantise`.
+    /// `prepared_stride` values apart. `rows` and `prepared` may not overlap. NULL for int8, which has `quantise`.
     void (*prepare)(
         const float *rows, long stride, long count, long depth, long padded, void *prepared, long prepared_stride);
     void (*product)(const abz_product *);

@@ -26,13 +26,13 @@ extension Compute {
                     withPointer(bias) { bias in
                         guard let q, let out = out.baseAddress else { return }
                         // Packed keys and values of a few heads at a time, so that memory stays bounded.
-                        let heap = PackedHeads(keys: keys, width: width, format: format, compute: self)
-                        let group = min(max((1 << 26) / heap.bytesPerHead, 1), heads)
+                        let layout = PackedHeads(keys: keys, width: width, format: format, compute: self)
+                        let group = min(max((1 << 26) / layout.bytesPerHead, 1), heads)
                         for first in stride(from: 0, to: heads, by: group) {
                             let range = first..<min(first + group, heads)
-                            let packed = heap.pack(k, v, heads: range)
+                            let packed = layout.pack(k, v, heads: range)
                             attend(
-                                q, packed, heap, heads: range, of: heads, queries: queries, scale: scale, bias: bias,
+                                q, packed, layout, heads: range, of: heads, queries: queries, scale: scale, bias: bias,
                                 causal: causal, into: out)
                         }
                     }

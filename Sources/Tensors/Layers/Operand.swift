@@ -108,6 +108,9 @@ package struct Operand: Sendable {
         }
     }
 
+    /// The class whose layout it has; only its products may read it.
+    var kernels: KernelClass { layout.kernels }
+
     /// Rows that are converted together.
     var tileRows: Int { layout.tileRows }
 
@@ -127,7 +130,7 @@ private struct OperandLayout: Sendable {
     let isPlain: Bool
     var takesIntegers: Bool { multiplier.takesIntegers }
 
-    /// A short row in f32 stays as it is: tiles would cost more than they save.
+    /// A short row in f32 stays as it is, since tiles would cost more than they save: as long as a step over k of AVX2.
     private static let shortDepth = 512
 
     init(depth: Int, format: ComputeFormat, kernels: KernelClass) {

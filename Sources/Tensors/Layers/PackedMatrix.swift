@@ -61,6 +61,11 @@ struct PackedMatrix: Sendable {
     func multiply(_ x: Operand, _ result: ProductResult) {
         let rows = x.rows
         precondition(x.depth == depth, "rows of \(x.depth) values, weight (\(columns), \(depth))")
+        precondition(
+            x.kernels.instructions == compute.kernels.instructions
+                && x.kernels.usesOpenBLAS == compute.kernels.usesOpenBLAS,
+            "rows for \(x.kernels.name) \(x.kernels.instructions), weight for \(compute.kernels.name) "
+                + "\(compute.kernels.instructions)")
         guard rows > 0, columns > 0 else { return }
         let blocks = Blocks(
             rows: rows, columns: columns, depth: depth, columnMultiple: result.columnStep, compute: compute)

@@ -1,6 +1,8 @@
 internal import CKernels
 
 /// What becomes of the sums of a product: where a block of them is computed, and what is done with it while caches hold it.
+///
+/// Unchecked: blocks write disjoint parts of what its pointers point to, which lives as long as the call of `multiply`.
 struct ProductResult: @unchecked Sendable {
     /// Where sums are computed, (rows, N); nil for memory of a block's own, which lasts until its end.
     private let sums: UnsafeMutablePointer<Float>?
@@ -44,7 +46,7 @@ struct ProductResult: @unchecked Sendable {
         if case .geluTanh(let operand) = end { operand.columnStep } else { 1 }
     }
 
-    /// Calls `compute` with the block's first sum and the distance of its rows, then does what is to be done.
+    /// Calls `computeSums` with the block's first sum and the distance of its rows, then does what is to be done.
     func withBlock(
         _ rows: Range<Int>, _ columns: Range<Int>,
         _ computeSums: (_ y: UnsafeMutablePointer<Float>, _ stride: Int) -> Void

@@ -63,7 +63,8 @@ extension Compute {
 
     /// Normalises each head by its root mean square and rotates it, in place: `rotated(rmsNorm(x))` in one pass.
     ///
-    /// `x` holds (tokens, heads, headWidth); the rows from `row` on get the weight of their part: (headWidth) each.
+    /// `x` holds (tokens, heads, headWidth); the tokens of each part get its weight, (headWidth). Those of no part stay as they
+    /// are.
     package func normaliseAndRotate(
         _ x: inout Tensor, parts: [(rows: Range<Int>, weight: Tensor)], by rotation: Rotation, epsilon: Float
     ) {
@@ -75,6 +76,9 @@ extension Compute {
             withPointer(rotation.cosines) { cosines in
                 withPointer(rotation.sines) { sines in
                     for part in parts {
+                        precondition(
+                            part.rows.lowerBound >= 0 && part.rows.upperBound <= tokens,
+                            "rows \(part.rows) of \(tokens)")
                         precondition(part.weight.count == width, "heads of \(width), weight \(part.weight.shape)")
                         withPointer(part.weight) { weight in
                             guard let base = values.baseAddress else { return }

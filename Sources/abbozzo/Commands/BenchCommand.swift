@@ -152,7 +152,9 @@ struct BenchCommand: ParsableCommand {
             commandName: "picture",
             abstract: "What a whole FLUX.1 would take for a picture, from one block of each kind.",
             discussion: """
-                Measures a block of each kind with random weights at each number of tokens that the presets come to, and                 multiplies: 19 double and 38 single blocks, times the steps. The last lines are these products, marked by                 scaledFrom; encoders and decoder are left out.
+                Measures a block of each kind with random weights at each number of tokens that the presets come to, and \
+                multiplies: 19 double and 38 single blocks, times the steps. The last lines are these products, marked by \
+                scaledFrom; encoders and decoder are left out.
                 """)
         @OptionGroup var common: Options
 
