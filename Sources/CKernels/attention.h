@@ -24,12 +24,17 @@ typedef struct softmax_state {
     float maximum, sum;
 } softmax_state;
 
-// exp(logits - m) in place over `count` padded keys; returns the factor f.
-INLINE float softmax_step(float *logits, long count, softmax_state *state) {
+// The maximum after `count` more logits, a multiple of LANES.
+INLINE float next_maximum(const float *logits, long count, float before) {
     lanes top = load(logits);
     for (long j = LANES; j < count; j += LANES) top = larger(load(logits + j), top);
-    float before = state->maximum, now = largest_of(top);
-    now = now > before ? now : before;
+    float now = largest_of(top);
+    return now > before ? now : before;
+}
+
+// exp(logits - m) in place over `count` padded keys; returns the factor f.
+INLINE float softmax_step(float *logits, long count, softmax_state *state) {
+    float before = state->maximum, now = next_maximum(logits, count, before);
     lanes total = all(0);
     for (long j = 0; j < count; j += LANES) {
         lanes x = load(logits + j) - now;
@@ -51,10 +56,7 @@ INLINE float softmax_step(float *logits, long count, softmax_state *state) {
 
 // The same in bf16 for logits times `unit`, which is above 0: shares take the place of the logits that are already read.
 INLINE float short_softmax_step(float *logits, long count, float unit, softmax_state *state) {
-    lanes top = load(logits);
-    for (long j = LANES; j < count; j += LANES) top = larger(load(logits + j), top);
-    float before = state->maximum, now = largest_of(top);
-    now = now > before ? now : before;
+    float before = state->maximum, now = next_maximum(logits, count, before);
     lanes total = all(0);
     for (long j = 0; j < count; j += LANES) {
         // First the difference, which is exactly 0 at the largest, however large it is.

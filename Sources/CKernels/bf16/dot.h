@@ -2,8 +2,8 @@
 //
 // Slow form: for i, j: s = onto ? c[i][j] : 0; for pairs of k ascending: s = dot(s, a[i][k ..< k + 2], b[k ..< k + 2][j]);
 // c[i][j] = s + bias. How `dot` rounds is the processor's: Intel's manual adds the odd product, then the even one, each
-// rounded to nearest with subnormal numbers taken as 0. So the class has a name of its own, but within it bits depend on a row and a
-// column alone, as everywhere.
+// rounded to nearest with subnormal numbers taken as 0, and so does Zen 4 bit for bit. So the class has a name of its own, but
+// within it bits depend on a row and a column alone, as everywhere.
 
 INLINE void tile_dot(int rows, int vectors, const tile_task *t) {
     __m512 sum[TILE_ROWS][TILE_VECTORS];

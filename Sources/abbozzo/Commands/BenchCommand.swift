@@ -50,23 +50,31 @@ struct BenchCommand: ParsableCommand {
         }
     }
 
-    /// Sizes of a FLUX network.
-    struct Shape: ParsableArguments {
+    /// The width of a FLUX network.
+    struct Width: ParsableArguments {
         @Option(help: ArgumentHelp("Heads of attention.", valueName: "n"))
         var heads = 24
 
         @Option(help: ArgumentHelp("Channels of a head; width is heads times this.", valueName: "n"))
         var headWidth = 128
 
-        @Option(
-            help: ArgumentHelp("Rows: image and text tokens together.", valueName: "n,n,…"), transform: sizes)
-        var rows: [Int] = [1536, 2457, 4608]
-
         func validate() throws {
             guard 1...1024 ~= heads, 16...1024 ~= headWidth, headWidth % 16 == 0 else {
                 throw ValidationError("--heads takes 1 to 1024, --head-width a multiple of 16 up to 1024")
             }
         }
+    }
+
+    /// Sizes of a FLUX network and of what goes through it.
+    struct Shape: ParsableArguments {
+        @OptionGroup var width: Width
+
+        @Option(
+            help: ArgumentHelp("Rows: image and text tokens together.", valueName: "n,n,…"), transform: sizes)
+        var rows: [Int] = [1536, 2457, 4608]
+
+        var heads: Int { width.heads }
+        var headWidth: Int { width.headWidth }
     }
 
     struct Ceilings: ParsableCommand {
@@ -158,11 +166,7 @@ struct BenchCommand: ParsableCommand {
                 """)
         @OptionGroup var common: Options
 
-        @Option(help: ArgumentHelp("Heads of attention.", valueName: "n"))
-        var heads = 24
-
-        @Option(help: ArgumentHelp("Channels of a head.", valueName: "n"))
-        var headWidth = 128
+        @OptionGroup var width: Width
 
         @Option(help: ArgumentHelp("Tokens of the prompt.", valueName: "n"))
         var text = 512
@@ -176,10 +180,7 @@ struct BenchCommand: ParsableCommand {
         var presets = "28,flux-4x,flux-5x,flux-7x,schnell-4"
 
         func validate() throws {
-            guard 1...1024 ~= heads, 16...1024 ~= headWidth, headWidth % 16 == 0, text >= 1 else {
-                throw ValidationError(
-                    "--heads takes 1 to 1024, --head-width a multiple of 16 up to 1024, --text 1 or more")
-            }
+            guard text >= 1 else { throw ValidationError("--text is \(text), but must be at least 1") }
             guard side > 0 && side % 32 == 0 && side <= 4096 else {
                 throw ValidationError("--side is \(side), but must be a multiple of 32 up to 4096")
             }
@@ -198,7 +199,8 @@ struct BenchCommand: ParsableCommand {
                     name: "\(side)x\(side), \(title)",
                     stages: CostModel.stages(settings, fullTokens: side * side / 256))
             }
-            try common.bench().pictures(pictures, heads: heads, headWidth: headWidth, text: text, report: line)
+            try common.bench().pictures(
+                pictures, heads: width.heads, headWidth: width.headWidth, text: text, report: line)
         }
     }
 
