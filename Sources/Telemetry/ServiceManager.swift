@@ -32,11 +32,16 @@ package final class ServiceManager: Sendable {
     /// What `sun_path` holds, with the zero behind it.
     private static let longestPath = 107
 
-    /// The process does its work from now on.
-    package func ready() { send("READY=1") }
+    /// How long a manager that is behind with reading is waited for, where it has to hear something.
+    private static let patience = timeval(tv_sec: 5, tv_usec: 0)
 
-    /// The process is about to end.
-    package func stopping() { send("STOPPING=1") }
+    /// The process does its work from now on.
+    ///
+    /// Waits up to five seconds for room in the manager's queue: who is never ready is ended.
+    package func ready() { send("READY=1", patiently: true) }
+
+    /// The process is about to end; waits as `ready` does.
+    package func stopping() { send("STOPPING=1", patiently: true) }
 
     /// The process is alive; told a few times in the watchdog's time, however often this is called.
     ///
@@ -47,14 +52,17 @@ package final class ServiceManager: Sendable {
         let last = told.load(ordering: .relaxed)
         guard last == 0 || now >= last + watchdog / 4 else { return }
         told.store(now, ordering: .relaxed)
-        send("WATCHDOG=1")
+        // Without waiting: a sign of life that is dropped is followed by others.
+        send("WATCHDOG=1", patiently: false)
     }
 
-    /// Without waiting: a manager that does not take it will end this process sooner, and that is what it is for.
-    private func send(_ text: String) {
+    private func send(_ text: String, patiently: Bool) {
         let handle = socket(AF_UNIX, Int32(SOCK_DGRAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard handle >= 0 else { return }
         defer { close(handle) }
+        var patience = Self.patience
+        setsockopt(handle, SOL_SOCKET, SO_SNDTIMEO, &patience, socklen_t(MemoryLayout<timeval>.size))
+        let flags = Int32(MSG_NOSIGNAL) | (patiently ? 0 : Int32(MSG_DONTWAIT))
         var name = sockaddr_un()
         name.sun_family = sa_family_t(AF_UNIX)
         withUnsafeMutableBytes(of: &name.sun_path) { path in
@@ -66,9 +74,7 @@ package final class ServiceManager: Sendable {
         let bytes = Array(text.utf8)
         _ = withUnsafePointer(to: &name) { pointer in
             pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                sendto(
-                    handle, bytes, bytes.count, Int32(MSG_DONTWAIT) | Int32(MSG_NOSIGNAL), $0,
-                    socklen_t(length))
+                sendto(handle, bytes, bytes.count, flags, $0, socklen_t(length))
             }
         }
     }

@@ -36,6 +36,26 @@ struct ServiceManagerTests {
         #expect(manager.heard == [])
     }
 
+    @Test("a manager that is behind with reading hears that the process is ready, however many signs of life it has missed",
+        .timeLimit(.minutes(1)))
+    func fullQueue() async throws {
+        let folder = TemporaryFolder()
+        let manager = NotifySocket(folder.path + "/notify")
+        let environment = ["NOTIFY_SOCKET": manager.variable, "WATCHDOG_USEC": "4000"]
+        let service = try #require(ServiceManager(environment: environment))
+        // More than any queue holds; the last ones are dropped.
+        for second in 1...2000 { service.alive(now: UInt64(second) * 1_000_000_000) }
+        let telling = Task.detached { service.ready() }
+        var heard: [String] = []
+        while !heard.contains("READY=1") {
+            heard += manager.heard
+            try #require(heard.count < 2000)
+            await Task.yield()
+        }
+        await telling.value
+        #expect(heard.dropLast().allSatisfy { $0 == "WATCHDOG=1" } && heard.count > 2)
+    }
+
     @Test("a watchdog for another process is none, and no manager is no manager")
     func others() throws {
         let folder = TemporaryFolder()
