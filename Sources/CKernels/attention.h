@@ -56,13 +56,22 @@ INLINE float softmax_step(float *logits, long count, softmax_state *state) {
 
 // The same in bf16 for logits times `unit`, which is above 0: shares take the place of the logits that are already read.
 INLINE float short_softmax_step(float *logits, long count, float unit, softmax_state *state) {
-    float before = state->maximum, now = next_maximum(logits, count, before);
+    float before = state->maximum, now = next_maximum(logits, count, before), top = now * unit;
     lanes total = all(0);
-    for (long j = 0; j < count; j += LANES) {
+    if (fabsf(top) < 4096) {
+        // One operation less; what rounding the product adds to all exponents is below 2^-12.
+        for (long j = 0; j < count; j += LANES) {
+            lanes p = short_exp2_lanes(fma_lanes(load(logits + j), all(unit), all(-top)));
+            total += p;
+            store_share(logits, j, p);
+        }
+    } else {
         // First the difference, which is exactly 0 at the largest, however large it is.
-        lanes p = short_exp2_lanes((load(logits + j) - now) * unit);
-        total += p;
-        store_share(logits, j, p);
+        for (long j = 0; j < count; j += LANES) {
+            lanes p = short_exp2_lanes((load(logits + j) - now) * unit);
+            total += p;
+            store_share(logits, j, p);
+        }
     }
     float factor = now > before ? short_exp2_lanes(all((before - now) * unit))[0] : 1;
     state->maximum = now;

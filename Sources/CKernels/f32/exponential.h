@@ -27,26 +27,27 @@ INLINE lanes exp_lanes(lanes x) {
     return p * (lanes)power;
 }
 
-// 2^x to 1e-4 of its value, for shares that are rounded to bf16 next: exactly 1 at 0, NaN stays NaN. x is at most 0
-// and what is below -126 gives 0.
+// 2^x to 1e-4 of its value, for shares that are rounded to bf16 next: exactly 1 at 0, exactly 0 at -infinity, NaN stays NaN.
+// x is at most 2^-12. What is below -126 gives 0, with VDPBF16PS what is below -149; bf16 knows neither.
 INLINE lanes short_exp2_lanes(lanes x) {
 #ifdef BF16_DOT
-    // Where there are instructions for it: their class has bits of its own anyway. The larger is NaN if the second is.
-    __m512 v = _mm512_max_ps(_mm512_set1_ps(-1000), (__m512)x);
-    __m512 n = _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
-    lanes r = (lanes)_mm512_sub_ps(v, n);
+    // Where there are instructions for it: x less its floor, and a power of two whose exponent is a floor. Their class has
+    // bits of its own anyway.
+    __m512 v = (__m512)x;
+    lanes r = (lanes)_mm512_reduce_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+    lanes p = all(0.07706703990697861f);
+    p = fma_lanes(p, r, all(0.22764499485492706f));
+    p = fma_lanes(p, r, all(0.6951167583465576f));
+    p = fma_lanes(p, r, all(1));
+    return (lanes)_mm512_scalef_ps((__m512)p, v);
 #else
     const lanes magic = all(12582912.0f);
     lanes shifted = x + magic;
     lanes r = x - (shifted - magic);
-#endif
     lanes p = all(0.05500892922282219f);
     p = fma_lanes(p, r, all(0.24221095442771912f));
     p = fma_lanes(p, r, all(0.6932829022407532f));
     p = fma_lanes(p, r, all(1));
-#ifdef BF16_DOT
-    return (lanes)_mm512_maskz_scalef_ps(_mm512_cmp_ps_mask(v, _mm512_set1_ps(-126), _CMP_NLT_UQ), (__m512)p, n);
-#else
     // The exponent of p, which is from 0.7 to 1.4, goes up by the integer in the low bits of `shifted`.
     lanes y = (lanes)((words)p + ((words)shifted << 23));
     return pick((words)(x < -126.0f), all(0), y);
