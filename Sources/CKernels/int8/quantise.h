@@ -20,38 +20,60 @@ typedef int16_t int8_row;
 #endif
 typedef int8_row row_lanes __attribute__((vector_size(LANES * sizeof(int8_row))));
 
+// The smallest, the largest and the farthest of the values before and of sixteen more. Without the sign, floats order as
+// integers do, NaN above infinity.
+typedef struct value_range {
+    lanes low, high;
+    words most;
+} value_range;
+
+INLINE value_range with_values(value_range r, lanes x) {
+    r.most = __builtin_elementwise_max((words)x & 0x7fffffffu, r.most);
+    r.low = pick((words)(x < r.low), x, r.low);
+    r.high = larger(x, r.high);
+    return r;
+}
+
+// x times the factor, rounded: adding 1.5 * 2^23 leaves the integer in the low bits of the mantissa.
+INLINE words nearest_integers(lanes x, lanes factor) {
+    const lanes magic = all(12582912.0f);
+    return (words)fma_lanes(x, factor, magic) - (words)magic;
+}
+
+INLINE row_lanes narrowed(lanes x, lanes factor, words zeros) {
+    words integers = nearest_integers(x, factor);
+    if (INT8_GROUP == 4) integers += zeros;
+    return __builtin_convertvector((ints)integers, row_lanes);
+}
+
 // One stretch, or the last and shorter one.
 INLINE void quantise_stretch(const float *x, long count, int8_row *q, float *scale, float *zero) {
-    // Without the sign, floats order as integers do, NaN above infinity.
-    words most = {0};
-    lanes low = {0}, high = {0};
-    for (long i = 0; i < count; i += LANES) {
-        lanes value = count - i >= LANES ? load(x + i) : load_part(x + i, count - i);
-        most = __builtin_elementwise_max((words)value & 0x7fffffffu, most);
-        low = pick((words)(value < low), value, low);
-        high = larger(value, high);
-    }
-    uint32_t sizes[LANES];
-    memcpy(sizes, &most, sizeof sizes);
-    for (int l = 1; l < LANES; l++) sizes[0] = sizes[0] > sizes[l] ? sizes[0] : sizes[l];
-    float bottom = -largest_of(-low), span = largest_of(high) - bottom;
-    int is_finite = sizes[0] < 0x7f800000u;
+    long whole = count / LANES * LANES, rest = count - whole;
+    value_range range = {all(0), all(0), (words){0}};
+    for (long i = 0; i < whole; i += LANES) range = with_values(range, load(x + i));
+    if (rest) range = with_values(range, load_part(x + whole, rest));
+    words most = range.most;
+    most = __builtin_elementwise_max(most, LANES_DOWN(most, 8));
+    most = __builtin_elementwise_max(most, LANES_DOWN(most, 4));
+    most = __builtin_elementwise_max(most, LANES_DOWN(most, 2));
+    most = __builtin_elementwise_max(most, LANES_DOWN(most, 1));
+    float bottom = -largest_of(-range.low), span = largest_of(range.high) - bottom;
+    int is_finite = most[0] < 0x7f800000u;
     *zero = 0;
     if (!is_finite || span < 0x1p-100f) {
         memset(q, 0, (size_t)count * sizeof(int8_row));
         *scale = is_finite ? 0 : __builtin_nanf("");
         return;
     }
-    // Adding 1.5 * 2^23 rounds to an integer and leaves it in the low bits of the mantissa.
-    lanes factor = all(INT8_LEVELS / span), magic = all(12582912.0f);
-    words zeros = (words)fma_lanes(all(-bottom), factor, magic) - (words)magic;
-    for (long i = 0; i < count; i += LANES) {
-        long rest = count - i;
-        lanes value = rest >= LANES ? load(x + i) : load_part(x + i, rest);
-        words integers = (words)fma_lanes(value, factor, magic) - (words)magic;
-        if (INT8_GROUP == 4) integers += zeros;
-        row_lanes narrow = __builtin_convertvector((ints)integers, row_lanes);
-        memcpy(q + i, &narrow, (size_t)(rest < LANES ? rest : LANES) * sizeof(int8_row));
+    lanes factor = all(INT8_LEVELS / span);
+    words zeros = nearest_integers(all(-bottom), factor);
+    for (long i = 0; i < whole; i += LANES) {
+        row_lanes narrow = narrowed(load(x + i), factor, zeros);
+        memcpy(q + i, &narrow, sizeof narrow);
+    }
+    if (rest) {
+        row_lanes narrow = narrowed(load_part(x + whole, rest), factor, zeros);
+        memcpy(q + whole, &narrow, (size_t)rest * sizeof(int8_row));
     }
     *zero = (float)zeros[0];
     *scale = span / INT8_LEVELS;

@@ -68,7 +68,7 @@ struct PackedMatrix: Sendable {
                 + "\(compute.kernels.instructions)")
         guard rows > 0, columns > 0 else { return }
         let blocks = Blocks(
-            rows: rows, columns: columns, depth: depth, columnMultiple: result.columnStep, compute: compute)
+            rows: rows, columns: columns, depth: depth, multiplier, columnMultiple: result.columnStep, compute: compute)
         let work = { @Sendable (index: Int) in
             let (rows, columns) = blocks[index]
             result.withBlock(rows, columns) { y, stride in
@@ -164,37 +164,53 @@ struct Blocks: Sendable {
     private let columns: Int
     private var rowStep: Int
     private var columnStep: Int
+    /// Whether neighbours share their rows, or their columns.
+    private var sharesRows = false
     /// True when waking threads would take longer than the work.
     let areSmall: Bool
 
+    /// Most bytes of a block's rows where it has more than `fewestRows` of them, so that they stay in the last cache.
+    ///
+    /// Measured on Zen 4 with 32 MiB, 2 threads, int8: 4608 rows of 15360 values take 545 ms in blocks of 312 rows, 565 ms in
+    /// blocks of 1536.
+    private static let mostRowBytes = 1536 * 3072
+    private static let fewestRows = 256
+
     /// Blocks of whole panels and tiles, their first columns a multiple of `columnMultiple`.
-    init(rows: Int, columns: Int, depth: Int, columnMultiple: Int, compute: Compute) {
+    init(
+        rows: Int, columns: Int, depth: Int, _ multiplier: Multiplier?, columnMultiple: Int, compute: Compute
+    ) {
         self.rows = rows
         self.columns = columns
         areSmall = rows * columns * depth < 1 << 20
-        if compute.kernels.usesOpenBLAS {
+        guard let kernels = multiplier?.kernels else {
             (rowStep, columnStep) = (FixedTile.rows, FixedTile.columns)
             return
         }
         let table = compute.kernels.kernels.pointee
         let panel = leastCommonMultiple(table.panel_columns, columnMultiple)
         let tile = table.tile_rows
-        rowStep = table.block_rows
+        let fitting = rounded(Self.mostRowBytes / max(depth * kernels.row_bytes, 1), up: tile)
+        rowStep = min(table.block_rows, max(fitting, Self.fewestRows))
         columnStep = rounded(table.block_columns, up: panel)
         // A dozen blocks a thread, so that all finish at about one time, even where one is slower.
         let wanted = compute.pool.threads > 1 ? 12 * compute.pool.threads : 1
         while count < wanted && columnStep > panel { columnStep = rounded(columnStep / 2, up: panel) }
         while count < wanted && rowStep > 8 * tile { rowStep = rounded(rowStep / 2, up: tile) }
+        // One side is read once, the other again for each block of the first: that with fewer bytes in all. (The same
+        // product with 3072 values a row: 322 ms instead of 341.)
+        sharesRows = columns * kernels.panel_bytes * rowBlocks < rows * kernels.row_bytes * columnBlocks
     }
 
-    var count: Int { rowBlocks * ((columns + columnStep - 1) / columnStep) }
+    var count: Int { rowBlocks * columnBlocks }
 
     private var rowBlocks: Int { (rows + rowStep - 1) / rowStep }
+    private var columnBlocks: Int { (columns + columnStep - 1) / columnStep }
 
-    /// Rows and columns of a block; neighbours share their columns, so that a weight is read from memory once.
+    /// Rows and columns of a block.
     subscript(_ index: Int) -> (rows: Range<Int>, columns: Range<Int>) {
-        let row = index % rowBlocks * rowStep
-        let column = index / rowBlocks * columnStep
+        let row = (sharesRows ? index / columnBlocks : index % rowBlocks) * rowStep
+        let column = (sharesRows ? index % columnBlocks : index / rowBlocks) * columnStep
         return (row..<min(row + rowStep, rows), column..<min(column + columnStep, columns))
     }
 }
