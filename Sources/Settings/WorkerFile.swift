@@ -25,6 +25,11 @@ package struct WorkerFile: Equatable, Sendable {
     ///
     /// More than there are cores slow everything down. The pictures do not depend on it.
     package var threads: Int?
+    /// Cores that the process stays on, as in `0-7,16-23`, each thread on one of them; default wherever the kernel puts
+    /// them.
+    ///
+    /// For several workers of a machine, or one for each socket, which then has its memory near.
+    package var cores: CoreList?
     /// Number format of the transformer's matrix products: f32, bf16 or int8; default f32.
     ///
     /// All workers of a cluster need the same; bf16 halves the memory of the weights, int8 halves it again, and both cost a
@@ -56,7 +61,7 @@ package struct WorkerFile: Equatable, Sendable {
 
     /// Every key of the file.
     package static let keys = [
-        "name", "model", "coordinator", "bind", "advertise", "http_port", "threads", "compute", "memory_gib",
+        "name", "model", "coordinator", "bind", "advertise", "http_port", "threads", "cores", "compute", "memory_gib",
         "benchmark", "roles", "keys", "insecure_network", "log_level",
     ]
 
@@ -83,6 +88,10 @@ package struct WorkerFile: Equatable, Sendable {
         advertise = try yaml.text("advertise")
         httpPort = try yaml.int("http_port", in: 0...65535) ?? httpPort
         threads = try yaml.int("threads", in: 1...1024)
+        if let text = try yaml.text("cores") {
+            cores = CoreList(text)
+            guard cores != nil else { throw yaml.bad("cores", wanted: "numbers and ranges, as in 0-7,16-23") }
+        }
         compute = try yaml.word("compute", as: ComputeFormat.self) ?? compute
         memoryGiB = try yaml.double("memory_gib", wanted: "a number of GiB above 0", where: { $0 > 0 && $0 < 1e6 })
         benchmark = try yaml.word("benchmark", as: BenchmarkMode.self) ?? benchmark

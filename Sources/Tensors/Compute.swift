@@ -24,8 +24,8 @@ package struct Compute: Sendable {
         self.stopwatch = stopwatch
     }
 
-    /// Uses a new pool of `threads` threads.
-    package init(threads: Int, kernels: KernelClass = .current) {
-        self.init(pool: ThreadPool(threads: threads), kernels: kernels)
+    /// Uses a new pool of `threads` threads; `cores` as `ThreadPool` takes them.
+    package init(threads: Int, cores: [Int] = [], kernels: KernelClass = .current) {
+        self.init(pool: ThreadPool(threads: threads, cores: cores), kernels: kernels)
     }
 }

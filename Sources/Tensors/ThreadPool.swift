@@ -13,8 +13,8 @@ package final class ThreadPool: Sendable {
 
     /// Makes a pool; one thread means the caller runs everything itself.
     ///
-    /// `cores` pins the pool's own threads to these cores in turn. Leave it empty when several processes share a
-    /// node: pinned to the same cores, they would wait for each other while others idle.
+    /// `cores` pins the pool's own threads to these cores in turn, from the second on: the caller may use the first.
+    /// Leave it empty where other processes compute on the same cores: they would wait for each other while others idle.
     package init(threads: Int, cores: [Int] = []) {
         precondition(threads >= 1, "a pool of \(threads) threads")
         self.threads = threads
@@ -94,7 +94,7 @@ private final class Crew: @unchecked Sendable {
         pthread_cond_init(wake, nil)
         pthread_cond_init(left, nil)
         for number in 1...helpers {
-            let core = cores.isEmpty ? nil : cores[(number - 1) % cores.count]
+            let core = cores.isEmpty ? nil : cores[number % cores.count]
             let helper = Unmanaged.passRetained(Helper(crew: self, number: number, core: core))
             var handle = pthread_t()
             let code = pthread_create(

@@ -53,7 +53,7 @@ package actor WorkerService {
         guard let kernels = KernelClass.current.computing(in: settings.compute) else {
             throw WorkerError(.compute(settings.compute))
         }
-        let compute = Compute(threads: settings.threads, kernels: kernels)
+        let compute = Compute(threads: settings.threads, cores: settings.cores, kernels: kernels)
         let machine = settings.benchmark.machine
         let costs = await measured(folder: folder, facts: facts, compute: compute, settings: settings, log: log)
         let hello = Hello(

@@ -16,6 +16,8 @@ package struct WorkerSettings: Sendable {
     package var advertisedHost: String?
     /// Threads that compute; more than cores of the machine slow each other down.
     package var threads = 1
+    /// Cores that its threads stay on, one each; empty for wherever the kernel puts them.
+    package var cores: [Int] = []
     /// Number format of the transformer's matrix products; a cluster has one.
     package var compute = ComputeFormat.f32
     /// Most memory it may use, bytes; 0 for all that the machine and its control group have.
@@ -52,6 +54,8 @@ package struct WorkerError: Error, Equatable, Sendable, CustomStringConvertible 
         case name(String)
         /// No thread, or more than a machine can have.
         case threads(Int)
+        /// More threads than cores to keep them on.
+        case cores(threads: Int, cores: Int)
         /// It was given nothing to do.
         case noRoles
         /// The kernels that the environment picks have no such number format.
@@ -71,6 +75,9 @@ package struct WorkerError: Error, Equatable, Sendable, CustomStringConvertible 
             "\(name.prefix(80).debugDescription) is no name for a worker: use 1 to 64 letters, digits, '.', '_' or '-', "
                 + "but not \"coordinator\""
         case .threads(let count): "\(count) threads cannot compute: give 1 to 1024"
+        case .cores(let threads, let cores):
+            "threads would wait for each other, \(threads) on \(cores == 1 ? "one core" : "\(cores) cores"): give fewer of them, "
+                + "or more cores"
         case .compute(let format):
             "OpenBLAS multiplies f32 only: compute in f32 instead of \(format.rawValue), or unset ABBOZZO_KERNELS"
         case .noRoles: "a worker without roles has nothing to do: give some of encoder, blocks, decoder"
@@ -83,6 +90,9 @@ extension WorkerSettings {
     package func check() throws(WorkerError) {
         guard WorkerName.isValid(name) else { throw WorkerError(.name(name)) }
         guard 1...1024 ~= threads else { throw WorkerError(.threads(threads)) }
+        guard cores.isEmpty || threads <= cores.count else {
+            throw WorkerError(.cores(threads: threads, cores: cores.count))
+        }
         guard !roles.isEmpty else { throw WorkerError(.noRoles) }
     }
 }

@@ -1,6 +1,7 @@
 internal import Foundation
 internal import Glibc
 internal import Plan
+internal import Tensors
 internal import TestKit
 internal import Testing
 internal import Wire
@@ -130,6 +131,28 @@ struct LivenessTests {
             listener.cancel()
             let signs = await listener.value
             #expect(Double(signs) < 5 + 5 * seconds, "\(signs) signs of life, \(seconds) s of work")
+        }
+    }
+
+    @Test("a worker told to stay on a core has all its threads there; on one that it may not use it does not start")
+    func cores() async throws {
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path)
+            let core = try #require(ProcessCores.allowed?.cores.last)
+            let worker = try await cluster.worker("a", model: TestPicture.model, ["--cores", "\(core)"])
+            let outcome = try await cluster.client(["submit", "-p", "one"] + small)
+            #expect(outcome.status == .exited(0), "\(outcome.errors)")
+            let tasks = "/proc/\(try #require(await worker.pid))/task"
+            let threads = try FileManager.default.contentsOfDirectory(atPath: tasks)
+            #expect(threads.count > 1)
+            for thread in threads {
+                let status = try String(contentsOfFile: "\(tasks)/\(thread)/status", encoding: .utf8)
+                #expect(status.contains("Cpus_allowed_list:\t\(core)\n"))
+            }
+            let refused = try await cluster.worker("b", model: TestPicture.model, ["--cores", "1023"])
+            let ending = try await refused.outcome()
+            #expect(ending.status != .exited(0))
+            #expect(ending.errors.contains("cores 1023: this process may run on "), "\(ending.errors)")
         }
     }
 

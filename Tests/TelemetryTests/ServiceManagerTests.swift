@@ -36,7 +36,8 @@ struct ServiceManagerTests {
         #expect(manager.heard == [])
     }
 
-    @Test("a manager that is behind with reading hears that the process is ready, however many signs of life it has missed",
+    @Test(
+        "a manager that is behind with reading hears that the process is ready, whatever signs of life it missed",
         .timeLimit(.minutes(1)))
     func fullQueue() async throws {
         let folder = TemporaryFolder()

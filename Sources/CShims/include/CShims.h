@@ -11,6 +11,9 @@ void abz_name_thread(const char *name);
 /// Keeps the calling thread on one core; 0 or an error code.
 int abz_pin_thread(int core);
 
+/// Keeps all threads of the process, and those that they will start, on the `count` cores; 0 or an error code.
+int abz_pin_process(const int *cores, int count);
+
 /// Opens a counter that a poll loop waits on (eventfd, non-blocking, closed on exec); -1 with errno on failure.
 int abz_wake_open(void);
 

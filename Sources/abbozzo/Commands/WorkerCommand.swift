@@ -6,6 +6,7 @@ internal import Logging
 internal import Plan
 internal import Settings
 internal import Telemetry
+internal import Tensors
 internal import Wire
 internal import Worker
 
@@ -51,6 +52,12 @@ struct WorkerCommand: AsyncParsableCommand {
     var compute: ComputeFormat?
 
     @Option(
+        help: ArgumentHelp(
+            "Cores to stay on, each thread on one of them: for several workers of a machine. Default: wherever the kernel "
+                + "puts them.", valueName: "0-7,16-23"))
+    var cores: CoreList?
+
+    @Option(
         parsing: .unconditional,
         help: ArgumentHelp("Most memory to plan with. Default: its part of the machine's.", valueName: "GiB"))
     var memoryGib: Double?
@@ -79,12 +86,15 @@ struct WorkerCommand: AsyncParsableCommand {
     func run() async throws {
         let file = try daemon.config.map { try WorkerFile(path: $0) } ?? WorkerFile()
         let logger = daemon.logger("worker", fileLevel: file.logLevel)
+        let cores = cores ?? file.cores
+        if let cores { try ProcessCores.keep(on: cores) }
         var settings = WorkerSettings(
             name: name ?? file.name ?? hostName, coordinator: try Endpoint(coordinator ?? file.coordinator),
             modelFolder: try modelFolder(model ?? file.model).path)
         settings.listen = try Endpoint(bind ?? file.bind)
         settings.advertisedHost = daemon.advertise ?? file.advertise
-        settings.threads = threads.threads ?? file.threads ?? availableCores
+        settings.threads = threads.threads ?? file.threads ?? cores?.cores.count ?? availableCores
+        settings.cores = cores?.cores ?? []
         settings.compute = compute ?? file.compute
         settings.memoryCap = UInt64((memoryGib ?? file.memoryGiB ?? 0) * 1_073_741_824)
         settings.benchmark = Benchmark(mode: benchmark ?? file.benchmark)
@@ -173,6 +183,11 @@ private actor Started {
 }
 
 extension BenchmarkMode: ExpressibleByArgument {}
+
+extension CoreList: ExpressibleByArgument {
+    /// Reads `0-7,16-23`.
+    public init?(argument: String) { self.init(argument) }
+}
 
 /// Reads `encoder,blocks,decoder`.
 private func rolesNamed(_ text: String) throws -> [Role] {
