@@ -32,10 +32,12 @@ fi
 
 folder=$(mktemp -d)
 pids=()
+# The shell's own notes about processes that were killed would stand between the lines.
 halt() {
-    local pid
-    for pid in "${pids[@]}"; do kill -9 "$pid" 2>/dev/null || true; done
-    wait 2>/dev/null || true
+    {
+        [ ${#pids[@]} = 0 ] || kill -9 "${pids[@]}" || true
+        wait || true
+    } 2>/dev/null
     pids=()
 }
 clean() {
