@@ -18,9 +18,10 @@
 #define BLOCK_ROWS 96
 #define BLOCK_COLUMNS 512
 #define ROWS_IN_TILES
+#define HALF_F16C
 #define INT8_GROUP 2
 #define INT8_AVX2
-#pragma clang attribute push(__attribute__((target("avx2,fma"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
 #include "kernels.h"
 #pragma clang attribute pop
 #endif

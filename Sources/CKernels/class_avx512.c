@@ -17,6 +17,7 @@
 #define ROW_STEP 6144
 #define BLOCK_ROWS 1536
 #define BLOCK_COLUMNS 192
+#define HALF_AVX512
 #define INT8_GROUP 2
 #define INT8_AVX512
 #pragma clang attribute push(                                                                                   \

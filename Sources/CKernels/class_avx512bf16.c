@@ -17,6 +17,7 @@
 #define ROW_STEP 6144
 #define BLOCK_ROWS 1536
 #define BLOCK_COLUMNS 192
+#define HALF_AVX512
 #define INT8_GROUP 4
 #define INT8_VNNI
 #define BF16_DOT

@@ -9,6 +9,7 @@
 //   BLOCK_COLUMNS  32 MiB of third-level cache, where threads share the rows; AVX2: on Zen 3 with 512 KiB
 //   ROWS_IN_TILES  defined when f32 products read rows in tiles; tiles of six rows only
 //   INT8_GROUP     2, with INT8_AVX2 or INT8_AVX512 for their instructions; or 4, with INT8_VNNI for that of VNNI
+//   HALF_AVX512 or HALF_F16C   defined for the instructions that widen halves
 //   BF16_DOT       defined when there is VDPBF16PS
 
 #include "lanes.h"
@@ -19,6 +20,7 @@
 #include "bf16/dot.h"
 #endif
 #include "bf16/pack.h"
+#include "f16/product.h"
 #include "int8/quantise.h"
 #include "int8/product.h"
 #include "f32/exponential.h"
@@ -45,6 +47,10 @@ const abz_kernels CLASS_TABLE = {
     .f32 = {
         .group = 1, .depth_step = ROW_STEP / 4, .panel_bytes = 4, .row_bytes = 4, .pack = abz_pack_f32,
         .pack_transposed = abz_pack_transposed_f32, .prepare = PREPARE(f32), .product = product_f32,
+    },
+    .f16_weight = {
+        .group = 1, .depth_step = ROW_STEP / 4, .panel_bytes = 2, .row_bytes = 4, .pack = pack_f16, .prepare = PREPARE(f32),
+        .product = product_f16,
     },
     .bf16_weight = {
         .group = 2, .depth_step = ROW_STEP / 4, .panel_bytes = 2, .row_bytes = 4, .pack = pack_bf16,

@@ -4,7 +4,7 @@ package import Plan
 /// Bytes that all weights of a model take in memory, told from the headers of its files.
 ///
 /// Follows what the rooms load and how: matrices of the transformer's blocks in the format, those of the encoders in theirs,
-/// anything else as 32-bit floats, or as bf16 where the file has a matrix so. Padding, at most 15 rows a matrix, is left out.
+/// anything else as 32-bit floats, or in 16 bits where the file has a matrix so. Padding, at most 15 rows a matrix, is left out.
 package func weightMemory(of folder: ModelFolder, in format: ComputeFormat) throws(CheckpointError) -> Int {
     let encoders: ComputeFormat = format == .int8 ? .bf16 : format
     var total = 0
@@ -36,7 +36,7 @@ extension StoredTensor {
     fileprivate func bytes(_ format: ComputeFormat?) -> Int {
         switch format {
         case nil: 4 * count
-        case .f32: (dtype == .bf16 ? 2 : 4) * count
+        case .f32: (dtype == .bf16 || dtype == .f16 ? 2 : 4) * count
         case .bf16: 2 * count
         // A scale and a sum for 256 values; see `PackedMatrix`.
         case .int8: count + 6 * shape[0] * ((shape[1] + 255) / 256)

@@ -15,16 +15,24 @@ struct Multiplier: @unchecked Sendable {
     func bytes(columns: Int, depth: Int) -> Int { columns * padded(depth) * kernels.panel_bytes }
 }
 
+/// The shortest floats that hold a weight exactly.
+enum WeightFloats: Equatable {
+    case bf16, f16, f32
+}
+
 extension KernelClass {
     /// How a weight of this format is multiplied.
     ///
-    /// In f32 a weight that bf16 holds exactly, as most published ones are, is stored as bf16: the same bits at half the memory.
-    func multiplier(_ format: ComputeFormat, isExactInBF16: Bool) -> Multiplier {
+    /// In f32 a weight that 16 bits hold exactly, as most published ones are, is stored so: the same bits at half the memory.
+    func multiplier(_ format: ComputeFormat, exactIn floats: WeightFloats) -> Multiplier {
         let table = kernels.pointee
         return switch format {
-        case .f32 where isExactInBF16:
-            Multiplier(kernels: table.bf16_weight, takesIntegers: false)
-        case .f32: Multiplier(kernels: table.f32, takesIntegers: false)
+        case .f32:
+            switch floats {
+            case .bf16: Multiplier(kernels: table.bf16_weight, takesIntegers: false)
+            case .f16: Multiplier(kernels: table.f16_weight, takesIntegers: false)
+            case .f32: Multiplier(kernels: table.f32, takesIntegers: false)
+            }
         case .bf16: Multiplier(kernels: table.bf16, takesIntegers: false)
         case .int8: Multiplier(kernels: table.int8, takesIntegers: true)
         }
@@ -32,6 +40,6 @@ extension KernelClass {
 
     /// How attention multiplies.
     func attention(_ format: ComputeFormat) -> Multiplier {
-        multiplier(format.attention, isExactInBF16: false)
+        multiplier(format.attention, exactIn: .f32)
     }
 }

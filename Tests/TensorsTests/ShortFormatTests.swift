@@ -61,6 +61,34 @@ private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: 
         }
     }
 
+    @Test func `a weight that half precision holds exactly takes half the memory in f32 and changes no bit`() {
+        // Every finite half but those that bf16 holds, too, is somewhere in these rows.
+        let halves = (0...UInt16.max).map { Float(Float16(bitPattern: $0)) }.filter(\.isFinite)
+        let (columns, depth) = (80, 801)
+        var values = Array(halves.prefix(columns * depth))
+        while values.count < columns * depth { values.append(halves[values.count * 7 % halves.count]) }
+        let w = Tensor(values, shape: [columns, depth])
+        let (x, b) = (noise([70, depth]), noise([columns], seed: 3))
+        let expected = chain(x, w, b)
+        for compute in equalComputes {
+            let layer = Linear(weight: w, bias: b, compute: compute)
+            #expect(layer(x) == expected, "\(compute.kernels.instructions)")
+            #expect(layer.residentBytes == columns * depth * 2 + columns * 4)
+        }
+    }
+
+    @Test(arguments: [65504 + 16, 0x1p-25, 0x1.004p0, 0x1.8p-24, -0x1p17, .infinity, .nan] as [Float])
+    func `one value that no 16 bits hold keeps a weight in f32`(value: Float) {
+        // 1 + 2^-10 is a half, but no bf16.
+        var values = [Float](repeating: 0x1.004p0, count: 16 * 8)
+        values[77] = value == 0x1.004p0 ? 0x1.002p0 : value
+        let layer = Linear(weight: Tensor(values, shape: [16, 8]), bias: nil, compute: equalComputes[0])
+        #expect(layer.residentBytes == 16 * 8 * 4)
+        values[77] = 0x1p-24
+        let half = Linear(weight: Tensor(values, shape: [16, 8]), bias: nil, compute: equalComputes[0])
+        #expect(half.residentBytes == 16 * 8 * 2)
+    }
+
     @Test func `values at the edges round as the type says`() {
         // Ties go to even, what is above the largest rounds to infinity, NaN stays NaN.
         let cases: [(Float, Float)] = [

@@ -56,7 +56,7 @@ typedef struct abz_multiplier {
     void (*pack)(
         const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int16_t *sums);
     /// The same for a product that sums over the rows: (depth, columns) rows become panels [depth padded][columns] over
-    /// all columns. NULL for int8.
+    /// all columns. NULL for int8 and half precision.
     void (*pack_transposed)(
         const float *rows, long stride, long depth, long padded_depth, long columns, long panel_columns, void *panels);
     /// Turns `count` rows of `depth` values into what `product` reads, zeros from `depth` up to `padded`, rows
@@ -134,8 +134,9 @@ typedef struct abz_kernels {
     /// Not zero: `prepare` of the products of floats leaves rows in tiles, with zeros for those that the last one lacks.
     int rows_in_tiles;
     /// f32: both sides f32. bf16: both sides rounded to bf16, sums f32. bf16_weight: b rounded to bf16, all else f32.
+    /// f16_weight: b in half precision, which must hold it exactly and finite, all else f32.
     /// int8: integers with scales for each stretch of k on both sides, of 8 bits in b; integer sums of a stretch.
-    abz_multiplier f32, bf16, bf16_weight, int8;
+    abz_multiplier f32, bf16, bf16_weight, f16_weight, int8;
     /// Not zero: bf16 sums pairs of k with the processor's own rounding (VDPBF16PS).
     int bf16_dot;
     /// Steps in the range of a stretch that `quantise` writes: 254, or 32766 where rows are 16 bits wide anyway.

@@ -136,7 +136,7 @@ private struct OperandLayout: Sendable {
     init(depth: Int, format: ComputeFormat, kernels: KernelClass) {
         self.kernels = kernels
         // In f32 a weight may be stored as bf16, whose panels hold pairs of k.
-        multiplier = kernels.multiplier(format, isExactInBF16: format == .f32 && !kernels.usesOpenBLAS)
+        multiplier = kernels.multiplier(format, exactIn: kernels.usesOpenBLAS ? .f32 : .bf16)
         stride = kernels.usesOpenBLAS ? depth : multiplier.padded(depth)
         let table = kernels.kernels.pointee
         let hasTiles = table.rows_in_tiles != 0 && !multiplier.takesIntegers && !kernels.usesOpenBLAS

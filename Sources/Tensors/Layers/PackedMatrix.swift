@@ -43,7 +43,7 @@ struct PackedMatrix: Sendable {
             (to + weight.count).update(repeating: 0, count: stored * depth - weight.count)
             return
         }
-        let multiplier = compute.kernels.multiplier(format, isExactInBF16: format == .f32 && weight.isExactInBF16)
+        let multiplier = compute.kernels.multiplier(format, exactIn: format == .f32 ? weight.shortestFloats : .f32)
         self.multiplier = multiplier
         let panels = AlignedMemory(count: multiplier.bytes(columns: stored, depth: depth))
         var scales = Tensor(shape: [multiplier.takesIntegers ? stored * stretchCount(of: depth) : 0])
@@ -249,16 +249,34 @@ private func pack(
 }
 
 extension Tensor {
-    /// Whether rounding to bf16 would change nothing.
-    fileprivate var isExactInBF16: Bool {
+    /// The shortest floats that lose nothing of any value.
+    fileprivate var shortestFloats: WeightFloats {
+        if !loses({ $0.bitPattern & 0xFFFF }) { return .bf16 }
+        return loses(\.bitsLostInHalf) ? .f32 : .f16
+    }
+
+    /// Whether `lost` has a bit for any value.
+    private func loses(_ lost: (Float) -> UInt32) -> Bool {
         withUnsafeBuffer { values in
             for start in stride(from: 0, to: values.count, by: 4096) {
-                var lost: UInt32 = 0
-                for index in start..<min(start + 4096, values.count) { lost |= values[index].bitPattern & 0xFFFF }
-                if lost != 0 { return false }
+                var bits: UInt32 = 0
+                for index in start..<min(start + 4096, values.count) { bits |= lost(values[index]) }
+                if bits != 0 { return true }
             }
-            return true
+            return false
         }
+    }
+}
+
+extension Float {
+    /// Not 0 where half precision does not hold the value, or it is not finite.
+    fileprivate var bitsLostInHalf: UInt32 {
+        let size = bitPattern & 0x7FFF_FFFF
+        // From 2^-14 to 65504 a half is a float without its last 13 bits; below, a multiple of 2^-24.
+        let isNormal = size >= 0x3880_0000
+        let multiple = Float(bitPattern: isNormal ? 0 : size) * 0x1p24
+        let lost = isNormal ? size & 0x1FFF : multiple == multiple.rounded(.towardZero) ? 0 : 1
+        return lost | (size > 0x477F_E000 ? 1 : 0)
     }
 }
 

@@ -1,0 +1,87 @@
+// Matrix product with a weight of 16-bit floats (IEEE half precision), finite ones: widened as they are read, then f32.
+//
+// Slow form: that of f32/product.h, b being (k, columns) of halves. A half is a float without the last 13 bits, so widening
+// loses nothing: a weight that halves hold exactly gives the bits of the f32 product at half the memory.
+//
+// Panels are [k][w], as in f32.
+
+#if defined(HALF_AVX512)
+INLINE lanes widened(const uint16_t *x) { return (lanes)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)x)); }
+#elif defined(HALF_F16C)
+INLINE lanes widened(const uint16_t *x) {
+    typedef float half_of_lanes __attribute__((vector_size(2 * LANES)));
+    half_of_lanes low = (half_of_lanes)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
+    half_of_lanes high = (half_of_lanes)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(x + LANES / 2)));
+    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+}
+#else
+// The exponent's bias differs by 112. As a factor it is right for subnormal halves, too.
+INLINE lanes widened(const uint16_t *x) {
+    half_shorts half;
+    memcpy(&half, x, sizeof half);
+    words bits = (words)__builtin_convertvector(half, ints);
+    lanes size = (lanes)((bits & 0x7fffu) << 13) * all(0x1p112f);
+    return (lanes)((words)size | (bits & 0x80000000u));
+}
+#endif
+
+INLINE void sum_f16(int rows, int vectors, const tile_task *t, long stride, long step) {
+    lanes sum[TILE_ROWS][TILE_VECTORS];
+    const float *row[TILE_ROWS];
+    const uint16_t *b = t->b;
+    EACH_ROW(i) {
+        row[i] = (const float *)t->a + i * stride;
+        EACH_VECTOR(j) sum[i][j] = t->onto ? load(t->c + i * t->c_stride + j * LANES) : all(0);
+    }
+    for (long k = 0; k < t->depth; k++, b += vectors * LANES) {
+        lanes column[TILE_VECTORS];
+        EACH_VECTOR(j) {
+            column[j] = widened(b + j * LANES);
+            __builtin_prefetch(b + (j + 2 * PREFETCH_DEPTH * vectors) * LANES);
+        }
+        EACH_ROW(i) {
+            lanes factor = all(row[i][k * step]);
+            EACH_VECTOR(j) sum[i][j] = fma_lanes(factor, column[j], sum[i][j]);
+        }
+    }
+    store_tile(rows, vectors, t, sum);
+}
+
+INLINE void tile_f16(int rows, int vectors, const tile_task *t) { sum_f16(rows, vectors, t, t->a_stride, 1); }
+
+ANY_TILE(tile_f16)
+
+#ifdef ROWS_IN_TILES
+INLINE void tiles_f16(int rows, int vectors, const tile_task *t) { sum_f16(rows, vectors, t, 1, TILE_ROWS); }
+
+ANY_TILE(tiles_f16)
+#else
+#define any_tiles_f16 any_tile_f16
+#endif
+
+static void product_f16(const abz_product *p) {
+    each_tile(p, sizeof(uint16_t), sizeof(float), p->rows_in_tiles ? any_tiles_f16 : any_tile_f16);
+}
+
+// Floats that halves hold exactly, as halves. Below 2^-14 they are multiples of 2^-24, and that multiple is the half.
+INLINE half_shorts narrowed_halves(lanes x) {
+    words bits = (words)x, size = bits & 0x7fffffffu;
+    words small = (words)__builtin_convertvector((lanes)size * all(0x1p24f), ints);
+    words half = (words)pick((words)(size < 0x38800000u), (lanes)small, (lanes)((size - 0x38000000u) >> 13));
+    return __builtin_convertvector((ints)(half | bits >> 31 << 15), half_shorts);
+}
+
+static void pack_f16(
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int16_t *sums)
+{
+    (void)scales, (void)sums;
+    for (long j = 0; j < width; j += LANES) {
+        long valid = count - j < LANES ? count - j : LANES;
+        for (long k = 0; k < depth; k++) {
+            float values[LANES] = {0};
+            for (long i = 0; i < valid; i++) values[i] = rows[(j + i) * stride + k];
+            half_shorts half = narrowed_halves(load(values));
+            memcpy((uint16_t *)panel + k * width + j, &half, sizeof half);
+        }
+    }
+}
