@@ -15,6 +15,8 @@ package struct RandomFlux: Sendable {
         case bf16
         /// As they are.
         case f32
+        /// Rounded to half precision.
+        case f16
     }
 
     private let double: Int
@@ -189,6 +191,7 @@ package struct RandomFlux: Sendable {
     private func bytes(_ values: [Float]) -> Data {
         switch format {
         case .f32: values.withUnsafeBytes { Data($0) }
+        case .f16: values.map { Float16($0).bitPattern }.withUnsafeBytes { Data($0) }
         case .bf16: values.map { UInt16($0.bitPattern >> 16) }.withUnsafeBytes { Data($0) }
         }
     }

@@ -58,13 +58,15 @@ INLINE float softmax_step(float *logits, long count, softmax_state *state) {
 INLINE float short_softmax_step(float *logits, long count, float unit, softmax_state *state) {
     float before = state->maximum, now = next_maximum(logits, count, before), top = now * unit;
     lanes total = all(0);
+    float factor = 1;
     if (fabsf(top) < 4096) {
-        // One operation less; what rounding the product adds to all exponents is below 2^-12.
+        // One operation less; what rounding the product adds to all exponents, and to the factor's, is below 2^-12.
         for (long j = 0; j < count; j += LANES) {
             lanes p = short_exp2_lanes(fma_lanes(load(logits + j), all(unit), all(-top)));
             total += p;
             store_share(logits, j, p);
         }
+        if (now > before) factor = short_exp2_lanes(fma_lanes(all(before), all(unit), all(-top)))[0];
     } else {
         // First the difference, which is exactly 0 at the largest, however large it is.
         for (long j = 0; j < count; j += LANES) {
@@ -72,8 +74,8 @@ INLINE float short_softmax_step(float *logits, long count, float unit, softmax_s
             total += p;
             store_share(logits, j, p);
         }
+        if (now > before) factor = short_exp2_lanes(all((before - now) * unit))[0];
     }
-    float factor = now > before ? short_exp2_lanes(all((before - now) * unit))[0] : 1;
     state->maximum = now;
     state->sum = fmaf(state->sum, factor, sum_of(total));
     return factor;

@@ -1,6 +1,6 @@
 // Sixteen float values at once, the unit that every kernel is written in.
 //
-// The headers of f32, bf16 and int8 are a template: each class_*.c includes them under its own target attribute, so one source
+// The headers of f32, bf16, f16 and int8 are a template: each class_*.c includes them under its own target attribute, so one source
 // becomes AVX-512, AVX2 and portable code. Sixteen lanes everywhere, whatever the registers hold, because the
 // order of a sum is part of the result: a vector sum has 16 partial sums in all classes. Everything is exact IEEE arithmetic
 // with explicit fused multiply-add; contraction is off, or the compiler would fuse differently for each target.

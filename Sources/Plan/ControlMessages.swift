@@ -39,11 +39,10 @@ package enum ControlMessage: Codable, Equatable, Sendable {
 package struct Hello: Codable, Equatable, Sendable {
     /// The version of the protocol between workers and coordinator that this program speaks.
     ///
-    /// Rises with whatever a peer of before would refuse or misread, so that it is refused at the handshake, in words; and
-    /// with the bits of a kernel class, since workers of one class must agree on them.
+    /// Rises with whatever a peer of before would refuse or misread, so that it is refused at the handshake, in words.
     /// 2: tasks of urgent pictures have a flag in the header. 3: credits between workers count bytes, and counters of
-    /// links tell formats apart. 4: the softmax of `dot`.
-    package static let protocolVersion: UInt8 = 4
+    /// links tell formats apart.
+    package static let protocolVersion: UInt8 = 3
 
     /// Lowest and highest protocol version it speaks.
     package var protocols: ClosedRange<UInt8>

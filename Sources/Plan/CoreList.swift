@@ -20,6 +20,14 @@ package struct CoreList: Equatable, Sendable, CustomStringConvertible {
         self.cores = cores.sorted()
     }
 
+    /// Sorts the numbers; nil when there are none, or one is out of range or there twice.
+    package init?(_ numbers: [Int]) {
+        cores = numbers.sorted()
+        guard let first = cores.first, let last = cores.last, first >= 0, last <= Self.highest,
+            Set(cores).count == cores.count
+        else { return nil }
+    }
+
     private static func number(_ text: Substring) -> Int? {
         guard 1...4 ~= text.utf8.count, text.utf8.allSatisfy({ 0x30...0x39 ~= $0 }) else { return nil }
         return Int(text).flatMap { 0...highest ~= $0 ? $0 : nil }

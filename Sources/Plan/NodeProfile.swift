@@ -20,16 +20,21 @@ package struct NodeProfile: Codable, Equatable, Sendable {
     package var sharesMemory: Bool
     /// What it measured; nil when it was told not to, or could not.
     package var costs: MeasuredCosts?
+    /// Bytes that a weight of the transformer takes in its memory, by the headers of the model's files; nil from workers of
+    /// before.
+    package var bytesPerWeight: Double?
 
     /// Joins the fields.
     package init(
-        cores: Int, instructions: String, machine: String, sharesMemory: Bool, costs: MeasuredCosts? = nil
+        cores: Int, instructions: String, machine: String, sharesMemory: Bool, costs: MeasuredCosts? = nil,
+        bytesPerWeight: Double? = nil
     ) {
         self.cores = cores
         self.instructions = instructions
         self.machine = machine
         self.sharesMemory = sharesMemory
         self.costs = costs
+        self.bytesPerWeight = bytesPerWeight
     }
 }
 

@@ -3,7 +3,7 @@
 /// Only `f32` keeps the promise that pictures do not depend on the cut; the others trade it for bytes, and the pictures
 /// say so. Everything else (latents, velocities, conditioning, pixels) always travels exactly.
 package enum WireFormat: String, Codable, CodingKeyRepresentable, CaseIterable, Sendable {
-    /// Bit for bit.
+    /// Bit for bit, whatever the products compute in: the residual stream that travels is f32 in all formats.
     case f32
     /// Rounded to the nearest bfloat16, ties to even: half the bytes.
     case bf16

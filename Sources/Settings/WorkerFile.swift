@@ -25,14 +25,13 @@ package struct WorkerFile: Equatable, Sendable {
     ///
     /// More than there are cores slow everything down. The pictures do not depend on it.
     package var threads: Int?
-    /// Cores that the process stays on, as in `0-7,16-23`, each thread on one of them; default wherever the kernel puts
-    /// them.
+    /// Cores that the process stays on, as in `0-7,16-23`; default all.
     ///
-    /// For several workers of a machine, or one for each socket, which then has its memory near.
+    /// Unless said otherwise there are as many threads. Other ones for each worker of a machine: for instance those of one socket, whose memory is then near.
     package var cores: CoreList?
     /// Number format of the transformer's matrix products: f32, bf16 or int8; default f32.
     ///
-    /// All workers of a cluster need the same; bf16 halves the memory of the weights, int8 halves it again, and both cost a
+    /// All workers of a cluster need the same; bf16 halves the memory of weights that are stored in f32, int8 halves it again, and both cost a
     /// little accuracy.
     package var compute = ComputeFormat.f32
     /// Most memory to plan with, in GiB; default what the machine and its control group have, shared evenly with other

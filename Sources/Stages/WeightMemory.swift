@@ -6,13 +6,29 @@ package import Plan
 /// Follows what the rooms load and how: matrices of the transformer's blocks in the format, those of the encoders in theirs,
 /// anything else as 32-bit floats, or in 16 bits where the file has a matrix so. Padding, at most 15 rows a matrix, is left out.
 package func weightMemory(of folder: ModelFolder, in format: ComputeFormat) throws(CheckpointError) -> Int {
+    try weights(of: folder, in: format, components: ["transformer", "text_encoder", "text_encoder_2", "vae"]).bytes
+}
+
+/// Bytes in memory of one weight of the transformer, on average; nil for a model without one.
+package func transformerBytesPerWeight(
+    of folder: ModelFolder, in format: ComputeFormat
+) throws(CheckpointError) -> Double? {
+    let weights = try weights(of: folder, in: format, components: ["transformer"])
+    return weights.count > 0 ? Double(weights.bytes) / Double(weights.count) : nil
+}
+
+/// Weights of some components, and their bytes in memory.
+private func weights(
+    of folder: ModelFolder, in format: ComputeFormat, components: [String]
+) throws(CheckpointError) -> (count: Int, bytes: Int) {
     let encoders: ComputeFormat = format == .int8 ? .bf16 : format
-    var total = 0
-    for component in ["transformer", "text_encoder", "text_encoder_2", "vae"] where folder.has(component) {
+    var (count, total) = (0, 0)
+    for component in components where folder.has(component) {
         let weights = try folder.weights(component)
         for name in weights.names {
             let tensor = try weights[name]
             let isMatrix = tensor.shape.count == 2
+            count += tensor.count
             switch component {
             case "transformer":
                 let isInBlock = name.contains("transformer_blocks.") && !name.contains("norm")
@@ -28,7 +44,7 @@ package func weightMemory(of folder: ModelFolder, in format: ComputeFormat) thro
             }
         }
     }
-    return total
+    return (count, total)
 }
 
 extension StoredTensor {

@@ -1,3 +1,4 @@
+internal import Foundation
 internal import Glibc
 internal import Synchronization
 
@@ -38,10 +39,22 @@ package final class ServiceManager: Sendable {
     /// The process does its work from now on.
     ///
     /// Waits up to five seconds for room in the manager's queue: who is never ready is ended.
-    package func ready() { send("READY=1", patiently: true) }
+    package func ready() async { await tell("READY=1") }
 
     /// The process is about to end; waits as `ready` does.
-    package func stopping() { send("STOPPING=1", patiently: true) }
+    package func stopping() async { await tell("STOPPING=1") }
+
+    /// Sends on a thread of its own, since it may have to wait.
+    private func tell(_ text: String) async {
+        await withCheckedContinuation { continuation in
+            let thread = Thread {
+                self.send(text, patiently: true)
+                continuation.resume()
+            }
+            thread.name = "notify"
+            thread.start()
+        }
+    }
 
     /// The process is alive; told a few times in the watchdog's time, however often this is called.
     ///
@@ -72,10 +85,13 @@ package final class ServiceManager: Sendable {
         // An abstract name ends where the length says, a path at its zero.
         let length = MemoryLayout<sa_family_t>.size + address.count + (isAbstract ? 0 : 1)
         let bytes = Array(text.utf8)
-        _ = withUnsafePointer(to: &name) { pointer in
-            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-                sendto(handle, bytes, bytes.count, flags, $0, socklen_t(length))
+        var sent = 0
+        repeat {
+            sent = withUnsafePointer(to: &name) { pointer in
+                pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                    sendto(handle, bytes, bytes.count, flags, $0, socklen_t(length))
+                }
             }
-        }
+        } while sent < 0 && errno == EINTR
     }
 }

@@ -5,8 +5,8 @@ package import Plan
 
 /// Which arithmetic this process computes with.
 ///
-/// Results of two processes of one version are equal bit for bit when their classes have one name; the name is part of the workers'
-/// greeting and of every picture. It is the number format, and how sums round:
+/// Results of two processes are equal bit for bit when their classes have one name; the name is part of the workers' greeting
+/// and of every picture. It is the number format, how sums round, and a number where other versions rounded otherwise:
 ///
 /// - `fma`: ascending chains of fused multiply-adds, the same in all instruction sets.
 /// - `dot`: with VDPBF16PS, whose rounding is the processor's. Only bf16 products and the softmax between them use it: those of
@@ -67,6 +67,16 @@ package struct KernelClass: Equatable, @unchecked Sendable {
         name.split(separator: "-").first.flatMap { ComputeFormat(rawValue: String($0)) }
     }
 
+    /// Raised whenever a version of the program changes the bits of a format's classes.
+    ///
+    /// 2 of bf16 and int8: the softmax of bf16's attention.
+    private static func generation(of format: ComputeFormat) -> String {
+        switch format {
+        case .f32: ""
+        case .bf16, .int8: "-2"
+        }
+    }
+
     private init(_ kernels: UnsafePointer<abz_kernels>, format: ComputeFormat = .f32, openBLASCore: String? = nil) {
         self.kernels = kernels
         self.format = format
@@ -74,6 +84,6 @@ package struct KernelClass: Equatable, @unchecked Sendable {
         usesOpenBLAS = openBLASCore != nil
         let isWide = format == .int8 && kernels.pointee.int8_levels > 255
         let rounding = isWide ? "wide" : format != .f32 && kernels.pointee.bf16_dot != 0 ? "dot" : "fma"
-        name = format.rawValue + "-" + (openBLASCore.map { "openblas-\($0)" } ?? rounding)
+        name = format.rawValue + "-" + (openBLASCore.map { "openblas-\($0)" } ?? rounding) + Self.generation(of: format)
     }
 }

@@ -19,19 +19,11 @@ package enum ProcessCores {
         }
     }
 
-    /// The cores that the kernel lets this process run on; nil when it does not say.
-    ///
-    /// Source: proc_pid_status(5), `Cpus_allowed_list`.
+    /// The cores that this process may run on and that are on line; nil when the kernel does not say.
     package static var allowed: CoreList? {
-        guard let file = fopen("/proc/self/status", "r") else { return nil }
-        defer { fclose(file) }
-        var line = [CChar](repeating: 0, count: 4096)
-        while fgets(&line, Int32(line.count), file) != nil {
-            let bytes = line.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }
-            let parts = String(decoding: bytes, as: UTF8.self).split(whereSeparator: \.isWhitespace)
-            if parts.count == 2, parts[0] == "Cpus_allowed_list:" { return CoreList(String(parts[1])) }
-        }
-        return nil
+        var cores = [Int32](repeating: 0, count: CoreList.highest + 1)
+        let count = abz_allowed_cores(&cores, Int32(cores.count))
+        return count > 0 ? CoreList(cores.prefix(Int(count)).map { Int($0) }) : nil
     }
 
     /// Keeps all threads of this process on `list`, and those that they will start.

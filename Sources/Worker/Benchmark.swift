@@ -18,6 +18,8 @@ package struct Benchmark: Sendable {
         /// Homes of several machines may be one shared disk.
         var host: String
         var quota: String
+        /// Eight threads on four cores of two threads each are not eight on eight.
+        var cores: String
     }
 
     /// A file of the folder.
@@ -58,7 +60,8 @@ package struct Benchmark: Sendable {
         let key = Key(
             kernelClass: compute.kernels.name, instructions: compute.kernels.instructions,
             threads: compute.pool.threads, model: facts.fingerprint, roles: Role.allCases.filter(roles.contains),
-            version: programVersion, host: ProcessInfo.processInfo.hostName, quota: machine.quota)
+            version: programVersion, host: ProcessInfo.processInfo.hostName, quota: machine.quota,
+            cores: ProcessCores.allowed?.description ?? "")
         if mode == .cached, let costs = load(key) {
             log.debug("speed as measured before, in \(path(key) ?? "")")
             return costs
@@ -84,7 +87,7 @@ package struct Benchmark: Sendable {
     func path(_ key: Key) -> String? {
         let text = [
             key.kernelClass, key.instructions, "\(key.threads)", key.model,
-            key.roles.map(\.rawValue).joined(separator: ","), key.version, key.host, key.quota,
+            key.roles.map(\.rawValue).joined(separator: ","), key.version, key.host, key.quota, key.cores,
         ].joined(separator: "\n")
         // FNV-1a, 64 bits: only for the name.
         let hash = text.utf8.reduce(UInt64(0xcbf2_9ce4_8422_2325)) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01b3 }

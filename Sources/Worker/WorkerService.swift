@@ -53,7 +53,9 @@ package actor WorkerService {
         guard let kernels = KernelClass.current.computing(in: settings.compute) else {
             throw WorkerError(.compute(settings.compute))
         }
-        let compute = Compute(threads: settings.threads, cores: settings.cores, kernels: kernels)
+        let compute = Compute(
+            threads: settings.threads, cores: settings.threads == settings.cores.count ? settings.cores : [],
+            kernels: kernels)
         let machine = settings.benchmark.machine
         let costs = await measured(folder: folder, facts: facts, compute: compute, settings: settings, log: log)
         let hello = Hello(
@@ -63,7 +65,8 @@ package actor WorkerService {
             kernelClass: compute.kernels.name, roles: settings.roles,
             profile: NodeProfile(
                 cores: machine.cores, instructions: compute.kernels.instructions, machine: machine.identity,
-                sharesMemory: settings.memoryCap == 0, costs: costs),
+                sharesMemory: settings.memoryCap == 0, costs: costs,
+                bytesPerWeight: try transformerBytesPerWeight(of: folder, in: settings.compute)),
             publicKey: settings.security.identity?.publicKey)
         let loop = try PollLoop(name: "worker")
         do {

@@ -16,7 +16,9 @@ package struct WorkerSettings: Sendable {
     package var advertisedHost: String?
     /// Threads that compute; more than cores of the machine slow each other down.
     package var threads = 1
-    /// Cores that its threads stay on, one each; empty for wherever the kernel puts them.
+    /// Cores that the process stays on; empty for wherever the kernel puts it.
+    ///
+    /// With as many threads as cores, each of those that compute beside the first one stays on a core of its own.
     package var cores: [Int] = []
     /// Number format of the transformer's matrix products; a cluster has one.
     package var compute = ComputeFormat.f32

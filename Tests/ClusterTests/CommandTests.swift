@@ -188,7 +188,8 @@ struct CommandTests {
                 ], in: folder.path)
             #expect(outcome.status == .exited(0), "\(outcome.errors)")
         }
-        for (format, bytes) in [("bf16", 2), ("f32", 4)] {
+        var resident: [String: Int] = [:]
+        for (format, bytes) in [("bf16", 2), ("f16", 2), ("f32", 4)] {
             try await make(format, format)
             let inspect = try await Abbozzo.run(["model", "inspect", format, "--json"], in: folder.path)
             #expect(inspect.status == .exited(0), "\(inspect.errors)")
@@ -196,6 +197,7 @@ struct CommandTests {
             let transformer = try #require(report.components.first { $0.name == "transformer" })
             #expect(transformer.types == [format.uppercased()])
             #expect(transformer.bytes == bytes * transformer.parameters)
+            resident[format] = report.residentBytes["f32"]
             #expect(report.facts.width == 96 && report.facts.blockCount == 3 && report.facts.takesGuidance)
             let render = [
                 "render", "-p", "a red fox", "--model", format, "--width", "64", "--height", "64", "--steps", "2",
@@ -206,6 +208,8 @@ struct CommandTests {
             let picture = try PNG.decode([UInt8](Data(contentsOf: URL(filePath: "\(folder.path)/\(format).png"))))
             #expect(Set(picture.rgb8).count > 32, "a picture and no plain colour")
         }
+        #expect(resident["f16"] == resident["bf16"])
+        #expect(try #require(resident["f16"]) < #require(resident["f32"]))
         try await make("again", "bf16")
         let file = "transformer/diffusion_pytorch_model.safetensors"
         #expect(
@@ -218,7 +222,7 @@ struct CommandTests {
             ["model", "random", "new", "--heads", "1", "--double-blocks", "0", "--single-blocks", "0"],
             "at least one block")
         try await refused(["model", "random", "new", "--from", "/nowhere"] + sizes, "/nowhere")
-        #expect(try files() == ["again", "bf16", "bf16.png", "f32", "f32.png"])
+        #expect(try files() == ["again", "bf16", "bf16.png", "f16", "f16.png", "f32", "f32.png"])
     }
 
     /// What `model inspect --json` tells.
@@ -232,6 +236,7 @@ struct CommandTests {
 
         let facts: ModelFacts
         let components: [Component]
+        let residentBytes: [String: Int]
     }
 
     @Test("sizes that cannot be drawn are refused with sizes that can")

@@ -234,6 +234,19 @@ struct PlannerTests {
         #expect(nodes.map(\.memory) == [500, 500, 1000, 1000])
     }
 
+    @Test("a worker that did not measure its speed still says what weights take; from its benchmark it knows better")
+    func weightsOfUnmeasured() {
+        var hello = Self.hello("a", 0.1)
+        func bytes() -> Double? { PlanningNode.nodes([hello], network: .gigabit).first?.bytesPerWeight }
+        hello.profile?.costs?.bytesPerWeight = 1.1
+        hello.profile?.bytesPerWeight = 2
+        #expect(bytes() == 1.1)
+        hello.profile?.costs = nil
+        #expect(bytes() == 2)
+        hello.profile?.bytesPerWeight = nil
+        #expect(bytes() == 4)
+    }
+
     /// A worker that measured so many seconds for a block.
     static func hello(_ name: String, _ seconds: Double, decode: Double = 0.01) -> Hello {
         var hello = FakeModel.hello(name)

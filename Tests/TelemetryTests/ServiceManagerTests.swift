@@ -1,4 +1,5 @@
 import Glibc
+import Synchronization
 import Telemetry
 import TestKit
 import Testing
@@ -6,12 +7,12 @@ import Testing
 @Suite("What the service manager is told")
 struct ServiceManagerTests {
     @Test("ready and stopping are told under a path and under an abstract name", arguments: [false, true])
-    func states(isAbstract: Bool) throws {
+    func states(isAbstract: Bool) async throws {
         let folder = TemporaryFolder()
         let manager = NotifySocket(isAbstract ? "@abbozzo-test-\(getpid())" : folder.path + "/notify")
         let service = try #require(ServiceManager(environment: ["NOTIFY_SOCKET": manager.variable]))
-        service.ready()
-        service.stopping()
+        await service.ready()
+        await service.stopping()
         #expect(manager.heard == ["READY=1", "STOPPING=1"])
         #expect(service.watchdog == nil)
         service.alive(now: 1)
@@ -46,19 +47,27 @@ struct ServiceManagerTests {
         let service = try #require(ServiceManager(environment: environment))
         // More than any queue holds; the last ones are dropped.
         for second in 1...2000 { service.alive(now: UInt64(second) * 1_000_000_000) }
-        let telling = Task.detached { service.ready() }
+        let isTold = Atomic<Bool>(false)
+        async let telling: Void = {
+            await service.ready()
+            isTold.store(true, ordering: .releasing)
+        }()
+        // Time in which a message that is not waited for would be lost.
+        try await Task.sleep(for: .milliseconds(100))
+        let isEarly = isTold.load(ordering: .acquiring)
+        #expect(!isEarly, "it did not wait")
         var heard: [String] = []
         while !heard.contains("READY=1") {
             heard += manager.heard
             try #require(heard.count < 2000)
-            await Task.yield()
+            try await Task.sleep(for: .milliseconds(1))
         }
-        await telling.value
+        await telling
         #expect(heard.dropLast().allSatisfy { $0 == "WATCHDOG=1" } && heard.count > 2)
     }
 
     @Test("a watchdog for another process is none, and no manager is no manager")
-    func others() throws {
+    func others() async throws {
         let folder = TemporaryFolder()
         let manager = NotifySocket(folder.path + "/notify")
         let environment = ["NOTIFY_SOCKET": manager.variable, "WATCHDOG_USEC": "4000", "WATCHDOG_PID": "17"]
@@ -69,6 +78,6 @@ struct ServiceManagerTests {
         }
         // A manager that went away stops nobody.
         let gone = try #require(ServiceManager(environment: ["NOTIFY_SOCKET": folder.path + "/gone"]))
-        gone.ready()
+        await gone.ready()
     }
 }

@@ -1,4 +1,5 @@
 import Foundation
+import Plan
 import Synchronization
 import Tensors
 import Testing
@@ -44,9 +45,25 @@ import Testing
         #expect(together)
     }
 
-    @Test func `A pool pinned to the first core works and many pools come and go`() {
+    @Test func `Threads of a pool stay on cores of their own, from the second on`() throws {
+        let cores = try #require(ProcessCores.allowed).cores
+        // A machine of one core has no second one to tell apart.
+        let second = cores.count > 1 ? cores[1] : cores[0]
+        let inside = Atomic<Int>(0)
+        let places = Mutex<Set<String>>([])
+        ThreadPool(threads: 2, cores: cores).run(2) { _ in
+            inside.add(1, ordering: .relaxed)
+            let deadline = ContinuousClock.now + .seconds(10)
+            while ContinuousClock.now < deadline && inside.load(ordering: .relaxed) < 2 { usleep(100) }
+            places.withLock { _ = $0.insert(ProcessCores.allowed?.description ?? "") }
+        }
+        #expect(places.withLock { $0 } == ["\(second)", try #require(CoreList(cores)).description])
+    }
+
+    @Test func `A pool pinned to the first core works and many pools come and go`() throws {
+        let first = try #require(ProcessCores.allowed?.cores.first)
         let visits = Visits(10)
-        ThreadPool(threads: 3, cores: [0]).run(10) { visits.add($0) }
+        ThreadPool(threads: 3, cores: [first]).run(10) { visits.add($0) }
         #expect(visits.counts == [Int](repeating: 1, count: 10))
         for _ in 0..<200 { ThreadPool(threads: 4).run(4) { _ in } }
     }

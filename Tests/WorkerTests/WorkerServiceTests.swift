@@ -24,6 +24,15 @@ struct WorkerServiceTests {
         WorkerSettings(name: name, coordinator: coordinator, modelFolder: folder.path)
     }
 
+    @Test("more threads than cores to keep them on are refused, fewer are not")
+    func cores() throws {
+        var settings = settings("a", try Endpoint("tcp://127.0.0.1:1"))
+        (settings.threads, settings.cores) = (3, [0, 1])
+        #expect(throws: WorkerError(.cores(threads: 3, cores: 2))) { try settings.check() }
+        settings.threads = 2
+        try settings.check()
+    }
+
     /// Workers `w0`, `w1` and so on, with a coordinator that only says what the test tells it.
     private struct Cluster {
         let coordinator: FakeCoordinator

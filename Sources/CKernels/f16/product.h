@@ -37,7 +37,7 @@ INLINE void sum_f16(int rows, int vectors, const tile_task *t, long stride, long
         lanes column[TILE_VECTORS];
         EACH_VECTOR(j) {
             column[j] = widened(b + j * LANES);
-            __builtin_prefetch(b + (j + 2 * PREFETCH_DEPTH * vectors) * LANES);
+            __builtin_prefetch(b + (j + PREFETCH_DEPTH * vectors) * LANES);
         }
         EACH_ROW(i) {
             lanes factor = all(row[i][k * step]);
@@ -65,9 +65,10 @@ static void product_f16(const abz_product *p) {
 
 // Floats that halves hold exactly, as halves. Below 2^-14 they are multiples of 2^-24, and that multiple is the half.
 INLINE half_shorts narrowed_halves(lanes x) {
-    words bits = (words)x, size = bits & 0x7fffffffu;
-    words small = (words)__builtin_convertvector((lanes)size * all(0x1p24f), ints);
-    words half = (words)pick((words)(size < 0x38800000u), (lanes)small, (lanes)((size - 0x38000000u) >> 13));
+    words bits = (words)x, size = bits & 0x7fffffffu, is_small = (words)(size < 0x38800000u);
+    // What is not small is left out before it is multiplied: it would be too large for an integer.
+    words small = (words)__builtin_convertvector((lanes)(size & is_small) * all(0x1p24f), ints);
+    words half = (small & is_small) | (((size - 0x38000000u) >> 13) & ~is_small);
     return __builtin_convertvector((ints)(half | bits >> 31 << 15), half_shorts);
 }
 

@@ -28,7 +28,7 @@ INLINE lanes exp_lanes(lanes x) {
 }
 
 // 2^x to 1e-4 of its value, for shares that are rounded to bf16 next: exactly 1 at 0, exactly 0 at -infinity, NaN stays NaN.
-// x is at most 2^-12. What is below -126 gives 0, with VDPBF16PS what is below -149; bf16 knows neither.
+// x is at most 2^-12. What is below -126 gives 0, with VDPBF16PS what is below -149: it takes numbers that small as 0.
 INLINE lanes short_exp2_lanes(lanes x) {
 #ifdef BF16_DOT
     // Where there are instructions for it: x less its floor, and a power of two whose exponent is a floor. Their class has

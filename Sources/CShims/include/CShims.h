@@ -11,6 +11,10 @@ void abz_name_thread(const char *name);
 /// Keeps the calling thread on one core; 0 or an error code.
 int abz_pin_thread(int core);
 
+/// Writes the cores that the calling thread may run on and that are on line, ascending, `room` at most; how many there are,
+/// or -1 with errno.
+int abz_allowed_cores(int *cores, int room);
+
 /// Keeps all threads of the process, and those that they will start, on the `count` cores; 0 or an error code.
 int abz_pin_process(const int *cores, int count);
 

@@ -52,7 +52,7 @@ package struct PlanningNode: Equatable, Sendable {
             return PlanningNode(
                 name: hello.name, roles: hello.roles, memory: Double(hello.memoryCap) / Double(sharers),
                 speed: profile?.costs.map { .measured($0.faster(1 / (paces[hello.name] ?? 1))) },
-                bytesPerWeight: profile?.costs?.bytesPerWeight ?? 4,
+                bytesPerWeight: profile?.costs?.bytesPerWeight ?? hello.profile?.bytesPerWeight ?? 4,
                 link: isLocal ? .loopback : network)
         }
     }

@@ -191,7 +191,7 @@ struct Blocks: Sendable {
         let panel = leastCommonMultiple(table.panel_columns, columnMultiple)
         let tile = table.tile_rows
         let fitting = rounded(Self.mostRowBytes / max(depth * kernels.row_bytes, 1), up: tile)
-        rowStep = min(table.block_rows, max(fitting, Self.fewestRows))
+        rowStep = min(table.block_rows, max(fitting, rounded(Self.fewestRows, up: tile)))
         columnStep = rounded(table.block_columns, up: panel)
         // A dozen blocks a thread, so that all finish at about one time, even where one is slower.
         let wanted = compute.pool.threads > 1 ? 12 * compute.pool.threads : 1
@@ -272,11 +272,12 @@ extension Float {
     /// Not 0 where half precision does not hold the value, or it is not finite.
     fileprivate var bitsLostInHalf: UInt32 {
         let size = bitPattern & 0x7FFF_FFFF
-        // From 2^-14 to 65504 a half is a float without its last 13 bits; below, a multiple of 2^-24.
-        let isNormal = size >= 0x3880_0000
-        let multiple = Float(bitPattern: isNormal ? 0 : size) * 0x1p24
-        let lost = isNormal ? size & 0x1FFF : multiple == multiple.rounded(.towardZero) ? 0 : 1
-        return lost | (size > 0x477F_E000 ? 1 : 0)
+        // From 2^-14 to 65504 a half is a float without its last 13 bits; below, a multiple of 2^-24, as are all floats
+        // from 1/2 to 1.
+        let small = Float(bitPattern: size < 0x3880_0000 ? size : 0)
+        let lostOfSmall: UInt32 = (small + 0.5) - 0.5 == small ? 0 : 1
+        let lostOfOther = size < 0x3880_0000 ? 0 : size & 0x1FFF
+        return lostOfSmall | lostOfOther | (size > 0x477F_E000 ? 1 : 0)
     }
 }
 

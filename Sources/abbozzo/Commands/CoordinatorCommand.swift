@@ -145,12 +145,13 @@ struct CoordinatorCommand: AsyncParsableCommand {
         }
         await started.set(service)
         try announce(service.endpoints, http: http)
-        manager?.ready()
+        await manager?.ready()
         let listener = Task {
             await signals.attend {
                 logger.notice("stopping: each picture ends its step; once more stops at once")
-                manager?.stopping()
+                async let told: Void? = manager?.stopping()
                 await service.drain()
+                await told
             } stop: {
                 await service.stop()
             } hangUp: {

@@ -53,8 +53,7 @@ struct WorkerCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Cores to stay on, each thread on one of them: for several workers of a machine. Default: wherever the kernel "
-                + "puts them.", valueName: "0-7,16-23"))
+            "Cores to stay on; others for each worker of a machine. Default: all.", valueName: "0-7,16-23"))
     var cores: CoreList?
 
     @Option(
@@ -129,12 +128,13 @@ struct WorkerCommand: AsyncParsableCommand {
             options.json
                 ? "{\"name\": \"\(settings.name)\", \"data\": \"\(endpoint)\", \"http\": \"\(page)\"}"
                 : "started name=\(settings.name) data=\(endpoint) http=\(page)")
-        manager?.ready()
+        await manager?.ready()
         let listener = Task {
             await signals.attend {
                 logger.notice("leaving: the work in hand is finished first; once more stops at once")
-                manager?.stopping()
+                async let told: Void? = manager?.stopping()
                 await service.drain()
+                await told
             } stop: {
                 await service.stop()
             }
