@@ -71,11 +71,11 @@ def train(a, team):
     team.part_ways(before["steps"])
     batch = a.batch or (64 if DEVICE.type == "cuda" else 8)
     crops = Crops(shelves(a.out), a.crop, batch, seed=before["steps"] * 64 + team.rank)
-    timer, step, progress, meters = Timer(a, before["seconds"]), 0, (0, 0), Counter()
+    timer, step, progress, meters = Timer(a, before), 0, (0, 0), Counter()
     while progress[0] < 1:
         x = crops.next()
         for group in optimizer.param_groups:
-            group["lr"] = a.lr * rate(step, progress[1])
+            group["lr"] = a.lr * rate(step, progress[1], a.decay)
         with precision():
             q = vae.encode(x).latent_dist
             z = q.mean + q.std * torch.randn_like(q.mean)
@@ -86,7 +86,7 @@ def train(a, team):
                 halved = vae.decode(F.avg_pool2d(z, 2)).sample.float()
                 loss = loss + 0.5 * picture_loss(halved, F.avg_pool2d(x, 2))
         loss.backward()
-        progress = team.average(vae, timer.progress)
+        progress = team.average(vae, timer.progress(step + 1))
         torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)

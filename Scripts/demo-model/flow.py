@@ -61,17 +61,17 @@ def train(a, team):
     team.part_ways(before["steps"])
     batches = Batches(a.out, a.tokens, a.mixed, 0.0 if teacher else a.drop, seed=before["steps"] * 64 + team.rank,
                       weights=a.levels)
-    timer, step, progress = Timer(a, before["seconds"]), 0, (0, 0)
+    timer, step, progress = Timer(a, before), 0, (0, 0)
     losses, counts, samples, tokens = Counter(), Counter(), 0, 0
     while progress[0] < 1:
         batch = batches.next()
         for _, group in groups:
-            group["lr"] = group["full lr"] * rate(step, progress[1])
+            group["lr"] = group["full lr"] * rate(step, progress[1], a.decay)
         with precision():
             guidance, target = guided(teacher, batch, batches.empty) if teacher else (torch.ones_like(batch.sigma), batch.velocity)
             loss = F.mse_loss(velocity(model, batch, guidance), target)
         loss.backward()
-        progress = team.average(model, timer.progress)
+        progress = team.average(model, timer.progress(step + 1))
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         for optimizer in {id(o): o for o, _ in groups}.values():
             optimizer.step()

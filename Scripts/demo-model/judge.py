@@ -223,11 +223,11 @@ def train(a):
 
     average = Average(judge, 0.99)
     optimizer = torch.optim.AdamW(judge.parameters(), lr=a.lr, weight_decay=0.02)
-    timer, step, losses, progress = Timer(a, facts["seconds"]), 0, [], (0, 0)
+    timer, step, losses, progress = Timer(a, facts), 0, [], (0, 0)
     while progress[0] < 1:
         judge.train()
         for group in optimizer.param_groups:
-            group["lr"] = a.lr * rate(step, progress[1], decay_from=0.4)
+            group["lr"] = a.lr * rate(step, progress[1], a.decay)
         rows = sorted(random_.sample(range(len(lines)), min(a.batch, len(lines))))
         x = as_input(torch.from_numpy(pictures[rows]).to(DEVICE))
         wanted = plain[rows]
@@ -241,7 +241,7 @@ def train(a):
         average.update(judge)
         step += 1
         losses.append(loss.item())
-        progress = timer.progress
+        progress = timer.progress(step)
         if timer.due() or progress[0] >= 1:
             total = counted(facts, step, step * len(rows), timer)
             judge.save(a.judge, average.weights, total)
@@ -274,7 +274,7 @@ def main():
         sub.add_argument("--judge", default=SHIPPED, metavar="FILE", help="the judge's file")
         sub.set_defaults(run=run)
         if name == "train":
-            time_arguments(sub)
+            time_arguments(sub, decay=0.6)
             sub.add_argument("--batch", type=int, default=64)
             sub.add_argument("--lr", type=float, default=2e-3)
             sub.add_argument("--seed", type=int, default=1)

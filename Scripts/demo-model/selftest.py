@@ -42,6 +42,9 @@ def run(a):
         command("dit", "--out", out, "--tokens", 256, *minutes, "--of", 3 * a.seconds / 60)  # goes on
         second = _counters(folder / "run" / "dit.safetensors")
         _expect(second["steps"] > first["steps"], "more steps after the second call")
+        command("dit", "--out", out, "--tokens", 256, "--workers", 2, "--steps", 3, "--decay", 1)
+        third = _counters(folder / "run" / "dit.safetensors")
+        _expect(third["steps"] == second["steps"] + 3, "three steps more after the third call")
         command("distill", "--out", out, "--tokens", 256, *minutes)
         command("score", "--out", out)
         (folder / "prompts.txt").write_text("a red car in the desert\n")
@@ -56,10 +59,10 @@ def run(a):
         for part in ("transformer", "text_encoder", "text_encoder_2", "vae", "tokenizer", "tokenizer_2"):
             _expect(_contents(model, part) == _contents(model_again, part), "the same %s again" % part)
         command("dit", "--out", again, "--tokens", 256, "--levels", 1, 2, *minutes)
-        third = _counters(folder / "run-again" / "dit.safetensors")
+        more = _counters(folder / "run-again" / "dit.safetensors")
         command("export", "--out", again, "--model", model_again)
         trained = json.loads((folder / "model-again" / "training.json").read_text())["dit"]
-        _expect(trained["samples"] == second["samples"] + third["samples"], "training.json to add up")
+        _expect(trained["samples"] == third["samples"] + more["samples"], "training.json to add up")
         command("further", "--model", model_again, "--folder", folder / "further", "--count", 60, "--size", PIXELS, "--smallest",
                 32, "--objects", 6, "--workers", 1, "--tokens", 256, "--minutes", 2 * a.seconds / 60)
         further = json.loads((folder / "further" / "model" / "training.json").read_text())["dit"]

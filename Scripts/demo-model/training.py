@@ -56,30 +56,37 @@ def memory_format():
 
 # Time ------------------------------------------------------------------------
 
-def time_arguments(parser):
-    parser.add_argument("--minutes", type=float, required=True, help="how long this call trains")
-    parser.add_argument("--of", type=float, metavar="MINUTES",
-                        help="length of the whole plan over all calls, which the learning rate follows; default: this call")
+def time_arguments(parser, decay=0.35):
+    length = parser.add_mutually_exclusive_group(required=True)
+    length.add_argument("--minutes", type=float, help="how long this call trains, on the wall")
+    length.add_argument("--steps", type=int, help="how many steps this call trains, however long other load makes them take")
+    parser.add_argument("--of", type=float, metavar="LENGTH",
+                        help="length of the whole plan over all calls, in minutes or steps as this call's; the learning rate "
+                             "follows it; default: this call")
+    parser.add_argument("--decay", type=float, default=decay, metavar="SHARE",
+                        help="the end of the plan over which the learning rate falls (default %(default)s)")
     parser.add_argument("--every", type=float, default=30, metavar="SECONDS", help="time between reports and checkpoints")
 
 
 class Timer:
-    """The time of one call, and its part in a plan of several calls."""
+    """The length of one call, in seconds or in steps, and its part in a plan of several calls."""
 
-    def __init__(self, a, seconds_before):
+    def __init__(self, a, before):
         self.begin = self.reported = time.time()
-        self.limit, self.every = a.minutes * 60, a.every
-        self.plan = a.of * 60 if a.of else self.limit
-        self.before = seconds_before if a.of else 0
+        self.every, self.in_steps = a.every, a.steps is not None
+        unit = 1 if self.in_steps else 60
+        self.limit = a.steps if self.in_steps else a.minutes * unit
+        self.plan = a.of * unit if a.of else self.limit
+        self.before = before["steps" if self.in_steps else "seconds"] if a.of else 0
 
     @property
     def seconds(self):
         return time.time() - self.begin
 
-    @property
-    def progress(self):
-        """(share of this call, share of the plan)"""
-        return self.seconds / self.limit, (self.before + self.seconds) / self.plan
+    def progress(self, steps):
+        """(share of this call, share of the plan) after so many steps of this call."""
+        done = steps if self.in_steps else self.seconds
+        return done / self.limit, (self.before + done) / self.plan
 
     def due(self):
         """Whether it is time for a report."""
@@ -89,10 +96,10 @@ class Timer:
         return True
 
 
-def rate(step, progress, warm_up=100, decay_from=0.65):
-    """Factor of the learning rate: up over the first steps of a call, down in the last third of the plan."""
+def rate(step, progress, decay, warm_up=100):
+    """Factor of the learning rate: up over the first steps of a call, down over the share `decay` at the plan's end."""
     up = min(1.0, (step + 1) / warm_up)
-    return up * (1.0 if progress < decay_from else max(0.02, 1 - (progress - decay_from) / (1 - decay_from)))
+    return up * min(1.0, max(0.02, (1 - progress) / decay if decay else 1.0))
 
 
 # Several processes on one CPU --------------------------------------------------
