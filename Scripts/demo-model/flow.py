@@ -52,7 +52,7 @@ def train(a, team):
     before = before or NOTHING_YET
     model.to(DEVICE).train()
     average = Average(model, a.ema)
-    groups = [(o, g) for o in optimizers(model, a.lr or (3e-4 if teacher else 1.5e-3)) for g in o.param_groups]
+    groups = [(o, g) for o in optimizers(model, a.lr or (3e-4 if teacher else 1.5e-3), team) for g in o.param_groups]
     for _, group in groups:
         group["full lr"] = group["lr"]
     if a.compile:  # the blocks alone: one compilation serves them all, and every size of grid
