@@ -6,6 +6,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+import things
 from painter import grid, pack, shift
 from pictures import levels, run_settings, shelves
 from tokenizing import TEXT_LENGTH
@@ -18,8 +19,9 @@ FINE_SHARES = (0.25, 0.5, 1.0)  # of a mixed grid's cells: RALU's second stage, 
 class Batch:
     """What the painter is trained on in one step."""
 
-    def __init__(self, kind, clean, positions, noise, sigma, clip, t5):
+    def __init__(self, kind, clean, positions, noise, sigma, clip, t5, things=None, shares=None):
         self.kind, self.positions, self.sigma, self.clip, self.t5 = kind, positions, sigma, clip, t5
+        self.things, self.shares = things, shares  # what the pictures show, and each one's share of each token
         s = sigma[:, None, None]
         self.noisy, self.velocity = (1 - s) * clean + s * noise, noise - clean
 
@@ -27,7 +29,7 @@ class Batch:
 class Batches:
     """Draws batches; all pictures of one have one aspect ratio and one kind of grid."""
 
-    def __init__(self, folder, tokens, mixed=0.0, drop=0.0, seed=0, weights=LEVELS):
+    def __init__(self, folder, tokens, mixed=0.0, drop=0.0, seed=0, weights=LEVELS, with_things=False):
         settings = run_settings(folder)
         if "scaling_factor" not in settings:
             raise SystemExit("encode the pictures first (`encode`)")
@@ -36,6 +38,7 @@ class Batches:
         self.clip, self.t5 = (torch.from_numpy(ids[k].astype(np.int64)) for k in ("clip", "t5"))
         self.tokens, self.mixed, self.drop, self.weights = tokens, mixed, drop, weights
         self.random = random.Random(seed)
+        self.things = {aspect: things.read(folder, aspect) for aspect in settings["aspects"]} if with_things else {}
         self.shelves = []
         for shelf in shelves(folder):
             latents = torch.load(os.path.join(folder, "latents-%s.pt" % shelf.aspect))["levels"]
@@ -57,15 +60,20 @@ class Batches:
         size = fine.shape[2] * fine.shape[3] // 4
         count = max(1, self.tokens // (size + TEXT_LENGTH))
         at = torch.randint(shelf.seen, (count,))
-        kind, clean, positions = str(sides[level]), fine[at.to(DEVICE)].float(), None
+        kind, clean, shown, shares = str(sides[level]), fine[at.to(DEVICE)].float(), None, None
+        if self.things:
+            shown = self.things[shelf.aspect].at(at).to(DEVICE)
+            shares = shown.on(level)
         if mixes:
             kind = "%d+%d" % (sides[level], sides[level + 1])
-            clean, positions = self.mixed_grid(clean, latents[level + 1][at.to(DEVICE)].float())
+            mix, positions = self.mixed_grid(clean)
+            clean = mix(pack(clean), pack(latents[level + 1][at.to(DEVICE)].float()))
+            shares = mix(shares, shown.on(level + 1)) if shown else None
         else:
             clean, positions = whole_grid(clean)
         sigma = torch.sigmoid(torch.randn(count) + shift(clean.shape[1]))
         sigma = torch.where(torch.rand(count) < 0.1, torch.rand(count), sigma).to(DEVICE)
-        return Batch(kind, clean, positions, torch.randn_like(clean), sigma, *self._captions(rows[at]))
+        return Batch(kind, clean, positions, torch.randn_like(clean), sigma, *self._captions(rows[at]), shown, shares)
 
     def unseen(self, count=64):
         """Batches of pictures that are never trained on, at each level, with the same noise every time."""
@@ -86,21 +94,20 @@ class Batches:
         k[torch.rand(len(rows)) < self.drop] = len(self.clip) - 1
         return self.clip[k].to(DEVICE), self.t5[k].to(DEVICE)
 
-    def mixed_grid(self, fine, coarse):
+    def mixed_grid(self, fine):
         """Coarse tokens, of which some cells, those with most detail, hold 2x2 fine tokens half a step apart.
 
-        fine (B, 16, h, w), coarse (B, 16, h / 2, w / 2).
+        From latents (B, 16, h, w): what mixes tokens of their grid with those of one half as fine, and the positions.
         """
-        rows, columns = coarse.shape[2] // 2, coarse.shape[3] // 2
+        rows, columns = fine.shape[2] // 4, fine.shape[3] // 4
         detail = (fine - F.interpolate(F.avg_pool2d(fine, 2), scale_factor=2)).abs().mean((0, 1))
         score = F.avg_pool2d(detail[None, None], 4).flatten() * (1 + torch.rand(rows * columns, device=fine.device))
         refined = torch.zeros(rows * columns, dtype=torch.bool, device=fine.device)
         refined[score.topk(int(rows * columns * self.random.choice(FINE_SHARES))).indices] = True
         children = refined.view(rows, columns).repeat_interleave(2, 0).repeat_interleave(2, 1).flatten()
-        tokens = torch.cat([pack(coarse)[:, ~refined], pack(fine)[:, children]], 1)
         positions = torch.cat([grid(rows, columns, device=fine.device)[~refined],
                                grid(2 * rows, 2 * columns, 0.5, fine.device)[children]])
-        return tokens, positions
+        return lambda fine, coarse: torch.cat([coarse[:, ~refined], fine[:, children]], 1), positions
 
 
 def whole_grid(latents):

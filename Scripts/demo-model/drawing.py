@@ -51,16 +51,26 @@ def _sprite(name):
 
 def draw(scene, sprites_, long_side):
     """The picture of a scene, `long_side` pixels on its longer side."""
+    canvas, _ = _composed(scene, sprites_, long_side)
+    landscapes.weather(canvas)
+    return canvas.image.resize(size_of(scene.aspect, long_side), Image.LANCZOS)
+
+
+def covers(scene, sprites_, long_side):
+    """How much of each pixel each thing of a scene covers: (things, height, width) bytes."""
+    _, masks = _composed(scene, sprites_, long_side)
+    size = size_of(scene.aspect, long_side)
+    return np.stack([np.asarray(mask.resize(size, Image.BOX)) for mask in masks])
+
+
+def _composed(scene, sprites_, long_side):
+    """The canvas with place and things, and a mask of each thing."""
     width, height = size_of(scene.aspect, long_side)
     canvas = landscapes.Canvas(width * SUPERSAMPLING, height * SUPERSAMPLING, scene, random.Random(scene.seed))
     ground = landscapes.draw_place(canvas)
-    for thing in scene.things:
-        if thing.name in SHAPES:
-            _draw_shape(canvas, thing)
-        else:
-            _draw_object(canvas, thing, sprites_[thing.name], ground)
-    landscapes.weather(canvas)
-    return canvas.image.resize((width, height), Image.LANCZOS)
+    masks = [_draw_shape(canvas, thing) if thing.name in SHAPES else _draw_object(canvas, thing, sprites_[thing.name], ground)
+             for thing in scene.things]
+    return canvas, masks
 
 
 def size_of(aspect, long_side):
@@ -69,20 +79,25 @@ def size_of(aspect, long_side):
 
 
 def _draw_shape(c, thing):
-    x, y, s, fill = thing.x * c.W, thing.y * c.H, thing.extent * c.U, COLOURS[thing.colour]
+    """Draws a shape; returns its mask."""
+    x, y, s, mask = thing.x * c.W, thing.y * c.H, thing.extent * c.U, Image.new("L", c.image.size, 0)
+    draw_ = ImageDraw.Draw(mask)
     if thing.name == "circle":
-        c.disc(x, y, s, fill)
+        draw_.ellipse([x - s, y - s, x + s, y + s], fill=255)
     elif thing.name == "square":
-        c.draw.rectangle([x - 0.9 * s, y - 0.9 * s, x + 0.9 * s, y + 0.9 * s], fill=fill)
+        draw_.rectangle([x - 0.9 * s, y - 0.9 * s, x + 0.9 * s, y + 0.9 * s], fill=255)
     elif thing.name == "triangle":
-        c.draw.polygon([(x, y - s), (x - 1.05 * s, y + 0.85 * s), (x + 1.05 * s, y + 0.85 * s)], fill=fill)
+        draw_.polygon([(x, y - s), (x - 1.05 * s, y + 0.85 * s), (x + 1.05 * s, y + 0.85 * s)], fill=255)
     elif thing.name == "star":
         outer, inner, angle = 1.15 * s, 1.15 * 0.42 * s, math.pi / 5
-        c.draw.polygon([(x + (inner if k % 2 else outer) * math.sin(k * angle),
-                         y + 0.05 * s - (inner if k % 2 else outer) * math.cos(k * angle)) for k in range(10)], fill=fill)
+        draw_.polygon([(x + (inner if k % 2 else outer) * math.sin(k * angle),
+                        y + 0.05 * s - (inner if k % 2 else outer) * math.cos(k * angle)) for k in range(10)], fill=255)
+    c.image.paste(COLOURS[thing.colour], (0, 0), mask)
+    return mask
 
 
 def _draw_object(c, thing, sprite, ground):
+    """Draws an object; returns its mask."""
     image = Image.fromarray(sprite, "RGBA")
     if thing.colour:
         image = _tinted(image, COLOURS[thing.colour])
@@ -99,9 +114,12 @@ def _draw_object(c, thing, sprite, ground):
         ImageDraw.Draw(shadow).ellipse(
             [x - w * 0.45, y + h / 2 - 0.022 * c.U, x + w * 0.45, y + h / 2 + 0.02 * c.U], fill=90)
         c.image.paste((20, 24, 40), (0, 0), shadow)
-    c.image.paste(image, (int(x - w / 2), int(y - h / 2)), image)
+    corner, mask = (int(x - w / 2), int(y - h / 2)), Image.new("L", c.image.size, 0)
+    c.image.paste(image, corner, image)
+    mask.paste(image.getchannel("A"), corner)
     if stands and ground.cover:
         ground.cover(c.draw, x)
+    return mask
 
 
 def _in_light(image, light):

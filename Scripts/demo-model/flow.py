@@ -1,6 +1,7 @@
 """Trains the painter: `dit` by flow matching, then `distill` for a guidance input with its usual meaning.
 
     OUT/dit.safetensors, OUT/distill.safetensors     averaged weights
+    OUT/head.safetensors                             what answers the second task of `dit` (labelling.py)
 
 `dit` drops some captions, so that the model also knows pictures without one.
 `distill` teaches a copy to give in one pass, told a guidance g in 1…5, what the
@@ -12,7 +13,8 @@ import torch
 import torch.nn.functional as F
 
 from batches import LEVELS, Batches
-from painter import Painter
+from labelling import Head
+from painter import HEAD, Painter
 from pictures import run_settings
 from training import (DEVICE, NOTHING_YET, Average, Precision, Stage, Timer, counted, optimizers, rate, run_as_team,
                       team_arguments, time_arguments)
@@ -28,6 +30,9 @@ def arguments(parser):
     parser.add_argument("--mixed", type=float, default=0.15, help="share of mixed-resolution batches")
     parser.add_argument("--levels", type=float, nargs="+", default=LEVELS, metavar="WEIGHT",
                         help="how often the levels of resolution are drawn, finest first (default 4.5 3.5 1)")
+    parser.add_argument("--labels", type=float, default=0.3, metavar="WEIGHT",
+                        help="of the second task (labelling.py) at the plan's beginning; it falls to 0 towards its end (dit only; "
+                             "default %(default)s)")
     parser.add_argument("--drop", type=float, default=0.1, help="share of captions dropped (dit only)")
     parser.add_argument("--ema", type=float, default=0.999, help="how slowly the averaged weights follow")
     parser.add_argument("--lr", type=float, help="default 1.5e-3, for distill 3e-4")
@@ -52,7 +57,13 @@ def train(a, team):
     before = before or NOTHING_YET
     model.to(DEVICE).train()
     average = Average(model, a.ema)
-    groups = [(o, g) for o in optimizers(model, a.lr or (3e-4 if teacher else 1.5e-3), team) for g in o.param_groups]
+    head, head_stage = None, Stage(a.out, "head")
+    if a.labels and not teacher:
+        head = Head(model, HEAD * settings["heads"])
+        head_stage.load(head)
+        head.to(DEVICE)
+    learning = torch.nn.ModuleList(filter(None, (model, head)))
+    groups = [(o, g) for o in optimizers(learning, a.lr or (3e-4 if teacher else 1.5e-3), team) for g in o.param_groups]
     for _, group in groups:
         group["full lr"] = group["lr"]
     if a.compile:  # the blocks alone: one compilation serves them all, and every size of grid
@@ -60,9 +71,17 @@ def train(a, team):
             network.transformer.compile_repeated_blocks(dynamic=True)
     team.part_ways(before["steps"])
     batches = Batches(a.out, a.tokens, a.mixed, 0.0 if teacher else a.drop, seed=before["steps"] * 64 + team.rank,
-                      weights=a.levels)
+                      weights=a.levels, with_things=head is not None)
     timer, step, progress = Timer(a, before), 0, (0, 0)
     losses, counts, samples, tokens = Counter(), Counter(), 0, 0
+
+    def save():
+        total = counted(before, step, samples, timer)
+        stage.save(average.weights, total)
+        if head:
+            head_stage.save(head.state_dict(), total)
+        return total
+
     while progress[0] < 1:
         batch = batches.next()
         for _, group in groups:
@@ -70,27 +89,28 @@ def train(a, team):
         with precision():
             guidance, target = guided(teacher, batch, batches.empty) if teacher else (torch.ones_like(batch.sigma), batch.velocity)
             loss = F.mse_loss(velocity(model, batch, guidance), target)
-        loss.backward()
-        progress = team.average(model, timer.progress(step + 1))
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            labels = head.loss(batch) if head else torch.zeros(())
+        (loss + a.labels * (1 - progress[1]) * labels).backward()
+        progress = team.average(learning, timer.progress(step + 1))
+        torch.nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
         for optimizer in {id(o): o for o, _ in groups}.values():
             optimizer.step()
-        model.zero_grad(set_to_none=True)
+        learning.zero_grad(set_to_none=True)
         average.update(model)
         step += 1
         samples += len(batch.sigma) * team.count
         tokens += batch.noisy.shape[0] * batch.noisy.shape[1] * team.count
-        losses[batch.kind] += loss.item()
-        counts[batch.kind] += 1
+        for kind, value in ((batch.kind, loss), ("labels", labels))[:2 if head else 1]:
+            losses[kind] += value.item()
+            counts[kind] += 1
         if team.leads and timer.due():
             print("%s %5d  %s  %.1f samples/s, %.0f tokens/s" % (
                 a.command, step, "  ".join("%s: %.4f" % (k, losses[k] / counts[k]) for k in sorted(counts)),
                 samples / timer.seconds, tokens / timer.seconds), flush=True)
             losses.clear(), counts.clear()
-            stage.save(average.weights, counted(before, step, samples, timer))
+            save()
     if team.leads:
-        total = counted(before, step, samples, timer)
-        stage.save(average.weights, total)
+        total = save()
         model.load_state_dict(average.weights)
         print("%s: %s, %s" % (a.command, total, precision.format))
         print("unseen pictures, loss at guidance 1: %s" % unseen_loss(model.eval(), batches, precision))

@@ -12,6 +12,7 @@ PRESETS = {
     "toy": dict(vae=(8, 8, 16, 16), heads=1, double=1, single=1, t5=32, t5_layers=1, clip=64, clip_layers=1),
 }
 HEAD = 64
+TOKEN = 16  # pixels of a token's side
 
 
 class Painter(torch.nn.Module):

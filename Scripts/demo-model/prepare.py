@@ -4,6 +4,7 @@
     OUT/tokenizer, tokenizer_2  learnt from the captions
     OUT/tokens.npz              ids of all captions, the empty one last; `start` is where a picture's captions begin
     OUT/pictures-8x5.npy        the pictures of one aspect ratio, and in rows-8x5.npy their numbers in the data set
+    OUT/things-8x5.npz          what their tokens show (things.py)
 
 With --from a finished model is trained further: its tokenizers, sizes and weights are
 taken over (inherit.py).
@@ -18,6 +19,7 @@ from PIL import Image
 
 import dataset
 import inherit
+import things
 from painter import PRESETS
 from tokenizing import ClipTokenizer, T5Tokenizer, make_tokenizers
 from training import read_json, write_json
@@ -57,6 +59,8 @@ def run(a):
     size = max(Image.open(os.path.join(a.data, lines[0][0])).size)
     sizes = [max(np.load(os.path.join(a.out, "pictures-%s.npy" % k), mmap_mode="r").shape[1:3]) for k in rows]
     assert set(sizes) == {size}, "the pictures' long sides differ: %s" % sizes
+    for aspect, numbers in rows.items():
+        things.write(a.out, aspect, [lines[i][2] for i in numbers], a.data, size)
     old = read_json(os.path.join(a.out, "settings.json")) if os.path.exists(os.path.join(a.out, "settings.json")) else {}
     if a.model:
         shapes = dict(inherit.sizes(a.model), inherited=inherit.history(a.model))
