@@ -75,7 +75,7 @@ def train(a, team):
     while progress[0] < 1:
         x = crops.next()
         for group in optimizer.param_groups:
-            group["lr"] = a.lr * rate(step, progress[1], a.decay)
+            group["lr"] = a.lr * rate(a, step, progress[1])
         with precision():
             q = vae.encode(x).latent_dist
             z = q.mean + q.std * torch.randn_like(q.mean)

@@ -85,7 +85,7 @@ def train(a, team):
     while progress[0] < 1:
         batch = batches.next()
         for _, group in groups:
-            group["lr"] = group["full lr"] * rate(step, progress[1], a.decay)
+            group["lr"] = group["full lr"] * rate(a, step, progress[1])
         with precision():
             guidance, target = guided(teacher, batch, batches.empty) if teacher else (torch.ones_like(batch.sigma), batch.velocity)
             loss = F.mse_loss(velocity(model, batch, guidance), target)

@@ -227,7 +227,7 @@ def train(a):
     while progress[0] < 1:
         judge.train()
         for group in optimizer.param_groups:
-            group["lr"] = a.lr * rate(step, progress[1], a.decay)
+            group["lr"] = a.lr * rate(a, step, progress[1])
         rows = sorted(random_.sample(range(len(lines)), min(a.batch, len(lines))))
         x = as_input(torch.from_numpy(pictures[rows]).to(DEVICE))
         wanted = plain[rows]

@@ -65,6 +65,8 @@ def time_arguments(parser, decay=0.35):
                              "follows it; default: this call")
     parser.add_argument("--decay", type=float, default=decay, metavar="SHARE",
                         help="the end of the plan over which the learning rate falls (default %(default)s)")
+    parser.add_argument("--warm-up", type=int, default=100, metavar="STEPS",
+                        help="at the start of this call, over which the learning rate rises (default %(default)s)")
     parser.add_argument("--every", type=float, default=30, metavar="SECONDS", help="time between reports and checkpoints")
 
 
@@ -96,10 +98,10 @@ class Timer:
         return True
 
 
-def rate(step, progress, decay, warm_up=100):
-    """Factor of the learning rate: up over the first steps of a call, down over the share `decay` at the plan's end."""
-    up = min(1.0, (step + 1) / warm_up)
-    return up * min(1.0, max(0.02, (1 - progress) / decay if decay else 1.0))
+def rate(a, step, progress):
+    """Factor of the learning rate: up over the first steps of a call, down over the plan's end."""
+    up = min(1.0, (step + 1) / (a.warm_up + 1))
+    return up * min(1.0, max(0.02, (1 - progress) / a.decay if a.decay else 1.0))
 
 
 # Several processes on one CPU --------------------------------------------------
