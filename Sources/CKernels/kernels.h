@@ -14,6 +14,7 @@
 
 #include "lanes.h"
 #include "tiles.h"
+#include "f16/halves.h"
 #include "f32/product.h"
 #include "bf16/product.h"
 #ifdef BF16_DOT

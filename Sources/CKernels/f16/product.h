@@ -5,54 +5,12 @@
 //
 // Panels are [k][w], as in f32.
 
-#if defined(HALF_AVX512)
-INLINE lanes widened(const uint16_t *x) { return (lanes)_mm512_cvtph_ps(_mm256_loadu_si256((const __m256i *)x)); }
-#elif defined(HALF_F16C)
-INLINE lanes widened(const uint16_t *x) {
-    typedef float half_of_lanes __attribute__((vector_size(2 * LANES)));
-    half_of_lanes low = (half_of_lanes)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)x));
-    half_of_lanes high = (half_of_lanes)_mm256_cvtph_ps(_mm_loadu_si128((const __m128i *)(x + LANES / 2)));
-    return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-}
-#else
-// The exponent's bias differs by 112. As a factor it is right for subnormal halves, too.
-INLINE lanes widened(const uint16_t *x) {
-    half_shorts half;
-    memcpy(&half, x, sizeof half);
-    words bits = (words)__builtin_convertvector(half, ints);
-    lanes size = (lanes)((bits & 0x7fffu) << 13) * all(0x1p112f);
-    return (lanes)((words)size | (bits & 0x80000000u));
-}
-#endif
-
-INLINE void sum_f16(int rows, int vectors, const tile_task *t, long stride, long step) {
-    lanes sum[TILE_ROWS][TILE_VECTORS];
-    const float *row[TILE_ROWS];
-    const uint16_t *b = t->b;
-    EACH_ROW(i) {
-        row[i] = (const float *)t->a + i * stride;
-        EACH_VECTOR(j) sum[i][j] = t->onto ? load(t->c + i * t->c_stride + j * LANES) : all(0);
-    }
-    for (long k = 0; k < t->depth; k++, b += vectors * LANES) {
-        lanes column[TILE_VECTORS];
-        EACH_VECTOR(j) {
-            column[j] = widened(b + j * LANES);
-            __builtin_prefetch(b + (j + PREFETCH_DEPTH * vectors) * LANES);
-        }
-        EACH_ROW(i) {
-            lanes factor = all(row[i][k * step]);
-            EACH_VECTOR(j) sum[i][j] = fma_lanes(factor, column[j], sum[i][j]);
-        }
-    }
-    store_tile(rows, vectors, t, sum);
-}
-
-INLINE void tile_f16(int rows, int vectors, const tile_task *t) { sum_f16(rows, vectors, t, t->a_stride, 1); }
+INLINE void tile_f16(int rows, int vectors, const tile_task *t) { sum_chain(rows, vectors, t, t->a_stride, 1, 1); }
 
 ANY_TILE(tile_f16)
 
 #ifdef ROWS_IN_TILES
-INLINE void tiles_f16(int rows, int vectors, const tile_task *t) { sum_f16(rows, vectors, t, 1, TILE_ROWS); }
+INLINE void tiles_f16(int rows, int vectors, const tile_task *t) { sum_chain(rows, vectors, t, 1, TILE_ROWS, 1); }
 
 ANY_TILE(tiles_f16)
 #else

@@ -7,19 +7,22 @@
 // again, which is exact; so an element's bits depend on its row of a and its column of b alone, not on the block
 // sizes, the tile it falls in or the number of rows.
 
-// `step` values lie between neighbours of a row, `stride` between rows.
-INLINE void sum_f32(int rows, int vectors, const tile_task *t, long stride, long step) {
+// `step` values lie between neighbours of a row, `stride` between rows. b holds floats, or halves (f16/product.h).
+INLINE void sum_chain(int rows, int vectors, const tile_task *t, long stride, long step, int has_halves) {
     lanes sum[TILE_ROWS][TILE_VECTORS];
-    const float *row[TILE_ROWS], *b = t->b;
+    const float *row[TILE_ROWS];
+    const char *b = t->b;
+    const long bytes = LANES * (has_halves ? sizeof(uint16_t) : sizeof(float));
     EACH_ROW(i) {
         row[i] = (const float *)t->a + i * stride;
         EACH_VECTOR(j) sum[i][j] = t->onto ? load(t->c + i * t->c_stride + j * LANES) : all(0);
     }
-    for (long k = 0; k < t->depth; k++, b += vectors * LANES) {
+    for (long k = 0; k < t->depth; k++, b += vectors * bytes) {
         lanes column[TILE_VECTORS];
         EACH_VECTOR(j) {
-            column[j] = load(b + j * LANES);
-            __builtin_prefetch(b + (j + PREFETCH_DEPTH * vectors) * LANES);
+            const char *values = b + j * bytes;
+            column[j] = has_halves ? widened((const uint16_t *)values) : load((const float *)values);
+            __builtin_prefetch(values + PREFETCH_DEPTH * vectors * bytes);
         }
         EACH_ROW(i) {
             lanes factor = all(row[i][k * step]);
@@ -29,12 +32,12 @@ INLINE void sum_f32(int rows, int vectors, const tile_task *t, long stride, long
     store_tile(rows, vectors, t, sum);
 }
 
-INLINE void tile_f32(int rows, int vectors, const tile_task *t) { sum_f32(rows, vectors, t, t->a_stride, 1); }
+INLINE void tile_f32(int rows, int vectors, const tile_task *t) { sum_chain(rows, vectors, t, t->a_stride, 1, 0); }
 
 ANY_TILE(tile_f32)
 
 #ifdef ROWS_IN_TILES
-INLINE void tiles_f32(int rows, int vectors, const tile_task *t) { sum_f32(rows, vectors, t, 1, TILE_ROWS); }
+INLINE void tiles_f32(int rows, int vectors, const tile_task *t) { sum_chain(rows, vectors, t, 1, TILE_ROWS, 0); }
 
 ANY_TILE(tiles_f32)
 #else
