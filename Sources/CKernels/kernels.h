@@ -70,7 +70,7 @@ const abz_kernels CLASS_TABLE = {
     },
 #endif
     .int8 = {
-        .group = INT8_GROUP, .depth_step = ROW_STEP / (long)sizeof(int8_row), .panel_bytes = 1,
+        .group = INT8_GROUP, .depth_step = INT8_STEP, .panel_bytes = 1,
         .row_bytes = sizeof(int8_row), .pack = INT8_GROUP == 4 ? abz_pack_int8_fours : abz_pack_int8_pairs,
         .product = product_int8,
     },

@@ -6,7 +6,7 @@
 
 // Sixteen rows at a time, so that what is written fills whole cache lines.
 void abz_pack_f32(
-    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int16_t *sums)
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *sums)
 {
     (void)scales, (void)sums;
     for (long j0 = 0; j0 < width; j0 += 16) {
@@ -18,10 +18,10 @@ void abz_pack_f32(
     }
 }
 
-// Each stretch of a row gets the scale top / 127 and the sum of its integers, at most 256 * 127. One with a NaN or infinity
+// Each stretch of a row gets the scale top / 127 and the sum of its integers, at most 512 * 127. One with a NaN or infinity
 // gets zeros and a NaN scale, so that it stays visible.
 static void pack_int8(
-    const float *rows, long stride, long count, long depth, long width, int8_t *panel, float *scales, int16_t *sums,
+    const float *rows, long stride, long count, long depth, long width, int8_t *panel, float *scales, int32_t *sums,
     long group)
 {
     memset(panel, 0, (size_t)(width * ((depth + group - 1) / group * group)));
@@ -43,19 +43,19 @@ static void pack_int8(
                 panel[k / group * group * width + j * group + k % group] = q;
                 sum += q;
             }
-            sums[j] = (int16_t)sum;
+            sums[j] = sum;
         }
     }
 }
 
 void abz_pack_int8_pairs(
-    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int16_t *sums)
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *sums)
 {
     pack_int8(rows, stride, count, depth, width, panel, scales, sums, 2);
 }
 
 void abz_pack_int8_fours(
-    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int16_t *sums)
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *sums)
 {
     pack_int8(rows, stride, count, depth, width, panel, scales, sums, 4);
 }

@@ -16,7 +16,7 @@ typedef struct tile_task {
     // From the tile's first stretch on.
     const float *row_scales, *row_zeros, *column_scales;
     long scale_stride;
-    const int16_t *column_sums;
+    const int32_t *column_sums;
 } tile_task;
 
 // Loops over the tile's rows and vectors, unrolled whatever the full tile is.

@@ -54,8 +54,8 @@ extension StoredTensor {
         case nil: 4 * count
         case .f32: (dtype == .bf16 || dtype == .f16 ? 2 : 4) * count
         case .bf16: 2 * count
-        // A scale and a sum for 256 values; see `PackedMatrix`.
-        case .int8: count + 6 * shape[0] * ((shape[1] + 255) / 256)
+        // A scale and a sum for 512 values; see `PackedMatrix`.
+        case .int8: count + 8 * shape[0] * ((shape[1] + 511) / 512)
         }
     }
 }

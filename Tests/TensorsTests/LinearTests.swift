@@ -104,7 +104,7 @@ import Testing
 
     @Test func `The bytes of VNNI run on every processor, under the name of its class, and by name alone`() throws {
         let bytes = try #require(KernelClass.named("portable-bytes")?.computing(in: .int8))
-        #expect(bytes.name == "int8-fma-2")
+        #expect(bytes.name == "int8-fma-3")
         if let vnni = KernelClass.named("avx512vnni") { #expect(vnni.computing(in: .int8)?.name == bytes.name) }
         #expect(String(cString: abz_kernels_best().pointee.name) != "portable-bytes")
     }

@@ -187,7 +187,7 @@ extension BF16Tests {
 }
 
 @Suite struct Int8Tests {
-    /// One stretch of at most 256 values in integers.
+    /// One stretch of at most 512 values in integers.
     private struct Stretch {
         let values: [Int]
         let scale: Float
@@ -212,8 +212,8 @@ extension BF16Tests {
     private func stretches(_ x: Tensor, _ make: (ArraySlice<Float>) -> Stretch) -> [[Stretch]] {
         let (values, width) = (x.values, x.width)
         return (0..<x.shape[0]).map { row in
-            stride(from: 0, to: width, by: 256).map {
-                make(values[row * width + $0..<row * width + min($0 + 256, width)])
+            stride(from: 0, to: width, by: 512).map {
+                make(values[row * width + $0..<row * width + min($0 + 512, width)])
             }
         }
     }
@@ -240,7 +240,7 @@ extension BF16Tests {
         return y
     }
 
-    @Test(arguments: [(1, 1, 1), (7, 15, 33), (8, 16, 256), (13, 17, 257), (50, 100, 801), (151, 273, 3300)])
+    @Test(arguments: [(1, 1, 1), (7, 15, 33), (8, 16, 512), (13, 17, 513), (50, 100, 801), (151, 273, 3300)])
     func `sums of stretches are exact, so that classes of one name agree to the bit`(
         rows: Int, columns: Int, depth: Int
     ) {
@@ -269,7 +269,7 @@ extension BF16Tests {
                     var (exact, variance) = (0.0, 0.0)
                     for k in 0..<depth {
                         let (v, u) = (Double(x[row * depth + k]), Double(w[column * depth + k]))
-                        let (s, t) = (Double(a[row][k / 256].scale), Double(c[column][k / 256].scale))
+                        let (s, t) = (Double(a[row][k / 512].scale), Double(c[column][k / 512].scale))
                         exact += v * u
                         // Rounding is even within a step of each, times the other's size.
                         variance += (u * u * s * s + v * v * t * t) / 12
@@ -309,13 +309,13 @@ extension BF16Tests {
 
     @Test(arguments: [Float.nan, .infinity, -.infinity])
     func `a weight with NaN or infinity shows in its column, in every row, and in no other`(bad: Float) {
-        let (x, good, b) = (noise([9, 700]), noise([20, 700], seed: 2), noise([20], seed: 3))
+        let (x, good, b) = (noise([9, 1400]), noise([20, 1400], seed: 2), noise([20], seed: 3))
         for (compute, _) in computes(.int8) {
             let wanted = Linear(weight: good, bias: b, compute: compute, format: .int8)(x)
-            // In the first, a middle and the last, shorter stretch of 256 k.
-            for (column, k) in [(0, 0), (7, 300), (19, 699)] {
+            // In the first, a middle and the last, shorter stretch of 512 k.
+            for (column, k) in [(0, 0), (7, 600), (19, 1399)] {
                 var w = good
-                w[column * 700 + k] = bad
+                w[column * 1400 + k] = bad
                 let y = Linear(weight: w, bias: b, compute: compute, format: .int8)(x)
                 for index in 0..<y.count {
                     let isRight = index % 20 == column ? y[index].isNaN : y[index] == wanted[index]
@@ -351,12 +351,12 @@ extension BF16Tests {
     }
 
     @Test func `bf16 halves the memory of a weight and int8 quarters it`() {
-        let (w, b) = (noise([320, 500]), noise([320]))
+        let (w, b) = (noise([320, 600]), noise([320]))
         let bytes = ComputeFormat.allCases.map {
             Linear(weight: w, bias: b, compute: Compute(threads: 2), format: $0).residentBytes
         }
-        // Of int8 also a scale of 4 bytes and a sum of 2 for each of the two stretches of 500 values.
-        #expect(bytes == [320 * 500 * 4 + 1280, 320 * 500 * 2 + 1280, 320 * 500 + 1280 + 2 * 320 * 6])
+        // Of int8 also a scale of 4 bytes and a sum of 4 for each of the two stretches of 600 values.
+        #expect(bytes == [320 * 600 * 4 + 1280, 320 * 600 * 2 + 1280, 320 * 600 + 1280 + 2 * 320 * 8])
     }
 
     @Test func `the name of a class says its format and OpenBLAS has f32 alone`() throws {

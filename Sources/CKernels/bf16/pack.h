@@ -30,7 +30,7 @@ INLINE void transpose(words v[LANES]) {
 }
 
 static void pack_bf16(
-    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int16_t *sums)
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *sums)
 {
     (void)scales, (void)sums;
     for (long j = 0; j < width; j += LANES) {

@@ -31,7 +31,7 @@ INLINE half_shorts narrowed_halves(lanes x) {
 }
 
 static void pack_f16(
-    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int16_t *sums)
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *sums)
 {
     (void)scales, (void)sums;
     for (long j = 0; j < width; j += LANES) {

@@ -6,11 +6,15 @@
 //             c[i][j] = fma((float)s * row_scale[i][g], column_scale[g][j], c[i][j])
 //         c[i][j] += bias[j]
 // Sums of a stretch are exact, so that their order is free:
-//   pairs   16-bit products of two k added to 32 bits (VPMADDWD); 256 * 32766 * 127 is below 2^30
+//   pairs   16-bit products of two k added to 32 bits (VPMADDWD); 512 * 32766 * 127 is below 2^31
 //   fours   VPDPBUSD, unsigned by signed bytes, four k; rows are stored as u = v + zero, and zero times the sum of b[k][j] over
 //           k in g is taken off again in floats, all three being integers below 2^24. Without that instruction the same
 //           integers in plain C (class_portable_bytes.c): no bit may differ
-// Blocks over k store c and load it again, as in f32/product.h; they begin at a stretch.
+// Blocks over k store c and load it again, as in f32/product.h; they begin at a stretch (INT8_STEP).
+
+#define INT8_STEP ((ROW_STEP / (long)sizeof(int8_row) + ABZ_INT8_STRETCH - 1) / ABZ_INT8_STRETCH * ABZ_INT8_STRETCH)
+_Static_assert(ABZ_INT8_STRETCH * 255L * 127 < 1L << 24, "fours: sums of a stretch are exact in floats");
+_Static_assert(ABZ_INT8_STRETCH * 32767L * 127 < 1L << 31, "pairs: sums of a stretch fit 32 bits");
 
 #if defined(INT8_VNNI)
 INLINE ints dot_int8(ints sum, int32_t factor, const int8_t *column) {
@@ -77,9 +81,9 @@ INLINE void tile_int8(int rows, int vectors, const tile_task *t) {
             long column = (stretch * vectors + j) * LANES;
             lanes scales = load(t->column_scales + column);
 #if INT8_GROUP == 4
-            half_shorts half;
-            memcpy(&half, t->column_sums + column, sizeof half);
-            lanes sums = __builtin_convertvector(half, lanes);
+            ints whole;
+            memcpy(&whole, t->column_sums + column, sizeof whole);
+            lanes sums = __builtin_convertvector(whole, lanes);
 #endif
             EACH_ROW(i) {
                 lanes s = __builtin_convertvector(sum[i][j], lanes);

@@ -7,7 +7,7 @@ package import Plan
 ///
 /// - f32: each output is one chain of fused multiply-adds over ascending k, then the bias.
 /// - bf16: the same chain of values rounded to bf16 (or the processor's own bf16 sums of pairs; see `KernelClass`).
-/// - int8: exact integer sums of 256 k at a time, with a scale for each of them in x and in W, then their chain.
+/// - int8: exact integer sums of 512 k at a time, with a scale for each of them in x and in W, then their chain.
 package struct Linear: Sendable {
     /// Width of the input, K.
     package let inputs: Int

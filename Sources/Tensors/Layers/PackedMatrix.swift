@@ -16,13 +16,13 @@ struct PackedMatrix: Sendable {
     private let bias: Tensor?
     /// Of int8: for each stretch of K of each column the scale, and the sum of its integers.
     private let scales: Tensor
-    private let sums: [Int16]
+    private let sums: [Int32]
     private let compute: Compute
 
     /// Bytes in memory.
     var residentBytes: Int {
         panels.count + ((bias?.count ?? 0) + scales.count) * MemoryLayout<Float>.stride
-            + sums.count * MemoryLayout<Int16>.stride
+            + sums.count * MemoryLayout<Int32>.stride
     }
 
     /// Packs (N, K) with a bias of N values or none.
@@ -47,7 +47,7 @@ struct PackedMatrix: Sendable {
         self.multiplier = multiplier
         let panels = AlignedMemory(count: multiplier.bytes(columns: stored, depth: depth))
         var scales = Tensor(shape: [multiplier.takesIntegers ? stored * stretchCount(of: depth) : 0])
-        var sums = [Int16](repeating: 0, count: scales.count)
+        var sums = [Int32](repeating: 0, count: scales.count)
         scales.withUnsafeMutableBuffer { scales in
             sums.withUnsafeMutableBufferPointer { sums in
                 let target = (panels: panels.base, scales: scales.baseAddress, sums: sums.baseAddress)
@@ -229,7 +229,7 @@ func stretchCount(of depth: Int) -> Int { (depth + Int(ABZ_INT8_STRETCH) - 1) / 
 private func pack(
     _ weight: Tensor, _ multiplier: Multiplier, stored: Int, _ compute: Compute,
     into target: (
-        panels: UnsafeMutableRawPointer, scales: UnsafeMutablePointer<Float>?, sums: UnsafeMutablePointer<Int16>?
+        panels: UnsafeMutableRawPointer, scales: UnsafeMutablePointer<Float>?, sums: UnsafeMutablePointer<Int32>?
     )
 ) {
     let (columns, depth) = (weight.shape[0], weight.shape[1])
