@@ -13,7 +13,7 @@
 //
 // On the bf16 product q, k, v and p are rounded to bf16 where they are multiplied; logits, maxima, the sums l and the output
 // stay f32, and l sums the p before rounding. There p = 2^((s - m) log2(e)), of less accuracy than exp, since bf16 keeps 8 bits
-// of it.
+// of it. On the bytes of int8/scores.h that holds for p and v, and the scale of a query's integers joins `scale`.
 //
 // Queries go by tiles through scores and softmax, so that logits stay in the first-level cache.
 
@@ -81,11 +81,16 @@ INLINE float short_softmax_step(float *logits, long count, float unit, softmax_s
     return factor;
 }
 
-// How one attention multiplies.
+// How one attention multiplies: q by k, and p by v. Bytes are those of one value, a query's or share's, a key's or value's.
 typedef struct attention_product {
-    long key_block, group, panel_bytes, row_bytes;
+    long key_block;
+    long group, query_bytes, key_bytes;
+    // One of both: queries as floats, or as integers with a scale each.
     void (*prepare)(const float *, long, long, long, long, void *, long);
-    void (*product)(const abz_product *);
+    void (*quantise)(const float *, long, long, long, long, void *, float *);
+    void (*scores)(const abz_product *);
+    long share_bytes, value_bytes;
+    void (*values)(const abz_product *);
     // Whether p is rounded to bf16.
     int is_short;
 } attention_product;
@@ -113,9 +118,14 @@ INLINE void attend_on(const abz_attention *t, attention_product on) {
     float *logits = t->scratch, *out = logits + ABZ_QUERY_BLOCK * on.key_block;
     // Queries of many heads lie far apart and would compete for a few cache sets.
     float *q = out + ABZ_QUERY_BLOCK * padded_width;
-    on.prepare(t->q, t->q_stride, t->queries, t->width, depth, q, depth);
+    float scales[ABZ_QUERY_BLOCK];
     softmax_state states[ABZ_QUERY_BLOCK];
-    for (long i = 0; i < t->queries; i++) states[i] = (softmax_state){.maximum = -3.402823466e38f, .sum = 0};
+    for (long i = 0; i < t->queries; i++) {
+        scales[i] = 1;
+        states[i] = (softmax_state){.maximum = -3.402823466e38f, .sum = 0};
+    }
+    if (on.quantise) on.quantise(t->q, t->q_stride, t->queries, t->width, depth, q, scales);
+    else on.prepare(t->q, t->q_stride, t->queries, t->width, depth, q, depth);
     memset(out, 0, (size_t)(t->queries * padded_width) * sizeof(float));
     // Without a bias the scale goes into the unit of the exponent.
     int scales_first = !on.is_short || t->bias != NULL;
@@ -128,16 +138,17 @@ INLINE void attend_on(const abz_attention *t, attention_product on) {
         for (long tile = 0; tile < t->queries; tile += TILE_ROWS) {
             long end = t->queries - tile < TILE_ROWS ? t->queries : tile + TILE_ROWS;
             abz_product scores = {
-                .a = (const char *)q + tile * depth * on.row_bytes, .a_stride = depth,
-                .panels = (const char *)t->k_panels + first * depth * on.panel_bytes, .panel_depth = depth,
+                .a = (const char *)q + tile * depth * on.query_bytes, .a_stride = depth,
+                .panels = (const char *)t->k_panels + first * depth * on.key_bytes, .panel_depth = depth,
                 .c = logits + tile * on.key_block, .c_stride = on.key_block, .rows = end - tile, .columns = stored,
-                .depth = depth,
+                .depth = depth, .column_scales = on.quantise ? t->k_scales + first : NULL,
+                .column_sums = on.quantise ? t->k_sums + first : NULL,
             };
-            on.product(&scores);
+            on.scores(&scores);
             for (long i = tile; i < end; i++) {
                 float *row = logits + i * on.key_block;
-                finish_logits(t, i, first, stored, scales_first ? t->scale : 1, row);
-                float factor = on.is_short ? short_softmax_step(row, stored, unit, &states[i])
+                finish_logits(t, i, first, stored, scales_first ? t->scale * scales[i] : 1, row);
+                float factor = on.is_short ? short_softmax_step(row, stored, scales_first ? unit : unit * scales[i], &states[i])
                                            : softmax_step(row, stored, &states[i]);
                 if (factor != 1)
                     for (long c = 0; c < padded_width; c += LANES)
@@ -145,11 +156,11 @@ INLINE void attend_on(const abz_attention *t, attention_product on) {
             }
         }
         abz_product values = {
-            .a = logits, .a_stride = on.key_block * (long)sizeof(float) / on.row_bytes,
-            .panels = (const char *)t->v_panels + first * padded_width * on.panel_bytes, .panel_depth = stored,
+            .a = logits, .a_stride = on.key_block * (long)sizeof(float) / on.share_bytes,
+            .panels = (const char *)t->v_panels + first * padded_width * on.value_bytes, .panel_depth = stored,
             .panel_columns = t->v_panel_columns, .c = out, .c_stride = padded_width, .rows = t->queries, .columns = padded_width, .depth = stored, .onto = 1,
         };
-        on.product(&values);
+        on.values(&values);
     }
     for (long i = 0; i < t->queries; i++)
         for (long c = 0; c < t->width; c += LANES) {
@@ -159,13 +170,39 @@ INLINE void attend_on(const abz_attention *t, attention_product on) {
 }
 
 static void attend(const abz_attention *t) {
-    attend_on(t, (attention_product){ABZ_KEY_BLOCK, 1, sizeof(float), sizeof(float), prepare_f32, product_f32, 0});
+    attend_on(t, (attention_product){
+        .key_block = ABZ_KEY_BLOCK,
+        .group = 1, .query_bytes = sizeof(float), .key_bytes = sizeof(float), .prepare = prepare_f32, .scores = product_f32,
+        .share_bytes = sizeof(float), .value_bytes = sizeof(float), .values = product_f32,
+    });
 }
 
-static void attend_bf16(const abz_attention *t) {
 #ifdef BF16_DOT
-    attend_on(t, (attention_product){ABZ_SHORT_KEY_BLOCK, 2, sizeof(uint16_t), sizeof(uint16_t), prepare_dot, product_dot, 1});
+#define PREPARE_SHORT prepare_dot
+#define PRODUCT_SHORT product_dot
+#define SHORT_ROW_BYTES sizeof(uint16_t)
 #else
-    attend_on(t, (attention_product){ABZ_SHORT_KEY_BLOCK, 2, sizeof(uint16_t), sizeof(float), prepare_bf16, product_bf16, 1});
+#define PREPARE_SHORT prepare_bf16
+#define PRODUCT_SHORT product_bf16
+#define SHORT_ROW_BYTES sizeof(float)
 #endif
+
+static void attend_bf16(const abz_attention *t) {
+    attend_on(t, (attention_product){
+        .key_block = ABZ_SHORT_KEY_BLOCK,
+        .group = 2, .query_bytes = SHORT_ROW_BYTES, .key_bytes = sizeof(uint16_t), .prepare = PREPARE_SHORT,
+        .scores = PRODUCT_SHORT,
+        .share_bytes = SHORT_ROW_BYTES, .value_bytes = sizeof(uint16_t), .values = PRODUCT_SHORT, .is_short = 1,
+    });
 }
+
+#if INT8_GROUP == 4
+static void attend_int8(const abz_attention *t) {
+    attend_on(t, (attention_product){
+        .key_block = ABZ_SHORT_KEY_BLOCK,
+        .group = INT8_GROUP, .query_bytes = sizeof(int8_row), .key_bytes = sizeof(int8_t), .quantise = prepare_queries,
+        .scores = product_scores,
+        .share_bytes = SHORT_ROW_BYTES, .value_bytes = sizeof(uint16_t), .values = PRODUCT_SHORT, .is_short = 1,
+    });
+}
+#endif

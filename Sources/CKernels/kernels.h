@@ -14,6 +14,7 @@
 
 #include "lanes.h"
 #include "tiles.h"
+#include "transpose.h"
 #include "f16/halves.h"
 #include "f32/product.h"
 #include "bf16/product.h"
@@ -24,6 +25,10 @@
 #include "f16/product.h"
 #include "int8/quantise.h"
 #include "int8/product.h"
+#if INT8_GROUP == 4
+#include "int8/pack.h"
+#include "int8/scores.h"
+#endif
 #include "f32/exponential.h"
 #include "f32/activations.h"
 #include "f32/elementwise.h"
@@ -71,8 +76,12 @@ const abz_kernels CLASS_TABLE = {
 #endif
     .int8 = {
         .group = INT8_GROUP, .depth_step = INT8_STEP, .panel_bytes = 1,
-        .row_bytes = sizeof(int8_row), .pack = INT8_GROUP == 4 ? abz_pack_int8_fours : abz_pack_int8_pairs,
-        .product = product_int8,
+        .row_bytes = sizeof(int8_row), .product = product_int8,
+#if INT8_GROUP == 4
+        .pack = pack_int8,
+#else
+        .pack = abz_pack_int8_pairs,
+#endif
     },
     .int8_levels = INT8_LEVELS,
     .quantise = quantise,
@@ -86,6 +95,9 @@ const abz_kernels CLASS_TABLE = {
     .rotate = rotate,
     .attend = attend,
     .attend_bf16 = attend_bf16,
+#if INT8_GROUP == 4
+    .attend_int8 = attend_int8,
+#endif
     .layer_norm = layer_norm,
     .rms_norm = rms_norm,
     .moment = moment,

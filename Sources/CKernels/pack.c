@@ -18,13 +18,11 @@ void abz_pack_f32(
     }
 }
 
-// Each stretch of a row gets the scale top / 127 and the sum of its integers, at most 512 * 127. One with a NaN or infinity
-// gets zeros and a NaN scale, so that it stays visible.
-static void pack_int8(
-    const float *rows, long stride, long count, long depth, long width, int8_t *panel, float *scales, int32_t *sums,
-    long group)
+// Panels of 8-bit weights in pairs: [k / 2][w][2]. The same integers as in int8/pack.h.
+void abz_pack_int8_pairs(
+    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *sums)
 {
-    memset(panel, 0, (size_t)(width * ((depth + group - 1) / group * group)));
+    memset(panel, 0, (size_t)(width * ((depth + 1) / 2 * 2)));
     for (long first = 0; first < depth; first += ABZ_INT8_STRETCH, scales += width, sums += width) {
         long end = depth - first < ABZ_INT8_STRETCH ? depth : first + ABZ_INT8_STRETCH;
         for (long j = 0; j < width; j++) {
@@ -39,25 +37,13 @@ static void pack_int8(
             scales[j] = !is_finite ? __builtin_nanf("") : top < 0x1p-100f ? 0 : top / 127;
             float factor = top < 0x1p-100f ? 0 : 127 / top;
             for (long k = first; is_finite && k < end && j < count; k++) {
-                int8_t q = (int8_t)lrintf(row[k] * factor);
-                panel[k / group * group * width + j * group + k % group] = q;
+                int8_t q = (int8_t)(fmaf(row[k], factor, 12582912) - 12582912);
+                ((int8_t *)panel)[k / 2 * 2 * width + j * 2 + k % 2] = q;
                 sum += q;
             }
             sums[j] = sum;
         }
     }
-}
-
-void abz_pack_int8_pairs(
-    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *sums)
-{
-    pack_int8(rows, stride, count, depth, width, panel, scales, sums, 2);
-}
-
-void abz_pack_int8_fours(
-    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *sums)
-{
-    pack_int8(rows, stride, count, depth, width, panel, scales, sums, 4);
 }
 
 void abz_pack_transposed_f32(

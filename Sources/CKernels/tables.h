@@ -10,13 +10,11 @@ extern const abz_kernels abz_avx512;
 extern const abz_kernels abz_avx512vnni;
 extern const abz_kernels abz_avx512bf16;
 
-// Members of `abz_multiplier`, in pack.c; int8 in groups of 2 and of 4. Those of bf16 are in bf16/pack.h, that of
-// half precision in f16/product.h.
+// Members of `abz_multiplier`, in pack.c; int8 in groups of 2. That of groups of 4 is in int8/pack.h, those of bf16 are in
+// bf16/pack.h, that of half precision in f16/product.h.
 void abz_pack_f32(
     const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *sums);
 void abz_pack_int8_pairs(
-    const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *sums);
-void abz_pack_int8_fours(
     const float *rows, long stride, long count, long depth, long width, void *panel, float *scales, int32_t *sums);
 void abz_pack_transposed_f32(
     const float *rows, long stride, long depth, long padded_depth, long columns, long panel_columns, void *panels);

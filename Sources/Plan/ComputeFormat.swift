@@ -26,6 +26,6 @@ package enum ComputeFormat: String, Codable, CaseIterable, Sendable {
     /// Text encoders compute in bf16: T5's activations have outliers, and they run once for each prompt.
     case int8
 
-    /// The number format of attention's products: bf16 for both of the shorter formats.
+    /// The number format of attention's values and their shares: bf16 for both of the shorter formats.
     package var attention: ComputeFormat { self == .f32 ? .f32 : .bf16 }
 }

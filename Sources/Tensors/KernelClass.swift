@@ -69,7 +69,8 @@ package struct KernelClass: Equatable, @unchecked Sendable {
 
     /// Raised whenever a version of the program changes the bits of a format's classes.
     ///
-    /// 2 of bf16 and int8: the softmax of bf16's attention. 3 of int8: a scale for 512 k, not 256.
+    /// 2 of bf16 and int8: the softmax of bf16's attention. 3 of int8: a scale for 512 k, not 256; scores of
+    /// attention in bytes.
     private static func generation(of format: ComputeFormat) -> String {
         switch format {
         case .f32: ""

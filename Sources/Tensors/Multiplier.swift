@@ -37,9 +37,4 @@ extension KernelClass {
         case .int8: Multiplier(kernels: table.int8, takesIntegers: true)
         }
     }
-
-    /// How attention multiplies.
-    func attention(_ format: ComputeFormat) -> Multiplier {
-        multiplier(format.attention, exactIn: .f32)
-    }
 }

@@ -204,7 +204,8 @@ extension BF16Tests {
         /// A weight's.
         init(weight: ArraySlice<Float>) {
             let top = weight.reduce(0) { max($0, abs($1)) }
-            values = weight.map { top < 0x1p-100 ? 0 : Int(($0 * (127 / top)).rounded(.toNearestOrEven)) }
+            let magic: Float = 12_582_912
+            values = weight.map { top < 0x1p-100 ? 0 : Int(magic.addingProduct($0, 127 / top) - magic) }
             scale = top < 0x1p-100 ? 0 : top / 127
         }
     }

@@ -104,6 +104,9 @@ typedef struct abz_attention {
     long q_stride, first_query, queries;
     /// All keys as panels (`pack`), padded to a multiple of 16 keys.
     const void *k_panels;
+    /// Only of `attend_int8`: scales and sums of the keys, as `pack` writes them.
+    const float *k_scales;
+    const int32_t *k_sums;
     /// All values as panels (`pack_transposed`), one set for each block of keys, of `v_panel_columns`.
     const void *v_panels;
     long v_panel_columns;
@@ -161,6 +164,9 @@ typedef struct abz_kernels {
     /// On the products f32 and bf16.
     void (*attend)(const abz_attention *);
     void (*attend_bf16)(const abz_attention *);
+    /// Keys in panels of the product int8, values in those of bf16; the width is at most ABZ_INT8_STRETCH. NULL where bytes have
+    /// no instruction of their own.
+    void (*attend_int8)(const abz_attention *);
     /// Norms of each row; weight and bias (width) or NULL. Formulas in f32/norms.h.
     void (*layer_norm)(
         const float *x, float *y, const float *weight, const float *bias, long rows, long width, float epsilon);

@@ -56,6 +56,22 @@ INLINE ints dot_int8(ints sum, int32_t factor, const int8_t *column) {
 }
 #endif
 
+// Adds the products of the k from `first` up to `end`; returns where the panel goes on.
+INLINE const int8_t *add_products(
+    int rows, int vectors, const int8_row *const row[TILE_ROWS], const int8_t *b, long first, long end,
+    ints sum[TILE_ROWS][TILE_VECTORS])
+{
+    for (long k = first; k < end; k += INT8_GROUP, b += vectors * INT8_GROUP * LANES) {
+        EACH_VECTOR(j) __builtin_prefetch(b + (j + PREFETCH_DEPTH * vectors) * INT8_GROUP * LANES);
+        EACH_ROW(i) {
+            int32_t factor;
+            memcpy(&factor, row[i] + k, sizeof factor);
+            EACH_VECTOR(j) sum[i][j] = dot_int8(sum[i][j], factor, b + j * INT8_GROUP * LANES);
+        }
+    }
+    return b;
+}
+
 INLINE void tile_int8(int rows, int vectors, const tile_task *t) {
     lanes total[TILE_ROWS][TILE_VECTORS];
     const int8_row *row[TILE_ROWS];
@@ -68,14 +84,7 @@ INLINE void tile_int8(int rows, int vectors, const tile_task *t) {
         long end = t->depth - first < ABZ_INT8_STRETCH ? t->depth : first + ABZ_INT8_STRETCH;
         ints sum[TILE_ROWS][TILE_VECTORS];
         EACH_ROW(i) EACH_VECTOR(j) sum[i][j] = (ints){0};
-        for (long k = first; k < end; k += INT8_GROUP, b += vectors * INT8_GROUP * LANES) {
-            EACH_VECTOR(j) __builtin_prefetch(b + (j + PREFETCH_DEPTH * vectors) * INT8_GROUP * LANES);
-            EACH_ROW(i) {
-                int32_t factor;
-                memcpy(&factor, row[i] + k, sizeof factor);
-                EACH_VECTOR(j) sum[i][j] = dot_int8(sum[i][j], factor, b + j * INT8_GROUP * LANES);
-            }
-        }
+        b = add_products(rows, vectors, row, b, first, end, sum);
         long stretch = first / ABZ_INT8_STRETCH;
         EACH_VECTOR(j) {
             long column = (stretch * vectors + j) * LANES;
