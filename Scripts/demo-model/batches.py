@@ -25,6 +25,11 @@ class Batch:
         s = sigma[:, None, None]
         self.noisy, self.velocity = (1 - s) * clean + s * noise, noise - clean
 
+    @property
+    def on_things(self):
+        """How much of each token (B, tokens) shows things, not the place."""
+        return 1 - self.shares[..., -1]
+
 
 class Batches:
     """Draws batches; all pictures of one have one aspect ratio and one kind of grid."""

@@ -1,5 +1,9 @@
 """Draws whole scenes: a place, then the things in it, on a canvas twice as large as the picture.
 
+Things sit on a grid of sixteenths of the long side, and their sizes are whole steps of it: a token of 256
+pixels, half of one of 512. A small model learns them many times sooner so, because what a token shows of a thing
+repeats. Only where waves wash around it, a thing's height is free.
+
 The objects are sprites, cut from Twemoji drawings once and kept in a small file,
 so that a machine without an SVG renderer can draw too.
 
@@ -19,6 +23,7 @@ import landscapes
 from vocabulary import COLOURS, OBJECTS, SHAPES
 
 SUPERSAMPLING = 2
+STEPS = 16  # of the grid, on the long side
 SPRITE_PIXELS = 288
 SPRITE_LIGHT = {"sunset": (1.0, 0.9, 0.84), "night": (0.72, 0.77, 0.95)}
 BOATS = ("sailboat", "ship", "speedboat", "canoe")
@@ -80,7 +85,9 @@ def size_of(aspect, long_side):
 
 def _draw_shape(c, thing):
     """Draws a shape; returns its mask."""
-    x, y, s, mask = thing.x * c.W, thing.y * c.H, thing.extent * c.U, Image.new("L", c.image.size, 0)
+    step, mask = _grid_step(c), Image.new("L", c.image.size, 0)
+    s = _whole(2 * thing.extent * c.U, step) / 2
+    x, y = (_nearest(centre - s, step) + s for centre in (thing.x * c.W, thing.y * c.H))
     draw_ = ImageDraw.Draw(mask)
     if thing.name == "circle":
         draw_.ellipse([x - s, y - s, x + s, y + s], fill=255)
@@ -103,12 +110,15 @@ def _draw_object(c, thing, sprite, ground):
         image = _tinted(image, COLOURS[thing.colour])
     if thing.flipped:
         image = image.transpose(Image.FLIP_LEFT_RIGHT)
-    scale = thing.extent * c.U / max(image.size)
+    step = _grid_step(c)
+    scale = _whole(thing.extent * c.U, step) / max(image.size)
     w, h = (max(1, int(side * scale)) for side in image.size)
     image = _in_light(image.resize((w, h), Image.LANCZOS), SPRITE_LIGHT.get(c.scene.time))
     stands = ground is not None and thing.y is None
-    x = thing.x * c.W
+    x = _nearest(thing.x * c.W - w / 2, step) + w / 2
     y = ground.height(x) - h / 2 + 0.02 * c.U if stands else thing.y * c.H
+    if not (stands and ground.cover):
+        y = _nearest(y - h / 2, step) + h / 2
     if stands and ground.shadow:
         shadow = Image.new("L", c.image.size, 0)
         ImageDraw.Draw(shadow).ellipse(
@@ -120,6 +130,21 @@ def _draw_object(c, thing, sprite, ground):
     if stands and ground.cover:
         ground.cover(c.draw, x)
     return mask
+
+
+def _grid_step(c):
+    """Pixels of a step of the grid."""
+    return max(c.W, c.H) // STEPS
+
+
+def _nearest(value, step):
+    """The line of the grid that is nearest."""
+    return math.floor(value / step + 0.5) * step
+
+
+def _whole(value, step):
+    """The nearest number of steps but 0, in pixels."""
+    return max(step, _nearest(value, step))
 
 
 def _in_light(image, light):

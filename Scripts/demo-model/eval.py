@@ -11,18 +11,19 @@ SSIM and edge error then say how different, not how bad. With --shared-noise the
 noise is the full noise halved (averages of 2x2, doubled), and they say more.
 
 Settings, for each preset: plain sampling with as many steps; plain sampling at about
-equal cost in token-steps; RALU with each pair of switches. And naive upsampling: all
-steps at half the size, the picture enlarged (Lanczos).
+equal cost in token-steps; RALU with each pair of switches. Then full steps with products in
+other formats, and naive upsampling: all steps at half the size, the picture enlarged (Lanczos).
 
 Columns: share of what the captions ask that the judge finds, by attribute; PSNR (dB),
 SSIM and edge error (grey levels) against full steps; ripple, the unrest beside edges
-(measures.py); token-steps and seconds (render without loading, one picture at a time).
+(measures.py); token-steps and seconds (render without loading, --jobs pictures at a time).
 Pictures that are there are not rendered again.
 """
 import argparse
 import json
 import math
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -61,11 +62,9 @@ class Bench:
 
     def run(self, name, options, scale=1, coarse=False, traced=False):
         """Renders all cases; `scale` 2 renders at half the size and enlarges."""
-        pictures, reports = [], []
-        for case in self.cases:
-            picture, report = self._render(name, case, options, scale, coarse, traced)
-            pictures.append(picture)
-            reports.append(report)
+        with ThreadPoolExecutor(self.a.jobs) as pool:
+            rendered = pool.map(lambda case: self._render(name, case, options, scale, coarse, traced), self.cases)
+            pictures, reports = zip(*rendered)
         self.references = self.references or pictures
         self.add(name, pictures, reports)
         print("%-40s done" % name, file=sys.stderr, flush=True)
@@ -99,7 +98,7 @@ class Bench:
                 options += ["--trace", noise]
             elif coarse and self.a.shared_noise:
                 full = load_file(noise)["latents_unpacked"]
-                shared = self.folder / "shared.safetensors"
+                shared = self.folder / ("shared-%03d.safetensors" % case.number)
                 save_file({"latents_unpacked": 2 * torch.nn.functional.avg_pool2d(full, 2)}, shared)
                 options += ["--inject", shared]
             report = renderer.render(self.a, case.caption, path, *options)
@@ -143,6 +142,8 @@ def main():
     parser.add_argument("--guidance", type=float, default=3.5)
     parser.add_argument("--presets", nargs="*", default=["flux-4x", "flux-5x", "flux-7x"])
     parser.add_argument("--switches", nargs="*", default=SWITCHES, metavar="IDLE_NOISE+UPSAMPLING", help="default: all four")
+    parser.add_argument("--formats", nargs="*", default=["bf16", "int8"], help="of products, beside f32 (default: bf16 int8)")
+    parser.add_argument("--jobs", type=int, default=1, help="pictures rendered at a time (default %(default)s)")
     parser.add_argument("--shared-noise", action="store_true", help="start RALU from the full noise, halved")
     a = parser.parse_args()
     torch.set_num_threads(a.threads)
@@ -167,6 +168,8 @@ def main():
             cost = bench.run("%s %s" % (preset, switches), ["--preset", path], coarse=True)
         run_plain(steps)
         run_plain(max(1, round(cost / one)))
+    for compute in a.formats:
+        bench.run("full, %d steps, %s" % (full, compute), ["--steps", full, "--compute", compute])
     bench.run("half size, %d steps, enlarged" % full, ["--steps", full], scale=2, coarse=True)
     cut = sprites(str(bench.folder / "sprites.npz"), objects)
     bench.add("composed pictures", [draw(c.scene, cut, a.size) for c in cases], reference=False)

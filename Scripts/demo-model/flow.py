@@ -3,7 +3,10 @@
     OUT/dit.safetensors, OUT/distill.safetensors     averaged weights
     OUT/head.safetensors                             what answers the second task of `dit` (labelling.py)
 
-`dit` drops some captions, so that the model also knows pictures without one.
+`dit` drops some captions, so that the model also knows pictures without one. Things
+count more than the place around them at first (--things): that is where the painter is
+weak, and most tokens show none. The weights are even at the plan's end, as a mean
+velocity needs them.
 `distill` teaches a copy to give in one pass, told a guidance g in 1…5, what the
 first one gives by true guidance, v0 + g (v - v0), as FLUX.1-dev was made.
 """
@@ -33,6 +36,9 @@ def arguments(parser):
     parser.add_argument("--labels", type=float, default=0.3, metavar="WEIGHT",
                         help="of the second task (labelling.py) at the plan's beginning; it falls to 0 towards its end (dit only; "
                              "default %(default)s)")
+    parser.add_argument("--things", type=float, default=3.0, metavar="WEIGHT",
+                        help="of the tokens that show a thing, where those of the place count 1, at the plan's beginning; it falls "
+                             "to 1 towards its end (dit only; default %(default)s)")
     parser.add_argument("--drop", type=float, default=0.1, help="share of captions dropped (dit only)")
     parser.add_argument("--ema", type=float, default=0.999, help="how slowly the averaged weights follow")
     parser.add_argument("--lr", type=float, help="default 1.5e-3, for distill 3e-4")
@@ -71,7 +77,7 @@ def train(a, team):
             network.transformer.compile_repeated_blocks(dynamic=True)
     team.part_ways(before["steps"])
     batches = Batches(a.out, a.tokens, a.mixed, 0.0 if teacher else a.drop, seed=before["steps"] * 64 + team.rank,
-                      weights=a.levels, with_things=head is not None)
+                      weights=a.levels, with_things=not teacher and (a.labels > 0 or a.things != 1))
     timer, step, progress = Timer(a, before), 0, (0, 0)
     losses, counts, samples, tokens = Counter(), Counter(), 0, 0
 
@@ -88,9 +94,12 @@ def train(a, team):
             group["lr"] = group["full lr"] * rate(a, step, progress[1])
         with precision():
             guidance, target = guided(teacher, batch, batches.empty) if teacher else (torch.ones_like(batch.sigma), batch.velocity)
-            loss = F.mse_loss(velocity(model, batch, guidance), target)
+            errors = F.mse_loss(velocity(model, batch, guidance), target, reduction="none").mean(-1)
             labels = head.loss(batch) if head else torch.zeros(())
-        (loss + a.labels * (1 - progress[1]) * labels).backward()
+        start = 1 - progress[1]
+        weights = 1 + (a.things - 1) * start * batch.on_things if batches.things else torch.ones_like(errors)
+        loss = errors.mean()
+        ((errors * weights).sum() / weights.sum() + a.labels * start * labels).backward()
         progress = team.average(learning, timer.progress(step + 1))
         torch.nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
         for optimizer in {id(o): o for o, _ in groups}.values():

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 
 from things import NAMES, TINTED
 
+ANSWERS = len(NAMES) + len(TINTED)  # a score for each name, then for each colour
+
 
 class Head(torch.nn.Module):
     """Reads the tokens that pass a painter's last double block."""
@@ -18,7 +20,7 @@ class Head(torch.nn.Module):
     def __init__(self, painter, width):
         super().__init__()
         self.body = torch.nn.Sequential(torch.nn.LayerNorm(width), torch.nn.Linear(width, width), torch.nn.GELU())
-        self.answers = torch.nn.Linear(width, len(NAMES) + len(TINTED))
+        self.answers = torch.nn.Linear(width, ANSWERS)
         torch.nn.init.zeros_(self.answers.weight)  # so that at first it does not disturb what the painter knows
         self.tokens = None
         painter.transformer.transformer_blocks[-1].register_forward_hook(self._keep)
@@ -28,9 +30,13 @@ class Head(torch.nn.Module):
 
     def loss(self, batch):
         """The cross entropy of names and colours, for the batch just painted."""
-        names, colours = self.answers(self.body(self.tokens)).float().split([len(NAMES), len(TINTED)], -1)
-        return sum(_cross_entropy(scores, classes, batch.shares)
-                   for scores, classes in ((names, batch.things.names), (colours, batch.things.colours)))
+        return label_loss(self.answers(self.body(self.tokens)).float(), batch.things, batch.shares)
+
+
+def label_loss(scores, things, shares):
+    """The cross entropy of names and colours: scores (B, N, ANSWERS), what the pictures show, each one's shares (B, N, 3)."""
+    names, colours = scores.split([len(NAMES), len(TINTED)], -1)
+    return _cross_entropy(names, things.names, shares) + _cross_entropy(colours, things.colours, shares)
 
 
 def _cross_entropy(scores, classes, shares):

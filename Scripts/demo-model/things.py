@@ -12,6 +12,7 @@ import os
 import numpy as np
 import torch
 import torch.nn.functional as F
+from PIL import Image
 
 from drawing import covers, sprites
 from painter import TOKEN
@@ -20,7 +21,7 @@ from vocabulary import COLOURS, OBJECTS, PLACES, SHAPES
 NAMES = [*OBJECTS, *SHAPES, *PLACES, None]  # None: there is no second thing
 TINTED = [*COLOURS, None]  # None: its own colours
 MOST = 2  # things in a picture
-CELL = 4  # pixels of a token's side in the small pictures
+CELL = 4  # pixels of a cell's side in the small pictures
 
 _worker = {}  # what each process holds
 
@@ -45,20 +46,30 @@ class Things:
 
 def write(out, aspect, scenes, data, size):
     """Writes the file of one aspect ratio; `size` is the long side of the finest level in pixels."""
+    np.savez_compressed(_path(out, aspect), **arrays(scenes, data, size // TOKEN))
+
+
+def arrays(scenes, data, cells, square=False):
+    """What `Things` are made of, for scenes of one shape with so many cells on the long side, or squeezed to as many on both."""
     cut = sprites(os.path.join(data, "sprites.npz"), sorted({t.name for s in scenes for t in s.things if t.name in OBJECTS}))
-    with multiprocessing.Pool(None, _begin, (cut, size // TOKEN)) as pool:
+    with multiprocessing.Pool(None, _begin, (cut, cells, square)) as pool:
         shares = np.stack(pool.map(_shares, scenes, chunksize=32))
     shown = [[(t.name, t.colour) for t in s.things] + [(None, None)] * (MOST - len(s.things)) + [(s.place, s.background)]
              for s in scenes]
     names, colours = (np.array([[known.index(pair[k]) for pair in pairs] for pairs in shown], np.int16)
                       for k, known in enumerate((NAMES, TINTED)))
-    np.savez_compressed(_path(out, aspect), shares=shares, names=names, colours=colours)
+    return dict(shares=shares, names=names, colours=colours)
 
 
 def read(out, aspect):
     path = _path(out, aspect)
     if not os.path.exists(path):
         raise SystemExit("%s is not there: call `prepare` again" % path)
+    return load(path)
+
+
+def load(path):
+    """The things in a file that holds `arrays`."""
     with np.load(path) as file:
         return Things(torch.from_numpy(file["shares"]), *(torch.from_numpy(file[k].astype(np.int64)) for k in ("names", "colours")))
 
@@ -67,14 +78,15 @@ def _path(out, aspect):
     return os.path.join(out, "things-%s.npz" % aspect)
 
 
-def _begin(cut, tokens):
-    _worker.update(sprites=cut, tokens=tokens)
+def _begin(cut, cells, square):
+    _worker.update(sprites=cut, cells=cells, square=square)
 
 
-def _shares(scene):
-    pixels = covers(scene, _worker["sprites"], _worker["tokens"] * CELL)
+def _shares(scene):  # without torch, whose threads do not come along into these processes
+    pixels = covers(scene, _worker["sprites"], _worker["cells"] * CELL)
     things, height, width = pixels.shape
-    shares = pixels.reshape(things, height // CELL, CELL, width // CELL, CELL).mean((2, 4))
+    grid = (_worker["cells"], _worker["cells"]) if _worker["square"] else (width // CELL, height // CELL)
+    shares = np.stack([np.asarray(Image.fromarray(p).resize(grid, Image.BOX), np.float32) for p in pixels])
     if things == MOST:  # the later one is in front
         shares[0] *= 1 - shares[1] / 255
     out = np.zeros((MOST, *shares.shape[1:]), np.uint8)
