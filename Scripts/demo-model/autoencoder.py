@@ -200,7 +200,7 @@ def encode_arguments(parser):
 
 @torch.no_grad()
 def encode(a):
-    """Writes the latents; files that this very autoencoder wrote are kept."""
+    """Writes the latents; files that this very autoencoder made of these pictures are kept."""
     settings, precision, stage = run_settings(a.out), Precision(), Stage(a.out, "vae")
     vae = new_autoencoder(settings)
     counters = stage.load(vae)
@@ -211,8 +211,9 @@ def encode(a):
     for shelf in shelves(a.out):
         path = os.path.join(a.out, "latents-%s.pt" % shelf.aspect)
         kept = torch.load(path) if os.path.exists(path) else None
-        if kept is None or kept["vae"] != counters or len(kept["levels"][0]) != len(shelf.pictures):
-            kept = dict(vae=counters, levels=[[] for _ in levels(settings, shelf.aspect)])
+        made_of = dict(vae=counters, data=settings["data"], sides=levels(settings, shelf.aspect))
+        if kept is None or any(kept.get(k) != v for k, v in made_of.items()):
+            kept = dict(made_of, levels=[[] for _ in made_of["sides"]])
             for i in range(0, len(shelf.pictures), a.batch):
                 x = as_pictures(shelf.pictures[i:i + a.batch]).to(DEVICE, memory_format=memory_format())
                 for k, latents in enumerate(kept["levels"]):

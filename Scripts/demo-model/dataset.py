@@ -4,17 +4,18 @@
     OUT/captions.jsonl          a line each: file, captions, scene
     OUT/sprites.npz             the objects; a machine without an SVG renderer needs only this file
 
-A run that was stopped goes on where it was: scenes depend on their number only,
-and pictures that are there are kept.
+A run that was stopped goes on where it was: pictures whose line in captions.jsonl is still
+the same are kept.
 """
 import json
 import multiprocessing
 import os
 import time
+import zlib
 
 from PIL import Image
 
-from drawing import draw, size_of, sprites
+from drawing import VERSION, draw, size_of, sprites
 from scene import ASPECTS, Scene, World, captions
 from vocabulary import OBJECTS, PLACES
 
@@ -44,9 +45,15 @@ def run(a):
         raise SystemExit("no aspect ratio has sides that are multiples of 32 at %d pixels" % a.size)
     world = World(objects, a.places.split(","), aspects, a.shapes, a.seed)
     scenes = [world.scene(i, a.split) for i in range(a.count)]
-    with open(os.path.join(a.out, "captions.jsonl"), "w") as file:
-        for i, scene in enumerate(scenes):
-            file.write(json.dumps({"file": name(i), "captions": captions(scene), "scene": scene.record}) + "\n")
+    path = os.path.join(a.out, "captions.jsonl")
+    lines = [json.dumps({"file": name(i), "captions": captions(scene), "scene": scene.record, "size": a.size, "drawn": VERSION})
+             for i, scene in enumerate(scenes)]
+    for i, line in enumerate(_lines(path)):
+        if (i >= len(lines) or line != lines[i]) and os.path.exists(os.path.join(a.out, name(i))):
+            os.remove(os.path.join(a.out, name(i)))
+    with open(path + ".new", "w") as file:
+        file.writelines(line + "\n" for line in lines)
+    os.replace(path + ".new", path)
 
     missing = [(i, s) for i, s in enumerate(scenes) if not os.path.exists(os.path.join(a.out, name(i)))]
     cut = sprites(os.path.join(a.out, "sprites.npz"), objects)
@@ -66,6 +73,19 @@ def read(folder):
         for line in file:
             record = json.loads(line)
             yield record["file"], record["captions"], Scene.of(record["scene"])
+
+
+def digest(folder):
+    """What tells a data set from others: pictures, captions and scenes are as its lines say."""
+    with open(os.path.join(folder, "captions.jsonl"), "rb") as file:
+        return "%08x" % zlib.crc32(file.read())
+
+
+def _lines(path):
+    if not os.path.exists(path):
+        return []
+    with open(path) as file:
+        return file.read().splitlines()
 
 
 def name(index):

@@ -1,8 +1,8 @@
 """Draws whole scenes: a place, then the things in it, on a canvas twice as large as the picture.
 
-Things sit on a grid of sixteenths of the long side, and their sizes are whole steps of it: a token of 256
-pixels, half of one of 512. A small model learns them many times sooner so, because what a token shows of a thing
-repeats. Only where waves wash around it, a thing's height is free.
+Things sit on a grid of sixteenths of the long side, a token at 256 pixels: their boxes begin on its lines, and their
+longer sides are whole steps (shapes fill their boxes a little less or more). A small model should learn them sooner so,
+because what a token shows of a thing repeats. Only where waves wash around it, a thing's height is free.
 
 The objects are sprites, cut from Twemoji drawings once and kept in a small file,
 so that a machine without an SVG renderer can draw too.
@@ -22,6 +22,7 @@ from PIL import Image, ImageDraw
 import landscapes
 from vocabulary import COLOURS, OBJECTS, SHAPES
 
+VERSION = 2  # raised when pictures of the same scenes change
 SUPERSAMPLING = 2
 STEPS = 16  # of the grid, on the long side
 SPRITE_PIXELS = 288
@@ -112,8 +113,8 @@ def _draw_object(c, thing, sprite, ground):
         image = image.transpose(Image.FLIP_LEFT_RIGHT)
     step = _grid_step(c)
     scale = _whole(thing.extent * c.U, step) / max(image.size)
-    w, h = (max(1, int(side * scale)) for side in image.size)
-    image = _in_light(image.resize((w, h), Image.LANCZOS), SPRITE_LIGHT.get(c.scene.time))
+    w, h = (side * scale for side in image.size)  # not in whole pixels: the place must not depend on the picture's size
+    image = _in_light(image.resize((max(1, round(w)), max(1, round(h))), Image.LANCZOS), SPRITE_LIGHT.get(c.scene.time))
     stands = ground is not None and thing.y is None
     x = _nearest(thing.x * c.W - w / 2, step) + w / 2
     y = ground.height(x) - h / 2 + 0.02 * c.U if stands else thing.y * c.H
@@ -124,7 +125,7 @@ def _draw_object(c, thing, sprite, ground):
         ImageDraw.Draw(shadow).ellipse(
             [x - w * 0.45, y + h / 2 - 0.022 * c.U, x + w * 0.45, y + h / 2 + 0.02 * c.U], fill=90)
         c.image.paste((20, 24, 40), (0, 0), shadow)
-    corner, mask = (int(x - w / 2), int(y - h / 2)), Image.new("L", c.image.size, 0)
+    corner, mask = (round(x - w / 2), round(y - h / 2)), Image.new("L", c.image.size, 0)
     c.image.paste(image, corner, image)
     mask.paste(image.getchannel("A"), corner)
     if stands and ground.cover:

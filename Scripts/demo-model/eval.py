@@ -17,9 +17,10 @@ other formats, and naive upsampling: all steps at half the size, the picture enl
 Columns: share of what the captions ask that the judge finds, by attribute; PSNR (dB),
 SSIM and edge error (grey levels) against full steps; ripple, the unrest beside edges
 (measures.py); token-steps and seconds (render without loading, --jobs pictures at a time).
-Pictures that are there are not rendered again.
+Pictures that are there are not rendered again, if the same program made them of the same weights.
 """
 import argparse
+import hashlib
 import json
 import math
 import sys
@@ -57,6 +58,9 @@ class Bench:
     def __init__(self, a, cases):
         self.a, self.cases, self.rows, self.folder = a, cases, [], Path(a.out)
         self.judge, self.facts = Judge.load(a.judge)
+        a.abbozzo = renderer.executable(a)  # one for all rows, whatever is built meanwhile
+        self.made_by = [_digest(path) for path in (a.abbozzo, *sorted(Path(a.model).rglob("*.safetensors")))]
+        self.made_by += [a.jobs, a.threads]
         self.folder.mkdir(parents=True, exist_ok=True)
         self.references = []
 
@@ -76,15 +80,15 @@ class Bench:
         full = [np.asarray(p) for p in self.references]
 
         def mean(values):
-            values = [v for v in values if v != math.inf]
-            return sum(values) / len(values) if values else math.inf
+            return sum(values) / len(pictures)
         row = dict(name=name, marks=mean_marks([marks(c.scene, r) for c, r in zip(self.cases, self.judge.read(pictures))]),
-                   ripple=mean([measures.ripple(p) for p in arrays]))
+                   ripple=mean(map(measures.ripple, arrays)))
         if reference:
-            row.update({f.__name__: mean([f(p, q) for p, q in zip(arrays, full)])
-                        for f in (measures.psnr, measures.ssim, measures.edge_error)})
+            # PSNR of all pixels together: pictures without any error count too.
+            row.update(psnr=measures.psnr(*(np.concatenate([p.ravel() for p in some]) for some in (arrays, full))),
+                       ssim=mean(map(measures.ssim, arrays, full)), edge_error=mean(map(measures.edge_error, arrays, full)))
         if reports:
-            row.update(tokenSteps=mean([r["tokenSteps"] for r in reports]), seconds=mean([r["renderSeconds"] for r in reports]))
+            row.update(tokenSteps=mean(r["tokenSteps"] for r in reports), seconds=mean(r["renderSeconds"] for r in reports))
         self.rows.append(row)
 
     def _render(self, name, case, options, scale, coarse, traced):
@@ -92,7 +96,8 @@ class Bench:
         facts, noise = path.with_suffix(".json"), self.folder / ("noise-%03d.safetensors" % case.number)
         options = [*options, "--seed", case.seed, "--guidance", self.a.guidance,
                    "--width", case.width // scale, "--height", case.height // scale]
-        asked = [case.caption, str(Path(self.a.model).resolve()), *map(str, options)]
+        presets = [_digest(o) for o in options if str(o).endswith(".yaml")]
+        asked = [case.caption, *self.made_by, *presets, *map(str, options)]
         if not (facts.exists() and json.loads(facts.read_text())["asked"] == asked):
             if traced and self.a.shared_noise:
                 options += ["--trace", noise]
@@ -112,11 +117,16 @@ class Bench:
         lines = [["setting", *("%s (%d)" % (k, counts[k][1]) for k in columns), "PSNR", "SSIM", "edge", "ripple", "token-steps", "s"]]
         for r in self.rows:
             def cell(key, form):
-                return "–" if r.get(key) in (None, math.inf) else form % r[key]
+                return "–" if r.get(key) is None else "same" if r[key] == math.inf else form % r[key]
             lines.append([r["name"], *("%.2f" % r["marks"][k][0] for k in columns), cell("psnr", "%.1f"), cell("ssim", "%.3f"),
                           cell("edge_error", "%.2f"), cell("ripple", "%.2f"), cell("tokenSteps", "%.0f"), cell("seconds", "%.1f")])
         lines.insert(1, ["---"] * len(lines[0]))
         return "\n".join("| %s |" % " | ".join(line) for line in lines)
+
+
+def _digest(path):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
 
 
 def preset_with(name, idle_noise, upsampling, folder):
@@ -141,7 +151,7 @@ def main():
     parser.add_argument("--full-steps", type=int, default=50, help="steps of the reference (default %(default)s)")
     parser.add_argument("--guidance", type=float, default=3.5)
     parser.add_argument("--presets", nargs="*", default=["flux-4x", "flux-5x", "flux-7x"])
-    parser.add_argument("--switches", nargs="*", default=SWITCHES, metavar="IDLE_NOISE+UPSAMPLING", help="default: all four")
+    parser.add_argument("--switches", nargs="+", default=SWITCHES, metavar="IDLE_NOISE+UPSAMPLING", help="default: all four")
     parser.add_argument("--formats", nargs="*", default=["bf16", "int8"], help="of products, beside f32 (default: bf16 int8)")
     parser.add_argument("--jobs", type=int, default=1, help="pictures rendered at a time (default %(default)s)")
     parser.add_argument("--shared-noise", action="store_true", help="start RALU from the full noise, halved")
@@ -153,6 +163,7 @@ def main():
     scenes = [world.scene(i, "held-out") for i in range(a.captions)]
     cases = [Case(n, scenes[n // a.seeds], seed=n, long_side=a.size) for n in range(a.captions * a.seeds)]
     bench, full = Bench(a, cases), a.full_steps
+    cut = sprites(str(bench.folder / "sprites.npz"), objects)  # before hours of rendering: it may have to be made
 
     one = bench.run("full, %d steps" % full, ["--steps", full], traced=True) // full  # token-steps of a full step
     plain = {full}
@@ -171,12 +182,11 @@ def main():
     for compute in a.formats:
         bench.run("full, %d steps, %s" % (full, compute), ["--steps", full, "--compute", compute])
     bench.run("half size, %d steps, enlarged" % full, ["--steps", full], scale=2, coarse=True)
-    cut = sprites(str(bench.folder / "sprites.npz"), objects)
     bench.add("composed pictures", [draw(c.scene, cut, a.size) for c in cases], reference=False)
 
     ceiling = "  ".join("%s %.3f" % item for item in bench.facts.get("ceiling", {}).items())
-    head = "%d pictures, %d pixels, guidance %s%s\njudge on %s composed pictures it has not seen: %s\n" % (
-        len(cases), a.size, a.guidance, ", shared noise" if a.shared_noise else "", bench.facts.get("judged", "no"), ceiling or "not scored")
+    head = "%d pictures, %d pixels, guidance %s%s; %d at a time, %d threads each\njudge on %s composed pictures it has not seen: %s\n" % (
+        len(cases), a.size, a.guidance, ", shared noise" if a.shared_noise else "", a.jobs, a.threads, bench.facts.get("judged", "no"), ceiling or "not scored")
     (bench.folder / "table.md").write_text(head + "\n" + bench.table() + "\n")
     print(head + "\n" + bench.table())
 

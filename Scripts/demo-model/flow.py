@@ -5,8 +5,8 @@
 
 `dit` drops some captions, so that the model also knows pictures without one. Things
 count more than the place around them at first (--things): that is where the painter is
-weak, and most tokens show none. The weights are even at the plan's end, as a mean
-velocity needs them.
+weak, and most tokens show none. Weights that depend on the clean picture bias the velocity
+towards it, so the plan's last quarter has even ones.
 `distill` teaches a copy to give in one pass, told a guidance g in 1…5, what the
 first one gives by true guidance, v0 + g (v - v0), as FLUX.1-dev was made.
 """
@@ -23,6 +23,7 @@ from training import (DEVICE, NOTHING_YET, Average, Precision, Stage, Timer, cou
                       team_arguments, time_arguments)
 
 MOST_GUIDANCE = 5.0
+HELPED = 0.75  # of the plan of `dit` has a second task and weights on things, less and less; the rest of it has neither
 
 
 def arguments(parser):
@@ -34,11 +35,11 @@ def arguments(parser):
     parser.add_argument("--levels", type=float, nargs="+", default=LEVELS, metavar="WEIGHT",
                         help="how often the levels of resolution are drawn, finest first (default 4.5 3.5 1)")
     parser.add_argument("--labels", type=float, default=0.3, metavar="WEIGHT",
-                        help="of the second task (labelling.py) at the plan's beginning; it falls to 0 towards its end (dit only; "
-                             "default %(default)s)")
+                        help="of the second task (labelling.py) at the plan's beginning; it falls to 0 over three quarters of it "
+                             "(dit only; default %(default)s)")
     parser.add_argument("--things", type=float, default=3.0, metavar="WEIGHT",
                         help="of the tokens that show a thing, where those of the place count 1, at the plan's beginning; it falls "
-                             "to 1 towards its end (dit only; default %(default)s)")
+                             "to 1 over three quarters of it (dit only; default %(default)s)")
     parser.add_argument("--drop", type=float, default=0.1, help="share of captions dropped (dit only)")
     parser.add_argument("--ema", type=float, default=0.999, help="how slowly the averaged weights follow")
     parser.add_argument("--lr", type=float, help="default 1.5e-3, for distill 3e-4")
@@ -50,7 +51,7 @@ def run(a):
 
 
 def train(a, team):
-    settings, precision, stage = run_settings(a.out), Precision(), Stage(a.out, a.command)
+    settings, precision, stage = run_settings(a.out), Precision(team), Stage(a.out, a.command)
     model, teacher = Painter(settings), None
     before = stage.load(model)
     if a.command == "distill":
@@ -78,7 +79,8 @@ def train(a, team):
     team.part_ways(before["steps"])
     batches = Batches(a.out, a.tokens, a.mixed, 0.0 if teacher else a.drop, seed=before["steps"] * 64 + team.rank,
                       weights=a.levels, with_things=not teacher and (a.labels > 0 or a.things != 1))
-    timer, step, progress = Timer(a, before), 0, (0, 0)
+    timer, step = Timer(a, before), 0
+    progress = timer.progress(step)
     losses, counts, samples, tokens = Counter(), Counter(), 0, 0
 
     def save():
@@ -96,10 +98,10 @@ def train(a, team):
             guidance, target = guided(teacher, batch, batches.empty) if teacher else (torch.ones_like(batch.sigma), batch.velocity)
             errors = F.mse_loss(velocity(model, batch, guidance), target, reduction="none").mean(-1)
             labels = head.loss(batch) if head else torch.zeros(())
-        start = 1 - progress[1]
-        weights = 1 + (a.things - 1) * start * batch.on_things if batches.things else torch.ones_like(errors)
+        help_ = max(0.0, 1 - progress[1] / HELPED)
+        weights = 1 + (a.things - 1) * help_ * batch.on_things if batches.things else torch.ones_like(errors)
         loss = errors.mean()
-        ((errors * weights).sum() / weights.sum() + a.labels * start * labels).backward()
+        ((errors * weights).sum() / weights.sum() + a.labels * help_ * labels).backward()
         progress = team.average(learning, timer.progress(step + 1))
         torch.nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
         for optimizer in {id(o): o for o, _ in groups}.values():

@@ -49,37 +49,38 @@ def run(a):
     np.savez_compressed(os.path.join(a.out, "tokens.npz"), start=start, clip=np.array([clip(t) for t in [*texts, ""]], np.int16),
                         t5=np.array([t5(t) for t in [*texts, ""]], np.int16))
 
+    path = os.path.join(a.out, "settings.json")
+    old, data = read_json(path) if os.path.exists(path) else {}, dataset.digest(a.data)
     rows = defaultdict(list)
     for i, (_, _, scene) in enumerate(lines):
         rows["%dx%d" % scene.aspect].append(i)
     for aspect, numbers in rows.items():
         files = [os.path.join(a.data, lines[i][0]) for i in numbers]
-        _gather(files, os.path.join(a.out, "pictures-%s.npy" % aspect))
+        _gather(files, os.path.join(a.out, "pictures-%s.npy" % aspect), keep=old.get("data") == data)
         np.save(os.path.join(a.out, "rows-%s.npy" % aspect), numbers)
     size = max(Image.open(os.path.join(a.data, lines[0][0])).size)
     sizes = [max(np.load(os.path.join(a.out, "pictures-%s.npy" % k), mmap_mode="r").shape[1:3]) for k in rows]
     assert set(sizes) == {size}, "the pictures' long sides differ: %s" % sizes
     for aspect, numbers in rows.items():
         things.write(a.out, aspect, [lines[i][2] for i in numbers], a.data, size)
-    old = read_json(os.path.join(a.out, "settings.json")) if os.path.exists(os.path.join(a.out, "settings.json")) else {}
     if a.model:
         shapes = dict(inherit.sizes(a.model), inherited=inherit.history(a.model))
     else:
         shapes = dict(PRESETS[a.preset], preset=a.preset)
     shapes |= {k: old[k] for k in ("shift_factor", "scaling_factor") if k in old}
-    write_json(os.path.join(a.out, "settings.json"), dict(
+    write_json(path, dict(
         shapes, clip_vocabulary=len(clip.vocabulary), t5_vocabulary=t5.tokenizer.get_vocab_size(),
-        size=size, smallest=a.smallest, aspects={k: len(v) for k, v in rows.items()},
+        data=data, size=size, smallest=a.smallest, aspects={k: len(v) for k, v in rows.items()},
         objects=len({t.name for _, _, s in lines for t in s.things if not s.of_shapes})))
     print("%d pictures of %d pixels in %d aspect ratios, %d captions, words: CLIP %d, T5 %d" % (
         len(lines), size, len(rows), len(texts), len(clip.vocabulary), t5.tokenizer.get_vocab_size()))
 
 
-def _gather(files, path):
-    """The pictures in one array on disk; an array of the right shape that is there is kept."""
+def _gather(files, path, keep):
+    """The pictures in one array on disk; with `keep` an array of the right shape that is there is kept."""
     width, height = Image.open(files[0]).size
     shape = (len(files), height, width, 3)
-    if os.path.exists(path) and np.load(path, mmap_mode="r").shape == shape:
+    if keep and os.path.exists(path) and np.load(path, mmap_mode="r").shape == shape:
         return
     out = np.lib.format.open_memmap(path + ".new", "w+", np.uint8, shape)
 

@@ -21,6 +21,7 @@ class Thing:
 
     name: str
     colour: str | None
+    # Where and how large, before drawing.py moves it to its grid.
     x: float  # centre, share of the width
     y: float | None  # centre, share of the height; None: it stands on the ground
     extent: float  # its longer side (a shape's radius), share of the picture's shorter side
@@ -80,7 +81,7 @@ class World:
         while True:
             aspect = random_.choices(self.aspects, [ASPECTS[a] for a in self.aspects])[0]
             make = self._shapes if random_.random() < self.shapes else self._objects
-            scene = make(random_, index, aspect)
+            scene = make(random_, random_.getrandbits(32), aspect)
             if split == "all" or scene.held_out == (split == "held-out"):
                 return scene
 

@@ -77,6 +77,9 @@ def run(a):
             _call(HERE / "compare-diffusers.py", "--model", model, "--sizes", "64x64", "64x32", "--steps", 3, *which)
             _call(HERE / "eval.py", "--model", model, "--judge", judged, "--captions", 2, "--size", PIXELS,
                   "--full-steps", 4, "--presets", "flux-7x", "--out", folder / "eval", *which)
+            _call(HERE / "eval.py", "--model", model, "--judge", judged, "--captions", 2, "--size", PIXELS, "--aspects", "8:8 8:4",
+                  "--full-steps", 4, "--presets", "flux-7x", "--switches", "exact+token-repeat", "--formats", "int8", "--jobs", 2,
+                  "--shared-noise", "--out", folder / "eval", *which)
         else:
             print("abbozzo is not built: its part was left out")
     print("selftest passed")

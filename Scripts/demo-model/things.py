@@ -46,7 +46,9 @@ class Things:
 
 def write(out, aspect, scenes, data, size):
     """Writes the file of one aspect ratio; `size` is the long side of the finest level in pixels."""
-    np.savez_compressed(_path(out, aspect), **arrays(scenes, data, size // TOKEN))
+    path = _path(out, aspect)
+    np.savez_compressed(path + ".new.npz", **arrays(scenes, data, size // TOKEN))
+    os.replace(path + ".new.npz", path)
 
 
 def arrays(scenes, data, cells, square=False):

@@ -38,10 +38,14 @@ def number_format():
 
 
 class Precision:
-    """Opens autocast in the chosen format; does nothing in float32."""
+    """Opens autocast in the chosen format, the same in all processes of a team; does nothing in float32."""
 
-    def __init__(self):
+    def __init__(self, team=None):
         self.format = number_format()
+        if team and team.count > 1:
+            is_half = torch.tensor([self.format == torch.bfloat16])
+            torch.distributed.broadcast(is_half, 0)
+            self.format = torch.bfloat16 if is_half.item() else torch.float32
 
     def __call__(self):
         if self.format == torch.float32:
@@ -116,6 +120,8 @@ def run_as_team(work, a):
     """Calls work(a, team) in each of --workers processes."""
     if a.workers < 2:
         return work(a, Team(0, 1, None))
+    if DEVICE.type == "cuda":
+        raise SystemExit("--workers share CPUs: on a GPU train with one")
     with tempfile.TemporaryDirectory() as folder:
         torch.multiprocessing.spawn(_member, (work, a, os.path.join(folder, "meeting")), a.workers)
 
