@@ -6,17 +6,19 @@ package enum ComputeFormat: String, Codable, CaseIterable, Sendable {
     case f32
     /// Weights and inputs of products rounded to bfloat16, sums in 32-bit floats; attention likewise.
     case bf16
-    /// Weights of 8-bit integers with a scale for each output channel and each 256 input channels; inputs alike, with a
-    /// range of their own for each token and each 256 channels; attention in bf16.
+    /// Weights of 8-bit integers with a scale for each output channel and each 512 input channels; inputs alike, with a
+    /// range of their own for each token and each 512 channels. Attention's queries and keys too, with a scale for each row of
+    /// a head, its values in bf16.
     ///
     /// Inputs are integers of 8 bits where processors multiply bytes (VNNI), else of 16, whose products take as many
-    /// instructions there: two kernel classes, `dot` or `fma` and `wide`.
+    /// instructions there (and attention is all bf16): two kernel classes, `dot` or `fma` and `wide`.
     ///
-    /// Relative error of the demo model's velocity in the first step of 64 pictures: bf16 0.0016, int8 in bytes 0.0069. How it
-    /// came to be so, mean square over all steps of 6 pictures: one scale for each token and each output channel, as it once
-    /// was, 0.0082; 128 channels each with symmetric ranges 0.0070, with ranges of their own 0.0060; with inputs of 16 bits
-    /// 0.0042, which is what the weights lose. 256 instead of 128 halve what the scales cost in time, a tenth of a product
-    /// with VNNI. No layer stands out: any
+    /// Relative error of the demo model's velocity in the first step of 64 pictures (Scripts/accuracy.py): bf16 0.0018, int8 in
+    /// bytes 0.0078; with scales for 256 channels and attention in bf16 it was 0.0070, at 6 to 10 % more time. How int8 came to
+    /// be so, mean square over all steps of 6 pictures: one scale for each token and each output channel, as it once was,
+    /// 0.0082; 128 channels each with symmetric ranges 0.0070, with ranges of their own 0.0060; with inputs of 16 bits
+    /// 0.0042, which is what the weights lose. More channels to a scale cost less time, of which scales of 128 took a tenth.
+    /// No layer stands out: any
     /// one kind of layer in bf16 (the MLPs' first product of single blocks, a fifth of all products, is the best) leaves
     /// 0.0069 to 0.0082 of the 0.0082, and any one single block 0.0055 to 0.0057 of 0.0061. So none is kept in bf16. On
     /// random rows of 3072 channels, 4 of which are 20 times larger than the others, the part of the result that is owed to
