@@ -7,7 +7,7 @@
 // class_portable.c with the int8 product of VNNI in plain C: bytes by fours, rows with zeros. Slow, and chosen by name alone:
 // tests walk through what processors with VNNI do by default, on those without. Sums of a stretch are exact integers, and the
 // floats around them are the operations of class_avx512vnni.c, so that both have one name (`int8-fma`) and equal bits; those
-// of class_avx512bf16.c are equal in int8 products too, but its name is `int8-dot`, because attention is bf16 there.
+// of class_avx512bf16.c are equal in int8 products too, but its name is `int8-dot`, because attention has values of bf16.
 #define CLASS_TABLE abz_portable_bytes
 #define CLASS_NAME "portable-bytes"
 #define TILE_ROWS 8

@@ -10,7 +10,7 @@ package import Plan
 ///
 /// - `fma`: ascending chains of fused multiply-adds, the same in all instruction sets.
 /// - `dot`: with VDPBF16PS, whose rounding is the processor's. Only bf16 products and the softmax between them use it: those of
-///   the formats bf16 and int8 (whose attention is bf16) on processors that have it.
+///   the formats bf16 and int8 (in whose attention values are bf16) on processors that have it.
 /// - `wide`: of int8 where no instruction multiplies bytes. Weights are 8-bit integers as everywhere, but what they are
 ///   multiplied by has 16 bits, which costs nothing there and leaves out half of the rounding.
 /// - `openblas-` and OpenBLAS's name of the processor: the order of its kernels, which differ between processors. Only f32.
