@@ -1,7 +1,7 @@
 #!/bin/bash
 # Lets a real Prometheus scrape a coordinator and two workers that work, and asks it for every series that the alert rules
 # and the dashboard in deploy/ use: each expression must parse and each series must be there. Then the coordinator is
-# killed: the workers' pages must go on and say so.
+# killed: the workers' pages must go on and say so. What alerts say of told histories is in alerts.yml.
 #
 #   Scripts/check-monitoring.sh      needs Debian's packages prometheus, curl and jq; installs what is missing
 #   CONFIGURATION=debug              builds without optimisation, as the tests do
@@ -14,6 +14,7 @@ for package in prometheus curl jq; do
     [ "$package" != prometheus ] || export RUNLEVEL=1
     apt-get install -q -y --no-install-recommends "$package"
 done
+promtool test rules Scripts/alerts.yml
 configuration=${CONFIGURATION:-release}
 swift build -c "$configuration" --product abbozzo
 abbozzo="$(swift build -c "$configuration" --show-bin-path)/abbozzo"
