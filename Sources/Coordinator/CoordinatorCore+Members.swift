@@ -316,8 +316,10 @@ extension CoordinatorCore {
     /// Every picture that may have been in the worker's hands is a suspect: it runs alone until it passes the task.
     mutating func blame(_ share: Placement, _ why: String) {
         for (image, flight) in flights {
-            guard let need = flight.sentNeed, hands(need, flight).contains(share.worker) else { continue }
-            flights[image]?.note(deathOf: share.worker, run: share.bootID, at: need, why)
+            guard case .sent(let need, let sent) = flight.phase, hands(need, flight).contains(share.worker) else {
+                continue
+            }
+            flights[image]?.note(deathOf: share.worker, run: share.bootID, at: need, sent: sent, why)
         }
     }
 
@@ -326,7 +328,8 @@ extension CoordinatorCore {
         for (image, flight) in flights {
             for recall in flight.recalls
             where recall.worker == member.hello.name && recall.run == member.hello.bootID && member.heard <= recall.at {
-                flights[image]?.note(deathOf: recall.worker, run: recall.run, at: recall.need, why)
+                flights[image]?.note(
+                    deathOf: recall.worker, run: recall.run, at: recall.need, sent: recall.sent, why)
             }
             // What is at a worker again is judged when it comes back from there.
             if flight.isReady { setAsideIfDeadly(image) }

@@ -164,12 +164,14 @@ extension CoordinatorCore {
         for (image, flight) in flights.sorted(by: { $0.key < $1.key }) {
             flights[image]?.replica = nil
             flights[image]?.holder = nil
-            guard case .sent(let need, _) = flight.phase else { continue }
+            guard case .sent(let need, let sent) = flight.phase else { continue }
             // The loss of a worker that is silent already may show only after the plan.
             let recalls =
                 flight.recalls.filter { isSilent($0.worker, $0.run, since: $0.at) }
                 + hands(need, flight).compactMap { worker in
-                    bootID(of: worker).map { Flight.Recall(worker: worker, run: $0, need: need, at: now) }
+                    bootID(of: worker).map {
+                        Flight.Recall(worker: worker, run: $0, need: need, sent: sent, at: now)
+                    }
                 }
             flights[image]?.recalls = recalls
             guard !setAsideIfDeadly(image) else { continue }

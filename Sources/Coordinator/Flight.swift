@@ -22,6 +22,8 @@ struct Flight {
     struct Death: Equatable {
         var worker: String
         var run: UInt64
+        /// When the task was sent that was in hand.
+        var sent: UInt64
         var line: String
     }
 
@@ -30,6 +32,9 @@ struct Flight {
         var worker: String
         var run: UInt64
         var need: Need
+        /// When it was sent.
+        var sent: UInt64
+        /// When it was taken out of its hands.
         var at: UInt64
     }
 
@@ -56,7 +61,7 @@ struct Flight {
     var faults = 0
     /// Steps that were computed again after a loss.
     var replayed = 0
-    /// Runs of workers that were lost with the present task in hand.
+    /// Runs of workers that were lost with the present task in hand, one for each time that it was sent.
     var deaths: [Death] = []
     /// Runs of workers that had the present task before the last plans, and were not heard since: they may be dead already.
     var recalls: [Recall] = []
@@ -108,10 +113,14 @@ struct Flight {
     }
 
     /// Puts the loss of a run of a worker on record; it dies once, however often it is told.
-    mutating func note(deathOf worker: String, run: UInt64, at need: Need, _ why: String) {
-        guard !deaths.contains(where: { $0.worker == worker && $0.run == run }) else { return }
+    ///
+    /// One sending of the task counts one loss: workers that go together were taken by a network or a host, not by a
+    /// picture, which would have killed the first of them and not have come to the next.
+    mutating func note(deathOf worker: String, run: UInt64, at need: Need, sent: UInt64, _ why: String) {
+        guard !deaths.contains(where: { $0.worker == worker && $0.run == run || $0.sent == sent }) else { return }
         let task = need == .step ? "step \((progress?.step ?? 0) + 1)" : "task \(need)"
-        deaths.append(Death(worker: worker, run: run, line: "\(worker) was lost at \(task) (\(why))"))
+        deaths.append(
+            Death(worker: worker, run: run, sent: sent, line: "\(worker) was lost at \(task) (\(why))"))
     }
 
     /// The input of the task it waits for.

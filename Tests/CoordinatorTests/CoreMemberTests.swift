@@ -245,6 +245,43 @@ struct CoreMemberTests {
         #expect(evidence.contains("b was lost at step 1 (its connection broke)"))
     }
 
+    @Test(
+        "workers that die together, or fall silent together, count once against what they had in hand: it goes on",
+        arguments: [["a", "b"], ["a", "b", "c"]], [0.0, 0.2, 0.6])
+    func diesTogether(victims: [String], apart: Double) throws {
+        for areSilent in [false, true] {
+            let bench = Bench()
+            bench.join("a", "b", "c")
+            let request = ImageRequest.euler("p")
+            let id = try bench.submit([request])
+            bench.work(until: { $0.key.need == .step })
+            let others = ["a", "b", "c"].filter { !victims.contains($0) }
+            if areSilent {
+                bench.beat(victims[0])
+                bench.wait(apart)
+                for worker in victims.dropFirst() { bench.beat(worker) }
+            } else {
+                for worker in victims {
+                    bench.handle(.disconnected(worker: worker, bootID: 1))
+                    bench.handle(.linkLost(worker: worker))
+                    bench.wait(apart, beating: others)
+                }
+            }
+            bench.tasks = []
+            bench.wait(12, beating: others)
+            #expect(victims.allSatisfy { bench.life($0) == .lost })
+            #expect(try bench.status(id).failed == 0)
+            if others.isEmpty {
+                bench.tasks = []
+                bench.join(victims.map { FakeModel.hello($0, boot: 2) })
+            }
+            bench.load()
+            bench.work()
+            #expect(try bench.status(id).done == 1)
+            #expect(bench.files.values.first == (try FakeModel.render(request)))
+        }
+    }
+
     @Test("without workers a job waits and says why; it goes on when one comes")
     func waitsForWorkers() throws {
         let bench = Bench { $0.minimumWorkers = 2 }
