@@ -14,7 +14,7 @@ extension CoordinatorCore {
     // MARK: Admission
 
     mutating func admit() {
-        guard !isStopping, storeTrouble == nil, wireChoosing == .settled, let pin else { return }
+        guard !isStopping, storeTrouble == nil, placeTrouble == nil, wireChoosing == .settled, let pin else { return }
         while let id = line.first {
             guard jobs[id]?.waiting.isEmpty == false else {
                 line.removeFirst()
@@ -400,15 +400,40 @@ extension CoordinatorCore {
         }
         switch result {
         case .success(let checksum):
+            placeIsWell()
             flights[image]?.picture = []
             jobs[image.job]?.leftovers.remove(image.index)
             end(image, .done(path: path, checksum: checksum))
         case .failure(let failure):
             flights[image]?.writes += 1
             log(.error, "picture \(image): \(failure.text)")
-            if flight.writes + 1 >= settings.tries { return fail(image, failure.text) }
-            rewrites.append((image, now + 1_000_000_000))
+            let wasWell = placeTrouble == nil
+            flights[image]?.placeTrouble = failure.isOfPlace ? failure.text : nil
+            if failure.isOfPlace {
+                // Hours of work may be in it, and in those that would be drawn and not be kept either.
+                if wasWell { changedAll() }
+            } else if flight.writes + 1 >= settings.tries {
+                return fail(image, failure.text)
+            }
+            rewrites.append((image, now + Self.rewriteWait(tries: flight.writes + 1)))
         }
+    }
+
+    /// Time to the next try to write a file: a second that doubles with each, up to a minute.
+    private static func rewriteWait(tries: Int) -> UInt64 { min(60, 1 << UInt64(min(tries, 7) - 1)) * 1_000_000_000 }
+
+    /// Why pictures cannot be kept now; none begins meanwhile.
+    var placeTrouble: String? {
+        flights.values.filter { $0.placeTrouble != nil }.min { $0.image < $1.image }?.placeTrouble
+    }
+
+    /// A file could be written: all that wait for that are tried.
+    private mutating func placeIsWell() {
+        guard placeTrouble != nil else { return }
+        for image in flights.keys { flights[image]?.placeTrouble = nil }
+        for index in rewrites.indices { rewrites[index].due = now }
+        log(.info, "pictures can be written again")
+        changedAll()
     }
 
     mutating func tryFilesAgain() {

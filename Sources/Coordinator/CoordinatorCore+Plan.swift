@@ -216,6 +216,7 @@ extension CoordinatorCore {
     /// Why work does not flow now; nil when it does.
     var waitingReason: String? {
         if let storeTrouble { return "the queue's disk: \(storeTrouble)" }
+        if let placeTrouble { return "the pictures' disk: \(placeTrouble)" }
         if isStopping { return "the coordinator is stopping; the job goes on when it is started again" }
         switch planning {
         case .none(let reason): return reason

@@ -228,7 +228,9 @@ package struct CoordinatorCore: Sendable {
         guard isStopping, !hasStopped else { return }
         let isBusy = flights.values.contains { flight in
             switch flight.phase {
-            case .sampling, .sent, .writing, .recording: true
+            case .sampling, .sent, .recording: true
+            // One that waits for its disk can wait longer than who stops it; it is decoded again at the next start.
+            case .writing: flight.placeTrouble == nil
             case .ready: false
             }
         }

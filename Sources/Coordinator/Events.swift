@@ -130,7 +130,12 @@ package struct Picture: Equatable, Sendable {
 package struct WriteFailure: Error, Equatable, Sendable {
     /// The line.
     package let text: String
+    /// Whether it is the disk or the folder that takes no picture now, such as a full one, and not this picture.
+    package let isOfPlace: Bool
 
-    /// Wraps the line.
-    package init(_ text: String) { self.text = text }
+    /// Joins both.
+    package init(_ text: String, isOfPlace: Bool) {
+        self.text = text
+        self.isOfPlace = isOfPlace
+    }
 }

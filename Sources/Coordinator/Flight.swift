@@ -65,8 +65,10 @@ struct Flight {
     var deaths: [Death] = []
     /// Runs of workers that had the present task before the last plans, and were not heard since: they may be dead already.
     var recalls: [Recall] = []
-    /// Tries to write its file.
+    /// Tries to write its file that failed.
     var writes = 0
+    /// Why the place of its file takes none, while it waits for that to change.
+    var placeTrouble: String?
     /// The finished picture, kept until its file is durable.
     var picture: [UInt8] = []
 

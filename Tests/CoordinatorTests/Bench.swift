@@ -29,6 +29,8 @@ final class Bench {
     var holdsFiles = false
     var held: [Event] = []
     var failsFiles = 0
+    /// What the disk of the pictures says then.
+    var filesTrouble = WriteFailure("cannot write the picture: No space left", isOfPlace: true)
     var refusesWrites = false
     /// What the store says then.
     var trouble = StoreError(.database(code: 13, text: "database or disk is full"))
@@ -74,7 +76,7 @@ final class Bench {
             var answer = Event.wrote(.success(UInt32(picture.rgb8.count)), ticket: ticket)
             if failsFiles > 0 {
                 failsFiles -= 1
-                answer = .wrote(.failure(WriteFailure("cannot write \(picture.path): No space left")), ticket: ticket)
+                answer = .wrote(.failure(filesTrouble), ticket: ticket)
             } else {
                 files[picture.path] = picture.rgb8
             }

@@ -272,21 +272,74 @@ struct CorePictureTests {
         #expect(status.done == 1 && status.failed == 1)
     }
 
-    @Test("a picture whose file cannot be written is tried again, then failed")
+    @Test("a picture whose file cannot be what it should be is tried again, then failed; others go on")
     func retriesFiles() throws {
+        let bench = Bench()
+        bench.join("a")
+        bench.filesTrouble = WriteFailure("it is a folder", isOfPlace: false)
+        bench.failsFiles = 1
+        let id = try bench.submit([.euler("p")])
+        bench.work()
+        #expect(try bench.status(id).done == 0 && bench.status(id).waiting == nil)
+        bench.wait(2, beating: ["a"])
+        #expect(try bench.status(id).done == 1)
+        bench.failsFiles = 3
+        let other = try bench.submit([.euler("q"), .euler("r"), .euler("s")])
+        bench.work(until: { $0.key.image.index == 1 && $0.key.need == .picture })
+        bench.wait(4, beating: ["a"])
+        #expect("\(try bench.status(other).images[0])".contains("it is a folder"))
+        bench.work()
+        #expect(try bench.status(other).done == 2)
+    }
+
+    @Test("a full disk of the pictures is waited for: no picture fails or begins, all are told why, and they go on")
+    func waitsForPicturesDisk() throws {
+        let bench = Bench()
+        bench.join("a")
+        bench.failsFiles = .max
+        let requests = (0..<20).map { ImageRequest.euler("p\($0)") }
+        let id = try bench.submit(requests)
+        let other = try bench.submit([.euler("q")])
+        bench.work()
+        bench.wait(1000, beating: ["a"])
+        var status = try bench.status(id)
+        #expect(status.failed == 0 && status.done == 0)
+        #expect(status.waiting == "the pictures' disk: cannot write the picture: No space left")
+        #expect(try bench.status(other).waiting == status.waiting)
+        let begun = status.images.count { $0 != .queued }
+        #expect((1...3).contains(begun), "no more than were in flight")
+        #expect(bench.store.jobs[id]?.checkpoints.count == begun, "nothing that was drawn is lost")
+        let tries = Int.max - bench.failsFiles
+        #expect(tries < begun * 30, "tried again and again, at last once a minute: \(tries)")
+        bench.failsFiles = 0
+        bench.wait(61, beating: ["a"])
+        bench.work()
+        status = try bench.status(id)
+        #expect(status.done == 20 && status.waiting == nil)
+        #expect(try bench.status(other).done == 1)
+        for (state, request) in zip(status.images, requests) {
+            guard case .done(let path, _) = state else { throw BenchError() }
+            #expect(bench.files[path] == (try FakeModel.render(request)))
+        }
+    }
+
+    @Test("a coordinator that is told to stop does not wait for a full disk; nor do others for a cancelled picture")
+    func stopsOnFullDisk() throws {
         let bench = Bench()
         bench.join("a")
         bench.failsFiles = 1
         let id = try bench.submit([.euler("p")])
         bench.work()
-        #expect(try bench.status(id).done == 0)
-        bench.wait(2, beating: ["a"])
-        #expect(try bench.status(id).done == 1)
-        bench.failsFiles = 9
         let other = try bench.submit([.euler("q")])
+        #expect(bench.tasks.isEmpty)
+        #expect(bench.ask(.cancel(id)) == .done)
         bench.work()
-        bench.wait(4, beating: ["a"])
-        #expect("\(try bench.status(other).images[0])".contains("No space left"))
+        #expect(try bench.status(other).done == 1)
+        bench.failsFiles = 1
+        _ = try bench.submit([.euler("r")])
+        bench.work()
+        bench.handle(.stop)
+        #expect(bench.hasStopped)
     }
 
     @Test(

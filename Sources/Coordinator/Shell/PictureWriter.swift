@@ -18,8 +18,11 @@ final class PictureWriter: Sendable {
     /// Returns the CRC32C of the file's bytes.
     func write(_ picture: Picture) -> Result<UInt32, WriteFailure> {
         let folder = (picture.path as NSString).deletingLastPathComponent
-        guard make(folder) else {
-            return .failure(WriteFailure("cannot make the folder \(folder); check its owner and the space on its disk"))
+        if let code = make(folder) {
+            return .failure(
+                WriteFailure(
+                    "cannot make the folder \(folder) (\(String(cString: strerror(code)))); check its owner and the space "
+                        + "on its disk", isOfPlace: Self.isOfPlace(code)))
         }
         let metadata = PictureMetadata(
             request: picture.request, model: picture.pin.model.family, fingerprint: picture.pin.model.fingerprint,
@@ -29,21 +32,37 @@ final class PictureWriter: Sendable {
                 rgb8: picture.rgb8, width: picture.request.width, height: picture.request.height, text: metadata.text)
             try writeAtomically(bytes, to: picture.path)
             return .success(bytes.withUnsafeBytes { abz_crc32c(0, $0.baseAddress, $0.count) })
+        } catch let error as FileError {
+            var isOfPlace = false
+            if case .system(let code) = error.reason { isOfPlace = Self.isOfPlace(code) }
+            return .failure(WriteFailure("\(error)", isOfPlace: isOfPlace))
         } catch {
-            return .failure(WriteFailure("\(error)"))
+            return .failure(WriteFailure("\(error)", isOfPlace: false))
         }
     }
 
-    /// Makes a job's folder durable, once for all of its pictures that come close to each other.
-    private func make(_ folder: String) -> Bool {
-        if folders.withLock({ $0.contains(folder) }) && FileManager.default.fileExists(atPath: folder) { return true }
-        guard (try? DurableFolder.make(folder, mode: 0o777)) != nil else { return false }
+    /// Whether a system's error is of the disk or the folder, so that it passes when somebody makes room or mends it, and
+    /// would hit other pictures too; what is left is of one name or one file.
+    private static func isOfPlace(_ code: Int32) -> Bool {
+        ![ENAMETOOLONG, ENOTDIR, EISDIR, EEXIST, ELOOP, EINVAL, EILSEQ, EFBIG].contains(code)
+    }
+
+    /// Makes a job's folder durable, once for all of its pictures that come close to each other; the system's error if it
+    /// cannot be made.
+    private func make(_ folder: String) -> Int32? {
+        if folders.withLock({ $0.contains(folder) }) && FileManager.default.fileExists(atPath: folder) { return nil }
+        do throws(StoreError) {
+            try DurableFolder.make(folder, mode: 0o777)
+        } catch {
+            guard case .unwritable(_, let code) = error.reason else { return EIO }
+            return code
+        }
         folders.withLock { known in
             known.removeAll { $0 == folder }
             known.append(folder)
             if known.count > Self.rememberedFolders { known.removeFirst() }
         }
-        return true
+        return nil
     }
 
     /// Removes what a killed coordinator left half-written in a job's folder.
