@@ -168,6 +168,7 @@ extension CoordinatorCore {
             epoch = heartbeat.epoch
             wantPlan(.epoch, "\(name) knows epoch \(epoch)", isGraceful: false)
         }
+        assignAgain(name, heard: heartbeat.epoch)
         if let member = members[name], member.isStalled, member.memorySince == now {
             members[name]?.isStalled = false
             log(.info, "\(name) moves again")

@@ -155,8 +155,24 @@ extension CoordinatorCore {
             } else if member.life == .loading || member.life == .ready {
                 live(name, .joined)
             }
-            send(.assign(plan), name)
+            assign(plan, to: name)
         }
+    }
+
+    private mutating func assign(_ plan: ClusterPlan, to name: String) {
+        members[name]?.assigned = (plan.epoch, now)
+        send(.assign(plan), name)
+    }
+
+    /// Hands a worker the plan again that it is waited for to load, if it has worked in an older epoch for long enough since
+    /// it was sent: the message went with a connection that broke.
+    mutating func assignAgain(_ name: String, heard epoch: Epoch) {
+        guard case .loading(let plan, let missing) = planning, missing.contains(name), epoch < plan.epoch,
+            let assigned = members[name]?.assigned, assigned.epoch == plan.epoch,
+            now - min(now, assigned.at) > 2 * settings.heartbeat
+        else { return }
+        log(.warning, "\(name) still works in epoch \(epoch): it is sent the plan of epoch \(plan.epoch) again")
+        assign(plan, to: name)
     }
 
     /// Work at workers counts for nothing any more; samplers go on from their last state.

@@ -35,6 +35,8 @@ struct Member {
     var isStalled = false
     /// What it says of its link to the next worker, and since when.
     var linkTrouble: (kind: Heartbeat.LinkTrouble, since: UInt64)?
+    /// The last plan that it was sent, and when.
+    var assigned: (epoch: Epoch, at: UInt64)?
     /// Since when it has had nothing in hand and nothing waiting.
     var idleSince: UInt64?
 
@@ -72,6 +74,7 @@ struct Member {
         disconnected = disconnected.map(later)
         idleSince = idleSince.map(later)
         linkTrouble = linkTrouble.map { ($0.kind, later($0.since)) }
+        assigned = assigned.map { ($0.epoch, later($0.at)) }
     }
 
     mutating func note(_ heartbeat: Heartbeat, epoch: Epoch, now: UInt64) {

@@ -548,6 +548,38 @@ struct CoreMemberTests {
         #expect(bench.store.facts["epoch"] == "1")
     }
 
+    @Test("a worker that works in an older epoch long after the plan was sent gets the plan again, once it is durable")
+    func assignsAgain() throws {
+        let bench = Bench()
+        func beat() { bench.say(.heartbeat(Heartbeat(epoch: 0, image: nil, block: nil, counters: .init())), "a") }
+        func assigned() -> [Epoch] {
+            bench.control.compactMap { if case .assign(let plan) = $0.message { plan.epoch } else { nil } }
+        }
+        func beatOn() {
+            for _ in 0..<10 {
+                bench.wait(0.5)
+                beat()
+            }
+        }
+        bench.holdsStore = true
+        bench.say(.hello(FakeModel.hello("a")), "a")
+        beatOn()
+        #expect(assigned() == [], "the epoch is not durable")
+        bench.release()
+        #expect(assigned() == [1])
+        bench.wait(1.5)
+        beat()
+        #expect(assigned() == [1], "it may be on its way")
+        beatOn()
+        #expect((2...3).contains(assigned().count) && Set(assigned()) == [1])
+        bench.control = []
+        bench.wait(5, beating: ["a"])
+        #expect(assigned() == [], "it has it and loads")
+        bench.load()
+        beatOn()
+        #expect(assigned() == [], "what it said when it had loaded is newer")
+    }
+
     @Test("a broken data link raises the epoch and nothing is lost")
     func survivesBrokenLink() throws {
         let bench = Bench()
