@@ -317,6 +317,34 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
         for node in [right, old, new] { await node.loop.stop() }
     }
 
+    @Test("who connects again before the old connection's end is seen: what waited is lost with it, and both are told")
+    func handoverReportsEnd() async throws {
+        let (right, old, new) = (try Node("right"), try Node("left"), try Node("left"))
+        let endpoint = try await right.listen { $0.highWater = 1 }
+        try await old.connect(to: endpoint) { $0.highWater = 1 }
+        try await old.send(.credit(limit: Credit(messages: 1), epoch: 1))
+        await right.until { $0.received == 1 }
+        // The old one reads nothing, like a host that is gone without a word.
+        let gate = DispatchGate()
+        let held = Task { try await old.loop.run { gate.wait() } }
+        while await right.queued(for: "left") == 0 { try await right.send(activation(megabytes: 8), to: "left") }
+        try await new.connect(to: endpoint) { $0.bootID = 78 }
+        try await new.send(.credit(limit: Credit(messages: 2), epoch: 1))
+        await right.until { $0.received == 2 }
+        let lost = await right.events.contains {
+            if case .undeliverable("left", let messages) = $0 { messages > 0 } else { false }
+        }
+        #expect(lost)
+        let changes = await right.events.filter { $0 == .connected("left") || $0 == .disconnected("left") }
+        #expect(changes == [.connected("left"), .disconnected("left"), .connected("left")])
+        #expect(await right.queued(for: "left") == 0)
+        try await right.send(.credit(limit: Credit(messages: 3), epoch: 1), to: "left")
+        await new.until { $0.messages.last?.message.argument == 3 }
+        gate.open()
+        try await held.value
+        for node in [right, old, new] { await node.loop.stop() }
+    }
+
     @Test("a consumer that reads nothing outlives a peer that goes while messages wait, and serves the next one")
     func stalledConsumer() async throws {
         let (left, right, next) = (try Node("left"), try Node("right"), try Node("next"))

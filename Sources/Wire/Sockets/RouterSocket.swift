@@ -63,10 +63,8 @@ package final class RouterSocket: Socket {
         // The descriptor may have been another peer's before: that one's end is in the monitor's queue by now.
         readMonitor()
         end(connection)
-        if let old = connectionOfPeer[peer] {
-            peerOfConnection[old] = nil
-            forgetAssembler(of: peer)
-        }
+        // The old connection's end may not be seen yet, or never: what was on its way over it is lost all the same.
+        if let old = connectionOfPeer[peer] { end(old) }
         peerOfConnection[connection] = peer
         connectionOfPeer[peer] = connection
         onEvent?(.connected(peer))
