@@ -284,6 +284,8 @@ extension CoordinatorCore {
         case (.pin, .written): break
         case (.epoch(let epoch), .written): assignPlan(epoch)
         case (.wire(let format), .written): wireRecorded(format, ticket)
+        case (.drained(let client), .written): reply(.done, client)
+        case (.drained(let client), .failed(let error)): refuse(client, .unavailable, "\(error)")
         case (.end(let image), .written): ended(image, ticket)
         default: log(.error, "the store answered \(answer) to \(awaited)")
         }
@@ -327,6 +329,7 @@ extension CoordinatorCore {
             write = .fact(name: "pin", value: Facts.encode(pin))
         case .epoch(let epoch): write = .fact(name: "epoch", value: String(epoch))
         case .wire(let format): write = .fact(name: Self.wireFact, value: format.rawValue)
+        case .drained: write = .fact(name: Self.drainedFact, value: Facts.encode(drained))
         case .cancellation(_, let id): write = .cancel(id, time: wall)
         default: return false
         }
@@ -455,20 +458,32 @@ extension CoordinatorCore {
         if isDrained, let member = members[name], !member.isPresent, placement(of: name) == nil {
             members[name] = nil
             log(.info, "\(name), which is lost, is taken off the list")
-            return reply(.done, client)
+            return rememberDrained(name, false, client)
         }
-        guard let member = members[name], member.isPresent || !isDrained else {
+        guard members[name].map({ $0.isPresent || !isDrained }) ?? (!isDrained && drained.contains(name)) else {
             let known = members.values.filter(\.isPresent).map(\.hello.name).sorted().joined(separator: ", ")
             return refuse(client, .unknown, "there is no worker \(name) here (\(known.isEmpty ? "none" : known))")
         }
-        if member.isDrained != isDrained {
+        if let member = members[name], member.isDrained != isDrained {
             members[name]?.isDrained = isDrained
             if member.isPresent { live(name, isDrained ? .draining : .joined) }
             wantPlan(
                 isDrained ? .drained : .undrained, "\(name) is \(isDrained ? "drained" : "let back in")",
                 isGraceful: true)
         }
-        reply(.done, client)
+        rememberDrained(name, isDrained, client)
+    }
+
+    /// Name of the fact of which workers are drained.
+    package static let drainedFact = "drained"
+
+    /// Answers a client once the queue remembers what it said of a worker.
+    private mutating func rememberDrained(_ name: String, _ isDrained: Bool, _ client: ClientTicket) {
+        guard drained.contains(name) != isDrained else { return reply(.done, client) }
+        if isDrained { drained.insert(name) } else { drained.remove(name) }
+        effects.append(
+            .store(
+                .fact(name: Self.drainedFact, value: Facts.encode(drained)), ticket: ticket(.drained(client))))
     }
 
     mutating func reply(_ reply: ClientReply, _ client: ClientTicket) {

@@ -124,7 +124,7 @@ extension CoordinatorCore {
         let known = members[name].flatMap { $0.isPresent ? $0 : nil }
         let hadShare = placement(of: name) != nil
         var member = Member(hello, now: now)
-        member.isDrained = members[name]?.isDrained ?? false
+        member.isDrained = drained.contains(name)
         member.counters = known?.counters ?? member.counters
         if let former = members[name], former.hello.bootID == hello.bootID {
             (member.clock, member.pace) = (former.clock, former.pace)

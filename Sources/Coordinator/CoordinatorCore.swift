@@ -47,6 +47,7 @@ package struct CoordinatorCore: Sendable {
         case pin
         case epoch(Epoch)
         case wire(WireFormat)
+        case drained(ClientTicket)
         case end(ImageID)
         case jobs(ClientTicket)
         case job(ClientTicket)
@@ -79,6 +80,8 @@ package struct CoordinatorCore: Sendable {
     // Workers and the plan.
     var pin: ClusterPin?
     var members: [String: Member] = [:]
+    /// Names of workers that clients took out of the plan; the queue remembers them.
+    var drained: Set<String> = []
     var challengers: [String: Challenger] = [:]
     var planning = Planning.none("no worker has joined")
     var epoch: Epoch = 0
@@ -161,7 +164,9 @@ package struct CoordinatorCore: Sendable {
     package mutating func handle(_ event: Event, now: UInt64) -> [Effect] {
         self.now = max(self.now, now)
         switch event {
-        case .recovered(let jobs, let pin, let epoch): recover(jobs, pin: pin, epoch: epoch)
+        case .recovered(let jobs, let pin, let epoch, let drained):
+            recover(jobs, pin: pin, epoch: epoch)
+            self.drained = drained
         case .control(let message, let worker, let bootID): hear(message, from: worker, bootID: bootID)
         case .disconnected(let worker, let bootID): disconnect(worker, bootID: bootID)
         case .revoked(let worker):

@@ -4,8 +4,8 @@ package import Plan
 
 /// What happens to the coordinator.
 package enum Event: Sendable {
-    /// First of all: what the store knew, and the facts it kept.
-    case recovered([StoredJob], pin: ClusterPin?, epoch: Epoch)
+    /// First of all: what the store knew, and the facts it kept, `drained` being the workers that clients took out.
+    case recovered([StoredJob], pin: ClusterPin?, epoch: Epoch, drained: Set<String> = [])
     /// A worker said something.
     case control(ControlMessage, from: String, bootID: UInt64)
     /// The connection of one run of a worker broke.

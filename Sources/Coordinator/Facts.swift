@@ -10,4 +10,11 @@ enum Facts {
     static func decode(_ text: String?) -> ClusterPin? {
         text.flatMap { try? JSONDecoder().decode(ClusterPin.self, from: Data($0.utf8)) }
     }
+
+    /// Names of workers, in which there are no spaces; nil for none.
+    static func encode(_ names: Set<String>) -> String? {
+        names.isEmpty ? nil : names.sorted().joined(separator: " ")
+    }
+
+    static func names(_ text: String?) -> Set<String> { Set((text ?? "").split(separator: " ").map(String.init)) }
 }

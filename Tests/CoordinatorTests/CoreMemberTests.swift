@@ -476,6 +476,32 @@ struct CoreMemberTests {
         #expect(bench.failure(.drain(worker: "x"))?.code == .unknown)
     }
 
+    @Test("a worker that was drained is drained after the coordinator started again, until it is let back in")
+    func staysDrained() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        bench.holdsStore = true
+        #expect(bench.ask(.drain(worker: "b")) == nil, "answered when it is durable")
+        bench.release()
+        #expect(bench.reply == .done)
+        let fact = bench.store.facts[CoordinatorCore.drainedFact]
+        #expect(fact == "b")
+
+        let again = Bench()
+        again.store = bench.store
+        again.handle(.recovered([], pin: nil, epoch: 1, drained: ["b", "c"]))
+        again.join("a", "b")
+        #expect(again.core.plan?.placements.map(\.worker) == ["a"])
+        #expect(again.life("b") == .draining)
+        #expect(again.ask(.undrain(worker: "b")) == .done)
+        again.wait(1, beating: ["a", "b"])
+        #expect(again.core.plan?.placements.map(\.worker) == ["a", "b"])
+        #expect(again.store.facts[CoordinatorCore.drainedFact] == "c")
+        #expect(again.ask(.undrain(worker: "c")) == .done, "though it is not here")
+        #expect(again.store.facts[CoordinatorCore.drainedFact] == nil)
+        #expect(again.failure(.undrain(worker: "c"))?.code == .unknown)
+    }
+
     @Test("a worker that wants to leave is planned around, then let go")
     func letsLeave() throws {
         let bench = Bench()

@@ -100,6 +100,27 @@ struct ServiceTests {
         await second.run()
     }
 
+    @Test("a coordinator that is started again knows who is drained")
+    func remembersDrained() async throws {
+        let folder = try Scratch()
+        let settings = try Self.settings(folder.path)
+        func life(_ service: CoordinatorService) async -> WorkerStatus.Life? {
+            guard case .nodes(let nodes) = await service.request(.nodes) else { return nil }
+            return nodes.workers.first?.life
+        }
+        for boot in [1, 2] as [UInt64] {
+            let service = try await CoordinatorService.start(settings, log: Self.quiet())
+            let peer = try FakePeer("a", boot: boot, service.endpoints)
+            try await peer.start()
+            while await life(service) == nil { try await Task.sleep(for: .milliseconds(5)) }
+            if boot == 1 { #expect(await service.request(.drain(worker: "a")) == .done) }
+            #expect(await life(service) == .draining)
+            await peer.stop()
+            await service.stop()
+            await service.run()
+        }
+    }
+
     @Test("a worker with another model is refused over TCP")
     func refusesOtherModel() async throws {
         let folder = try Scratch()

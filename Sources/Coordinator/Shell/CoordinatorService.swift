@@ -72,10 +72,11 @@ package actor CoordinatorService {
                 }
                 try keepFormat(settings.core, store)
                 let epoch = try store.fact("epoch").flatMap { Epoch($0) } ?? 0
+                let drained = Facts.names(try store.fact(CoordinatorCore.drainedFact))
                 let service = CoordinatorService(
                     loop: loop, settings: settings, store: store, sockets: sockets, owner: owner, log: log,
                     metrics: CoordinatorMetrics(metrics))
-                return (service, Event.recovered(jobs, pin: pin, epoch: epoch))
+                return (service, Event.recovered(jobs, pin: pin, epoch: epoch, drained: drained))
             }
             await service.begin(recovered)
             return service
