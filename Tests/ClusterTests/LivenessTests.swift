@@ -70,6 +70,39 @@ struct LivenessTests {
         }
     }
 
+    @Test("a worker that is told to end while it starts ends at once")
+    func endsInStart() async throws {
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path)
+            // Measures its speed for most of a second; a large model takes minutes.
+            let worker = try await cluster.worker(
+                "a", model: TestPicture.model, ["--benchmark", "fresh"],
+                environment: ["XDG_CACHE_HOME": folder.path("cache")])
+            let pid = try #require(await worker.pid)
+            let clock = ContinuousClock()
+            let began = clock.now
+            // Before that any process would end by the signal.
+            while try !catches(SIGTERM, pid) {
+                try #require(clock.now - began < .seconds(60), "it does not listen to signals")
+                try await Task.sleep(for: .milliseconds(5))
+            }
+            await worker.send(SIGTERM)
+            let outcome = try await worker.outcome(within: .seconds(60))
+            #expect(outcome.status == .signaled(SIGTERM))
+            #expect(!outcome.output.contains("started"))
+        }
+    }
+
+    /// Whether a process has a handler for a signal.
+    ///
+    /// Source: proc_pid_status(5), `SigCgt`, a mask in hexadecimal.
+    private func catches(_ signal: Int32, _ pid: Int32) throws -> Bool {
+        let status = try String(contentsOfFile: "/proc/\(pid)/status", encoding: .utf8)
+        let line = try #require(status.split(separator: "\n").first { $0.hasPrefix("SigCgt:") })
+        let mask = try #require(UInt64(line.dropFirst("SigCgt:".count).drop { $0 == "\t" }, radix: 16))
+        return mask & 1 << UInt64(signal - 1) != 0
+    }
+
     @Test("the service manager hears of both daemons that they are ready, that they live, and that they stop")
     func serviceManager() async throws {
         let managers = (NotifySocket(folder.path("coordinator")), NotifySocket(folder.path("worker")))

@@ -143,6 +143,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
             await gateway.stop()
             throw error
         }
+        signals.handOver()
         await started.set(service)
         try announce(service.endpoints, http: http)
         await manager?.ready()

@@ -122,6 +122,7 @@ struct WorkerCommand: AsyncParsableCommand {
             await gateway.stop()
             throw error
         }
+        signals.handOver()
         await started.set(service)
         let endpoint = await service.dataEndpoint
         say(

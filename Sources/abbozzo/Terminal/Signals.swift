@@ -1,25 +1,38 @@
 internal import Dispatch
 internal import Foundation
+internal import Synchronization
 
-/// SIGINT and SIGTERM, and SIGHUP for who wants it, as a sequence; while it is alive they no longer end the process.
+/// SIGINT and SIGTERM, and SIGHUP for who wants it, as a sequence.
+///
+/// Until `handOver` the first one that asks the process to stop ends it: a start that measures a machine or opens a large
+/// queue takes minutes, in which there is nobody yet to stop as one should, and nothing yet to be lost.
 struct StopSignals {
     /// Each signal as it comes.
     let stream: AsyncStream<Int32>
     private let sources: [any DispatchSourceSignal]
+    private let isHandedOver: Flag
 
     /// Starts to listen.
     init(alsoHangUp: Bool = false) {
         let (stream, continuation) = AsyncStream.makeStream(of: Int32.self, bufferingPolicy: .bufferingNewest(8))
         self.stream = stream
+        let isHandedOver = Flag()
+        self.isHandedOver = isHandedOver
         let queue = DispatchQueue(label: "signals")
         sources = ([SIGINT, SIGTERM] + (alsoHangUp ? [SIGHUP] : [])).map { number in
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
-            source.setEventHandler { continuation.yield(number) }
+            source.setEventHandler {
+                if number != SIGHUP && !isHandedOver.value.load(ordering: .relaxed) { end(by: number) }
+                continuation.yield(number)
+            }
             source.resume()
             return source
         }
     }
+
+    /// From now on there is a service that stops by itself: signals go to who attends, and wait for that.
+    func handOver() { isHandedOver.value.store(true, ordering: .relaxed) }
 
     /// Calls `drain` at the first signal and `stop` at each further one, until the task is cancelled; `hangUp` at SIGHUP.
     func attend(
@@ -35,6 +48,18 @@ struct StopSignals {
             isFirst = false
         }
     }
+}
+
+private final class Flag: Sendable {
+    let value = Atomic(false)
+}
+
+/// Ends the process as the signal would have.
+private func end(by number: Int32) -> Never {
+    signal(number, SIG_DFL)
+    kill(getpid(), number)
+    // The first process of a container is not ended by a signal's default; the code is that of shells.
+    _exit(128 + number)
 }
 
 /// Lets a daemon open as many files as the administrator allows: strangers at the door take one each.
