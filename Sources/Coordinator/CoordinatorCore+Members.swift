@@ -273,7 +273,10 @@ extension CoordinatorCore {
 
     /// Time that a worker may take for the block in hand, or for a task without blocks.
     private func patience(with member: Member, _ inHand: Member.InHand) -> UInt64 {
-        guard inHand.block != nil else { return 10 * settings.stuckAfter }
+        guard inHand.block != nil else {
+            let predicted = sideSeconds(flights[inHand.image], by: member.hello)
+            return max(10 * settings.stuckAfter, UInt64(min(5e9 * predicted, 1e15)))
+        }
         let blocks = placement(of: member.hello.name)?.span.count ?? 1
         guard let nanoseconds = member.nanosecondsPerToken, nanoseconds.isFinite else { return 5 * settings.stuckAfter }
         let tokens = flights[inHand.image].map(\.tokens) ?? 0
@@ -281,6 +284,22 @@ extension CoordinatorCore {
         let most = pin.map { ($0.model.maxSide / 16) * ($0.model.maxSide / 16) } ?? 0
         let predicted = nanoseconds * Double(tokens > 0 ? tokens : most) / Double(max(1, blocks))
         return max(settings.stuckAfter, UInt64(min(5 * predicted, 1e15)))
+    }
+
+    /// Seconds of the encoding or decoding that a picture waits for, by the worker's benchmark; 0 where that does not tell.
+    private func sideSeconds(_ flight: Flight?, by hello: Hello) -> Double {
+        guard let costs = hello.profile?.costs else { return 0 }
+        func encode(_ tokens: Int) -> Double { costs.encode.seconds(tokens, work: { $0 }) ?? 0 }
+        func decode(_ pixels: Int) -> Double { costs.decode.seconds(pixels, work: { $0 }) ?? 0 }
+        switch (flight?.sentNeed, flight?.request) {
+        case (.encode, let request?): return encode(request.textLength)
+        case (.edge, let request?), (.picture, let request?): return decode(request.width * request.height)
+        case (.step, _): return 0
+        // A picture that does not wait for it any more may be as large as pictures get.
+        default:
+            guard let model = pin?.model else { return 0 }
+            return max(encode(model.maxTextLength), decode(model.maxSide * model.maxSide))
+        }
     }
 
     /// Sends work again that every worker which could have it denies having: a message was lost without its connection.

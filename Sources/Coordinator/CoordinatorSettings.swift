@@ -35,7 +35,8 @@ package struct CoordinatorSettings: Equatable, Sendable {
     /// Time without progress in one block after which a worker is given up as stuck, if five times the block's predicted
     /// time is not longer.
     ///
-    /// Five times that for a worker that has shown no speed yet, ten times for tasks that have no blocks.
+    /// Five times that for a worker that has shown no speed yet, ten times for tasks that have no blocks, if five times what
+    /// the worker's benchmark says of them is not longer.
     package var stuckAfter: UInt64 = 30_000_000_000
     /// Time after which work that every worker denies having is sent again.
     package var resendAfter: UInt64 = 60_000_000_000

@@ -162,6 +162,31 @@ struct CoreMemberTests {
         #expect(bench.core.plan?.epoch == 2, "what it still sends counts for nothing")
     }
 
+    @Test(
+        "a decoding or an encoding has ten times the limit of a block, or five times what the worker's benchmark says",
+        arguments: [Need.encode, .picture], [(1.0, 298.0, 302.0), (100, 498, 502)])
+    func waitsForSlowSides(need: Need, times: (seconds: Double, keeps: Double, loses: Double)) throws {
+        let bench = Bench()
+        var hellos = [FakeModel.hello("a"), FakeModel.hello("b", roles: [.blocks])]
+        var costs = MeasuredCosts()
+        costs.encode = CostCurve([.init(size: 4, seconds: times.seconds)])
+        costs.decode = CostCurve([.init(size: 32 * 32, seconds: times.seconds)])
+        hellos[0].profile = NodeProfile(
+            cores: 1, instructions: "avx2", machine: "a", sharesMemory: false, costs: costs)
+        bench.join(hellos)
+        let id = try bench.submit([.euler("p", side: 32)])
+        bench.work(until: { $0.key.need == need })
+        #expect(bench.tasks.map(\.worker) == ["a"])
+        let began = bench.now
+        func seconds() -> Double { Double(bench.now - began) * 1e-9 }
+        while bench.life("a") != .lost, seconds() < 600 {
+            bench.beat("a", image: ImageID(job: id, index: 0))
+            bench.beat("b")
+            bench.wait(0.2)
+        }
+        #expect(times.keeps...times.loses ~= seconds())
+    }
+
     @Test("a worker that falls silent with work in hand is not stuck: it has the time that silence is given")
     func silentIsNotStuck() throws {
         let bench = Bench { $0.lostAfter = 100_000_000_000 }
