@@ -102,9 +102,8 @@ let package = Package(
         tests(
             "Coordinator",
             [
-                "Coordinator", "Worker", "DiT", "JobStore", "Wire", "Telemetry", "Sampling", "Imaging", "Tensors",
-                "Plan",
-                log, metrics,
+                "Coordinator", "Worker", "Stages", "DiT", "JobStore", "Wire", "Telemetry", "Sampling", "Imaging", "Tensors",
+                "Plan", log, metrics,
             ]),
         tests("Worker", ["Worker", "Wire", "Stages", "DiT", "Checkpoint", "Tensors", "Plan", log]),
         tests("Gateway", ["Gateway", "Telemetry", "Plan", .product(name: "FlyingSocks", package: "FlyingFox")]),

@@ -27,6 +27,8 @@ extension ModelSizes {
         for component in ["text_encoder", "text_encoder_2"] {
             let weights = try folder.weights(component)
             for name in weights.names {
+                // T5 files may hold the embedding table under two names.
+                guard name != "encoder.embed_tokens.weight" || !weights.contains("shared.weight") else { continue }
                 let count = try weights[name].count
                 encoder += count
                 if !name.hasSuffix("shared.weight") && !name.contains("embed") { matrices += count }

@@ -1,12 +1,15 @@
 package import Checkpoint
 package import Plan
 
-/// Bytes that all weights of a model take in memory, told from the headers of its files.
+/// Bytes that the weights of a model's components, by default of all, take in memory, told from the headers of its files.
 ///
 /// Follows what the rooms load and how: matrices of the transformer's blocks in the format, those of the encoders in theirs,
 /// anything else as 32-bit floats, or in 16 bits where the file has a matrix so. Padding, at most 15 rows a matrix, is left out.
-package func weightMemory(of folder: ModelFolder, in format: ComputeFormat) throws(CheckpointError) -> Int {
-    try weights(of: folder, in: format, components: ["transformer", "text_encoder", "text_encoder_2", "vae"]).bytes
+package func weightMemory(
+    of folder: ModelFolder, in format: ComputeFormat,
+    components: [String] = ["transformer", "text_encoder", "text_encoder_2", "vae"]
+) throws(CheckpointError) -> Int {
+    try weights(of: folder, in: format, components: components).bytes
 }
 
 /// Bytes in memory of one weight of the transformer, on average; nil for a model without one.

@@ -48,6 +48,7 @@ struct ForecastTests {
         let nodes = ["a", "b"].map { PlanningNode(name: $0, memory: 40e9, speed: .rate(1e13), link: slow) }
         var model = ModelFacts.flux
         model.sizes?.encoderWeights = 1_000_000
+        model.sizes?.encoderMatrixWeights = 1_000_000
         let input = PlanningInput(model: model, nodes: nodes, mix: .usual(model))
         let plan = try Planner.plan(input)
         let forecast = try #require(Forecast(plan, input))

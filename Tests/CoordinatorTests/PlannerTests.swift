@@ -1,5 +1,7 @@
 @testable import Coordinator
 import Plan
+import Stages
+import TestKit
 import Testing
 
 @Suite("Planner")
@@ -247,6 +249,30 @@ struct PlannerTests {
         #expect(bytes() == 4)
     }
 
+    @Test(
+        "encoders are planned with what loading them takes, also where the transformer is in bytes",
+        arguments: ["flux-dev", "flux-schnell"], ComputeFormat.allCases)
+    func encoderMemory(model: String, format: ComputeFormat) throws {
+        let folder = try Golden(model).modelFolder
+        let facts = try ModelFacts(folder: folder)
+        let node = PlanningNode(
+            name: "n", memory: 1e9, speed: .rate(1e9),
+            bytesPerWeight: try #require(try transformerBytesPerWeight(of: folder, in: format)))
+        let costs = NodeCosts(
+            node, model: facts, sizes: try #require(facts.sizes), mix: .usual(facts), bytesPerValue: 4)
+        let loaded = try weightMemory(of: folder, in: format, components: ["text_encoder", "text_encoder_2"])
+        #expect(abs(costs.encoderBytes / Double(loaded) - 1) < 0.05, "\(costs.encoderBytes) of \(loaded)")
+    }
+
+    @Test("FLUX.1-dev's encoders are planned with 10 GB in int8, as in bf16", arguments: [1.29, 1.34, 2, 2.55])
+    func encodersOfFlux(bytesPerWeight: Double) throws {
+        let facts = ModelFacts.flux
+        let node = PlanningNode(name: "n", memory: 1e9, speed: .rate(1e9), bytesPerWeight: bytesPerWeight)
+        let costs = NodeCosts(
+            node, model: facts, sizes: try #require(facts.sizes), mix: .usual(facts), bytesPerValue: 4)
+        #expect(abs(costs.encoderBytes / 10.1e9 - 1) < 0.01)
+    }
+
     /// A worker that measured so many seconds for a block.
     static func hello(_ name: String, _ seconds: Double, decode: Double = 0.01) -> Hello {
         var hello = FakeModel.hello(name)
@@ -386,6 +412,7 @@ extension PlanningInput {
         model.blockCount = random.int(2...12)
         model.sizes?.doubleCount = random.int(0...model.blockCount)
         model.sizes?.encoderWeights = 200_000_000
+        model.sizes?.encoderMatrixWeights = 200_000_000
         let nodes = (0..<random.int(1...6)).map { index in
             PlanningNode(
                 name: "n\(index)", memory: random.double(memory), speed: .rate(random.double(1e10...1e12)),

@@ -18,7 +18,7 @@ package struct PlanningNode: Equatable, Sendable {
     package var memory: Double
     /// How fast it is; nil when nobody knows.
     package var speed: Speed?
-    /// Bytes in memory of one weight of a block or an encoder.
+    /// Bytes in memory of one weight of the transformer, on average: what its blocks multiply takes fewer than the rest.
     package var bytesPerWeight: Double
     /// Its connection to the others.
     package var link: LinkSpeed
@@ -134,7 +134,10 @@ extension NodeCosts {
         blockBytes = bytes
         let stream = Double(mix.largestTokens) * width * 4
         workspaceBytes = (Self.workspaceRows + 3) * stream
-        encoderBytes = Double(sizes.encoderWeights) * node.bytesPerWeight
+        // Encoders are never in int8: a weight of a matrix takes 2 bytes, or 4 where the transformer's are in 32 bits too.
+        // Their tables are 32-bit floats.
+        let tables = max(0, Double(sizes.encoderWeights - sizes.encoderMatrixWeights))
+        encoderBytes = Double(sizes.encoderMatrixWeights) * (node.bytesPerWeight < 3.5 ? 2 : 4) + tables * 4
         let pixels = min(Self.tilePixels, mix.decodings.map(\.pixels).max() ?? 0)
         decoderBytes = Double(sizes.decoderWeights * 4 + sizes.decoderValuesPerPixel * pixels * 4)
         usableBytes = node.memory * Self.memoryShare
