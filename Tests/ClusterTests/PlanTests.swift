@@ -8,7 +8,16 @@ internal import Wire
 struct PlanTests {
     /// The parts of the report that are looked at.
     private struct Report: Decodable {
-        struct Forecast: Decodable { let picturesPerHour: Double }
+        struct Forecast: Decodable {
+            struct Node: Decodable {
+                let name: String
+                let memoryBytes: Double
+            }
+
+            let picturesPerHour: Double
+            let nodes: [Node]
+        }
+
         struct Replicas: Decodable { let groups: [[String]] }
         struct Scaled: Decodable { let efficiency: Double }
 
@@ -37,6 +46,32 @@ struct PlanTests {
         #expect(report.replicas?.groups.count == 4)
         let text = try await Abbozzo.run(arguments)
         #expect(text.output.contains("pictures an hour") && text.output.contains("pipelines beside each other"))
+    }
+
+    @Test("memory is planned by the format and by how the model is stored, whether or not speed is measured here")
+    func memory() async throws {
+        let folder = TemporaryFolder()
+        func bytes(_ decoder: String, _ arguments: [String]) async throws -> Double {
+            let list = "nodes: [{name: n, gflops: 10, memory_gib: 4, roles: [encoder, blocks]}, \(decoder)]"
+            let nodes = try folder.write(Array(list.utf8))
+            let small = ["--width", "64", "--height", "64", "--text-length", "16"]
+            let outcome = try await Abbozzo.run(["plan", "--nodes", nodes, "--json"] + small + arguments)
+            #expect(outcome.status == .exited(0), "\(outcome.errors)")
+            let forecast = try #require(try Report(outcome).forecast)
+            return try #require(forecast.nodes.first { $0.name == "n" }).memoryBytes
+        }
+        let rated = "{name: m, gflops: 10, memory_gib: 4, roles: [decoder]}"
+        let measured = "{name: m, speed: 1, memory_gib: 4, roles: [decoder]}"
+        let model = ["--model", TestPicture.model]
+        let long = try await bytes(rated, model)
+        let short = try await bytes(rated, model + ["--compute", "bf16"])
+        #expect(short < long)
+        #expect(try await bytes(rated, model + ["--compute", "int8"]) < short)
+        // The same sizes, stored in 16 bits.
+        let stored = ["--model", Fixtures.path + "/flux-schnell/model"]
+        let half = try await bytes(rated, stored)
+        #expect(half < 0.9 * long)
+        #expect(try await bytes(measured, stored) == half)
     }
 
     @Test("says in one line what is missing, and refuses files that make no sense")

@@ -27,6 +27,12 @@ struct PlanCommand: AsyncParsableCommand {
     var model: String?
 
     @Option(
+        help: ArgumentHelp(
+            "Number format of the workers for --nodes: f32, bf16 or int8. The rates in the file should be those of this "
+                + "format.", valueName: "format"))
+    var compute: ComputeFormat = .f32
+
+    @Option(
         help: ArgumentHelp("How layers are cut, as the coordinator's --cut.", valueName: "measured|even|n,n,…"),
         transform: cutRule)
     var cut: CutRule = .measured
@@ -200,7 +206,10 @@ struct PlanCommand: AsyncParsableCommand {
             let facts = try ModelFacts(folder: folder)
             let costs = file.nodes.contains { $0.gflops == nil } ? try ownCosts(folder, facts) : nil
             let request = try request(facts)
-            let all = file.nodes.flatMap { node in node.names.map { PlanningNode($0, node, own: costs) } }
+            let bytesPerWeight = try transformerBytesPerWeight(of: folder, in: compute) ?? 4
+            let all = file.nodes.flatMap { node in
+                node.names.map { PlanningNode($0, node, own: costs, bytesPerWeight: bytesPerWeight) }
+            }
             return (PlanningInput(model: facts, nodes: all, mix: PictureMix([request]), rule: cut), nil, request, nil)
         }
         let status = try await client.connected { try await $0.nodes() }
@@ -223,8 +232,8 @@ struct PlanCommand: AsyncParsableCommand {
         let logger = Logger(label: "plan") { _ in SwiftLogNoOpLogHandler() }
         let benchmark = Benchmark(mode: .cached)
         let costs = benchmark.costs(
-            folder: folder, facts: facts, roles: Set(Role.allCases), compute: Compute(threads: availableCores),
-            log: logger)
+            folder: folder, facts: facts, roles: Set(Role.allCases),
+            compute: Compute(threads: availableCores, kernels: try kernelClass(compute)), log: logger)
         guard let costs else {
             throw CommandFailure(.usage, "the speed of this machine could not be measured; give gflops for each node")
         }
@@ -234,12 +243,12 @@ struct PlanCommand: AsyncParsableCommand {
 
 extension PlanningNode {
     /// One node of a file; `own` is what this machine measured.
-    fileprivate init(_ name: String, _ node: NodesFile.Node, own: MeasuredCosts?) {
+    fileprivate init(_ name: String, _ node: NodesFile.Node, own: MeasuredCosts?, bytesPerWeight: Double) {
         let speed: Speed? =
             if let gflops = node.gflops { .rate(gflops * 1e9) } else { own.map { .measured($0.faster(node.speed)) } }
         self.init(
             name: name, roles: Set(node.roles), memory: node.memoryGiB * 1_073_741_824, speed: speed,
-            bytesPerWeight: own?.bytesPerWeight ?? 4,
+            bytesPerWeight: bytesPerWeight,
             link: LinkSpeed(bytesPerSecond: node.networkMbit * 1e6 / 8, roundTrip: node.roundTripMilliseconds / 1000))
     }
 }
