@@ -39,6 +39,13 @@ package struct TextEncoders: Sendable {
                     folder: folder.path("text_encoder"),
                     detail: "it has \(clip.maxLength) positions, its tokenizer gives \(clipTokenizer.maxLength) ids"))
         }
+        if let end = clip.endToken, end != clipTokenizer.end {
+            throw TextError(
+                .configuration(
+                    folder: folder.path("text_encoder"),
+                    detail: "its eos_token_id, 49407 unless given, is \(end), but its tokenizer ends prompts with "
+                        + "\(clipTokenizer.end); write that there if the two belong together"))
+        }
     }
 
     /// Encodes a prompt for the network.

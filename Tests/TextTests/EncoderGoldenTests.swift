@@ -1,4 +1,5 @@
 import Checkpoint
+import Foundation
 import Tensors
 import TestKit
 import Testing
@@ -79,6 +80,52 @@ import Text
         let three = try TextEncoders(folder: golden.modelFolder, compute: Compute(threads: 3))
         let prompt = golden.prompts[1]
         #expect(try one.encode(prompt: prompt, textLength: 77) == three.encode(prompt: prompt, textLength: 77))
+    }
+
+    /// A copy of the tiny FLUX.1-dev with values of one encoder's configuration changed; those that are nil are left out.
+    private func altered(_ component: String, _ values: [String: Int?]) throws -> TemporaryFolder {
+        let copy = TemporaryFolder()
+        let source = try Golden("flux-dev").modelFolder.path
+        for name in try FileManager.default.contentsOfDirectory(atPath: source) {
+            try FileManager.default.copyItem(atPath: "\(source)/\(name)", toPath: copy.path(name))
+        }
+        let path = "\(component)/config.json"
+        let json = try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: copy.path(path))))
+        var config = try #require(json as? [String: Any])
+        for (key, value) in values {
+            try #require(config[key] != nil)
+            config[key] = value
+        }
+        try copy.write(Array(try JSONSerialization.data(withJSONObject: config)), name: path)
+        return copy
+    }
+
+    @Test(
+        "an end token that the tokenizer does not write is refused; 2 means the largest id, none means 49407",
+        arguments: [(nil, 49407), (49407, 49407), (3, 3)] as [(Int?, Int)])
+    func otherEnd(value: Int?, id: Int) throws {
+        let copy = try altered("text_encoder", ["eos_token_id": value])
+        let error = #expect(throws: TextError.self) {
+            try TextEncoders(folder: ModelFolder(path: copy.path), compute: compute)
+        }
+        #expect(error?.description.contains("eos_token_id, 49407 unless given, is \(id), but its tokenizer") == true)
+    }
+
+    @Test("an end token by its id pools where the largest id does")
+    func endByID() throws {
+        let golden = try Golden("flux-dev")
+        let end = try #require(try golden.file("text").ints("clip.ids", row: 0).max())
+        let copy = try altered("text_encoder", ["eos_token_id": end])
+        let (old, new) = (
+            try TextEncoders(folder: golden.modelFolder, compute: compute),
+            try TextEncoders(folder: ModelFolder(path: copy.path), compute: compute)
+        )
+        let pooled = try golden.prompts.prefix(2).map { prompt in
+            let known = try old.encode(prompt: prompt, textLength: 8)
+            #expect(try new.encode(prompt: prompt, textLength: 8) == known)
+            return known.pooled
+        }
+        #expect(pooled[0] != pooled[1])
     }
 
     @Test("the model that ships encodes prompts")

@@ -13,6 +13,10 @@ package struct ClipEncoder: Sendable {
     package let vocabulary: Int
     /// Bytes of the weights in memory.
     package let residentBytes: Int
+    /// The id at which states are pooled, first where it occurs several times; nil for the largest of a sequence.
+    ///
+    /// Old configurations say 2 whatever their tokenizer does; for those the reference takes the largest id.
+    package let endToken: Int?
 
     private let config: Config
     private let tokenTable: Tensor
@@ -55,11 +59,14 @@ package struct ClipEncoder: Sendable {
         self.compute = compute
         maxLength = config.positions
         vocabulary = tokenTable.shape[0]
+        // Absent: the default of transformers' `CLIPTextConfig`.
+        let endToken = config.endToken ?? 49407
+        self.endToken = endToken == 2 ? nil : endToken
     }
 
     /// Encodes a sequence of token ids; `pause` is called after each layer, and may throw.
     ///
-    /// - Precondition: at least one id, at most `maxLength`, all below `vocabulary`.
+    /// - Precondition: at least one id, at most `maxLength`, all below `vocabulary`, `endToken` among them.
     package func callAsFunction(_ ids: [Int], pause: () throws -> Void = {}) rethrows -> Output {
         precondition(!ids.isEmpty && ids.count <= maxLength, "\(ids.count) tokens of at most \(maxLength)")
         let positions = positionTable.rows(0..<ids.count)
@@ -76,11 +83,12 @@ package struct ClipEncoder: Sendable {
     }
 
     /// Where the end token stands first.
-    ///
-    /// Old configurations say 2 whatever their tokenizer does; for those the reference takes the largest id.
     private func endPosition(_ ids: [Int]) -> Int {
-        let end = config.endToken == 2 ? ids.max() : config.endToken
-        return ids.firstIndex { $0 == end } ?? 0
+        let end = endToken ?? ids.max()
+        guard let position = ids.firstIndex(where: { $0 == end }) else {
+            preconditionFailure("no end token \(end ?? 0) in \(ids.count) ids")
+        }
+        return position
     }
 
     private struct Layer {

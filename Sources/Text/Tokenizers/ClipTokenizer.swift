@@ -15,7 +15,8 @@ package struct ClipTokenizer: Sendable {
     /// Ids that words spelt like a special token get; matched without regard to case.
     private let specials: [(text: [Unicode.Scalar], id: Int)]
     private let begin: Int
-    private let end: Int
+    /// The id that ends every sequence; it may occur before, and as padding.
+    let end: Int
     private let pad: Int
 
     /// Reads `vocab.json`, `merges.txt` and `tokenizer_config.json`.
