@@ -128,6 +128,22 @@ import Text
         #expect(pooled[0] != pooled[1])
     }
 
+    @Test(
+        "sizes that no encoder has are refused before anything is allocated by them",
+        arguments: [
+            ("text_encoder", ["num_attention_heads": 1025, "hidden_size": 2050]),
+            ("text_encoder_2", ["num_heads": 1_000_000]), ("text_encoder_2", ["num_heads": 1025]),
+            ("text_encoder_2", ["num_heads": 0]), ("text_encoder_2", ["d_kv": 4097]),
+            ("text_encoder_2", ["relative_attention_num_buckets": 4100]),
+        ] as [(String, [String: Int])])
+    func hostileSizes(component: String, values: [String: Int]) throws {
+        let copy = try altered(component, values)
+        let error = #expect(throws: TextError.self) {
+            try TextEncoders(folder: ModelFolder(path: copy.path), compute: compute)
+        }
+        #expect(error?.description.hasPrefix("\(copy.path)/\(component)/config.json cannot be used: ") == true)
+    }
+
     @Test("the model that ships encodes prompts")
     func demo() throws {
         let encoders = try TextEncoders(folder: ModelFolder(path: Fixtures.demoModel), compute: compute)

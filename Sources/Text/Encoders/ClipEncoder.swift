@@ -154,7 +154,7 @@ package struct ClipEncoder: Sendable {
 
         func check(folder: String) throws {
             let sizes = [width, inner, heads, layers, positions]
-            guard sizes.allSatisfy({ 1...1_000_000 ~= $0 }), width % heads == 0, epsilon > 0 else {
+            guard sizes.allSatisfy({ 1...1_000_000 ~= $0 }), heads <= 1024, width % heads == 0, epsilon > 0 else {
                 throw TextError(.configuration(folder: folder, detail: "its sizes make no network: \(sizes)"))
             }
         }

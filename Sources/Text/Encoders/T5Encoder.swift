@@ -218,10 +218,11 @@ package struct T5Encoder: Sendable {
 
         func check(folder: String) throws {
             let sizes = [width, inner, heads, headWidth, layers, buckets]
-            guard sizes.allSatisfy({ 1...1_000_000 ~= $0 }), epsilon > 0 else {
+            // Heads times the square of a text's length is what the position bias takes.
+            guard sizes.allSatisfy({ 1...1_000_000 ~= $0 }), heads <= 1024, headWidth <= 4096, epsilon > 0 else {
                 throw TextError(.configuration(folder: folder, detail: "its sizes make no network: \(sizes)"))
             }
-            guard buckets >= 4, buckets % 4 == 0, (farthest ?? 128) > buckets / 4 else {
+            guard 4...4096 ~= buckets, buckets % 4 == 0, (farthest ?? 128) > buckets / 4 else {
                 throw TextError(
                     .configuration(
                         folder: folder, detail: "\(buckets) buckets for distances up to \(farthest ?? 128)"))
