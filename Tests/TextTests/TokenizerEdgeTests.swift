@@ -44,6 +44,72 @@ import Testing
         for known in cases { #expect(t5.untruncated(known.prompt) == known.t5, "\(known.prompt.debugDescription)") }
     }
 
+    /// What stands between the brackets of a Metaspace, the ids of two prompts, alone and after WhitespaceSplit.
+    static let metaspaces: [(options: String, alone: [[Int]], split: [[Int]])] = [
+        (
+            "\"prepend_scheme\": \"always\"", [[4, 150, 381, 105, 1], [52, 2, 172, 34, 5, 7, 6, 15, 112, 1]],
+            [[4, 150, 381, 105, 1], [52, 36, 34, 5, 7, 6, 15, 112, 1]]
+        ),
+        (
+            "\"prepend_scheme\": \"first\"", [[4, 150, 381, 105, 1], [52, 2, 172, 34, 5, 7, 6, 15, 112, 1]],
+            [[112, 176, 258, 417, 105, 1], [52, 172, 34, 16, 7, 6, 15, 112, 1]]
+        ),
+        (
+            "\"prepend_scheme\": \"never\"", [[4, 150, 381, 105, 1], [417, 274, 2, 172, 34, 5, 7, 6, 15, 112, 1]],
+            [[112, 176, 258, 417, 105, 1], [417, 274, 172, 34, 16, 7, 6, 15, 112, 1]]
+        ),
+        (
+            "\"add_prefix_space\": true", [[4, 150, 381, 105, 1], [52, 2, 172, 34, 5, 7, 6, 15, 112, 1]],
+            [[4, 150, 381, 105, 1], [52, 36, 34, 5, 7, 6, 15, 112, 1]]
+        ),
+        (
+            "\"add_prefix_space\": false", [[4, 150, 381, 105, 1], [417, 274, 2, 172, 34, 5, 7, 6, 15, 112, 1]],
+            [[112, 176, 258, 417, 105, 1], [417, 274, 172, 34, 16, 7, 6, 15, 112, 1]]
+        ),
+    ]
+
+    /// The tokenizer of tokenizer.json alone, with another pre-tokenizer.
+    private func t5(preTokenizer: String) throws -> T5Tokenizer {
+        let path = t5Folder + "/tokenizer.json"
+        let whole = try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: path)))
+        var file = try #require(whole as? [String: Any])
+        let other = Data(preTokenizer.utf8)
+        file["pre_tokenizer"] = try JSONSerialization.jsonObject(with: other, options: .fragmentsAllowed)
+        let folder = TemporaryFolder()
+        try folder.write(Array(try JSONSerialization.data(withJSONObject: file)), name: "tokenizer.json")
+        return try T5Tokenizer(folder: folder.path)
+    }
+
+    // Ids of `tokenizers` 0.23.3, which takes add_prefix_space only where it says true; false means "never" as it once did.
+    @Test("pre-tokenizers split words as the reference does", arguments: metaspaces.indices)
+    func preTokenizers(index: Int) throws {
+        let known = Self.metaspaces[index]
+        let marks = "{\"type\": \"Metaspace\", \"replacement\": \"\u{2581}\", \(known.options)}"
+        let split = "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"WhitespaceSplit\"}, \(marks)]}"
+        for (json, ids) in [(marks, known.alone), (split, known.split)] {
+            let tokenizer = try t5(preTokenizer: json)
+            #expect(tokenizer.untruncated(" a\tred\ncar ") == ids[0], "\(json)")
+            #expect(tokenizer.untruncated("castle\u{85}by the\u{0B}sea") == ids[1], "\(json)")
+        }
+    }
+
+    @Test(
+        "a pre-tokenizer that is not known is refused by its name",
+        arguments: [
+            ("null", "[]"), ("{\"type\": \"WhitespaceSplit\"}", "[WhitespaceSplit]"),
+            ("{\"type\": \"ByteLevel\", \"add_prefix_space\": true}", "[ByteLevel]"),
+            ("{\"type\": \"Metaspace\", \"replacement\": \"_\"}", "[Metaspace]"),
+            ("{\"type\": \"Metaspace\", \"replacement\": \"\u{2581}\", \"split\": false}", "[Metaspace]"),
+            (
+                "{\"type\": \"Sequence\", \"pretokenizers\": [{\"type\": \"Digits\"}, "
+                    + "{\"type\": \"Metaspace\", \"replacement\": \"\u{2581}\"}]}", "[Digits, Metaspace]"
+            ),
+        ])
+    func unknownPreTokenizers(json: String, types: String) throws {
+        let error = #expect(throws: TextError.self) { try t5(preTokenizer: json) }
+        #expect(error?.description.contains("tokenizer.json is damaged: its pre-tokenizer is \(types), only") == true)
+    }
+
     @Test("cutting keeps the end token, padding fills up")
     func lengths() throws {
         let clip = try ClipTokenizer(folder: clipFolder)

@@ -14,6 +14,8 @@ package struct T5Tokenizer: Sendable {
     private let unigram: Unigram
     private let steps: [NormalisationStep]
     private let prefix: PrefixScheme
+    /// Whether words are what stands between any white space, and not what follows spaces.
+    private let splitsAtWhiteSpace: Bool
     private let added: AddedTokens
     private let end: Int
     private let pad: Int
@@ -38,6 +40,7 @@ package struct T5Tokenizer: Sendable {
         unigram = Unigram(pieces: parts.pieces, unknown: parts.unknown, byteFallback: parts.byteFallback)
         steps = parts.steps
         prefix = parts.prefix
+        splitsAtWhiteSpace = parts.splitsAtWhiteSpace
         var ids: [String: Int] = [:]
         for (id, piece) in parts.pieces.enumerated() { ids[piece.text] = id }
         ids.merge(config.addedTokens) { $1 }
@@ -78,14 +81,20 @@ package struct T5Tokenizer: Sendable {
             case .token(let id): ids.append(id)
             case .text(let scalars):
                 let text = steps.reduce(String(String.UnicodeScalarView(scalars))) { $1($0) }
-                encode(text, isFirst: index == 0, into: &ids)
+                guard splitsAtWhiteSpace else {
+                    encode(text[...], isFirst: index == 0, into: &ids)
+                    continue
+                }
+                for word in text.unicodeScalars.split(whereSeparator: \.properties.isWhitespace) {
+                    encode(Substring(word), isFirst: index == 0 && word.startIndex == text.startIndex, into: &ids)
+                }
             }
         }
         return ids
     }
 
     /// Makes spaces ▁, puts one in front and encodes each word with the ▁ before it.
-    private func encode(_ text: String, isFirst: Bool, into ids: inout [Int]) {
+    private func encode(_ text: Substring, isFirst: Bool, into ids: inout [Int]) {
         guard !text.isEmpty else { return }
         let mark = Array("\u{2581}".utf8)
         var bytes: [UInt8] = []
@@ -161,6 +170,7 @@ private struct Parts {
     var byteFallback: Bool
     var steps: [NormalisationStep] = []
     var prefix: PrefixScheme
+    var splitsAtWhiteSpace = false
     var added: [String: Int] = [:]
 
     /// Builds what transformers' converter for T5 builds.
@@ -198,7 +208,13 @@ private struct Parts {
         guard pieces.indices.contains(unknown) else { throw damaged("unk_id is \(unknown) of \(pieces.count)") }
         guard pieces.allSatisfy({ $0.score.isFinite }) else { throw damaged("a piece has no finite score") }
         byteFallback = file.model.byteFallback ?? false
-        prefix = file.preTokenizer?.prefix ?? .always
+        let splitters = file.preTokenizer?.flattened ?? []
+        splitsAtWhiteSpace = splitters.first?.type == "WhitespaceSplit"
+        guard splitters.count == (splitsAtWhiteSpace ? 2 : 1), let marks = splitters.last, marks.isKnown else {
+            let types = splitters.map(\.type).joined(separator: ", ")
+            throw damaged("its pre-tokenizer is [\(types)], only Metaspace is known, alone or after WhitespaceSplit")
+        }
+        prefix = marks.prefix ?? (marks.addsPrefix == false ? .never : .always)
         for token in file.addedTokens ?? [] {
             guard 0...Int(Int32.max) ~= token.id else { throw damaged("an added token has the id \(token.id)") }
             added[token.content] = token.id
@@ -283,9 +299,28 @@ private struct TokenizerFile: Decodable {
     }
 
     struct PreTokenizer: Decodable {
+        var type: String
+        var steps: [PreTokenizer]?
+        var mark: String?
         var prefix: PrefixScheme?
+        /// What older files say in place of `prefix`.
+        var addsPrefix: Bool?
+        var splits: Bool?
 
-        enum CodingKeys: String, CodingKey { case prefix = "prepend_scheme" }
+        /// Sequences opened.
+        var flattened: [PreTokenizer] { steps.map { $0.flatMap(\.flattened) } ?? [self] }
+
+        /// Whether it is the one kind that is known: ▁ for spaces, and words that begin there.
+        var isKnown: Bool { type == "Metaspace" && mark == "\u{2581}" && splits != false }
+
+        enum CodingKeys: String, CodingKey {
+            case type
+            case steps = "pretokenizers"
+            case mark = "replacement"
+            case prefix = "prepend_scheme"
+            case addsPrefix = "add_prefix_space"
+            case splits = "split"
+        }
     }
 
     struct Added: Decodable {
