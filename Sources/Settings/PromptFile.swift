@@ -62,9 +62,11 @@ package enum PromptFile {
                 .syntax("a prompt file ends in .txt (one prompt a line) or .jsonl (one object a line)"), file: file)
         }
         var prompts: [PromptLine] = []
-        // Character treats CR LF as one newline, so files from other systems count the same lines.
-        for (index, raw) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
-            let line = raw.trimmingCharacters(in: .whitespaces.union(.init(charactersIn: "\u{FEFF}")))
+        // Character has CR LF as one, so files from other systems count the same lines. Its other newlines, such as U+2028,
+        // may stand within a prompt.
+        let lines = text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }
+        for (index, raw) in lines.enumerated() {
+            let line = raw.trimmingCharacters(in: .whitespacesAndNewlines.union(.init(charactersIn: "\u{FEFF}")))
             let place = PromptLine.Place(file: file, line: index + 1)
             if line.isEmpty { continue }
             if isJSON {

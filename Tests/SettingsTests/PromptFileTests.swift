@@ -15,6 +15,16 @@ struct PromptFileTests {
         #expect(prompts.map(\.place.line) == [3, 4, 6])
     }
 
+    @Test("only LF and CR LF end a line", arguments: ["\u{2028}", "\u{2029}", "\u{85}"])
+    func lineEnds(other: String) throws {
+        let objects = "{\"prompt\": \"a\(other)b\"}\r\n{\"prompt\": \"c\"}\n"
+        #expect(try PromptFile.parse(objects, file: "p.jsonl").map(\.prompt) == ["a\(other)b", "c"])
+        let texts = try PromptFile.parse("a\(other)b\r\n\(other)\n\u{0B}c\u{0C}d\u{0C}\n", file: "p.txt")
+        #expect(texts.map(\.prompt) == ["a\(other)b", "c\u{0C}d"])
+        #expect(texts.map(\.place.line) == [1, 3])
+        #expect(try #require(problem("{\"prompt\": \"a\(other)b\"}\nx")).line == 2)
+    }
+
     @Test("a .jsonl line may set every field")
     func object() throws {
         let line = """
