@@ -258,6 +258,12 @@ func kernelClass(_ format: ComputeFormat) throws -> KernelClass {
     return kernels
 }
 
+/// Says, once for all pictures, that negative prompts do nothing.
+func noteNegativePrompts(of requests: [ImageRequest]) {
+    guard requests.contains(where: { !$0.negativePrompt.isEmpty }) else { return }
+    note("negative prompts are only kept with the pictures: FLUX models have no use for them")
+}
+
 /// Opens the model to use: the one named, or the one that comes with the program.
 func modelFolder(_ path: String?) throws -> ModelFolder {
     try ModelFolder(path: path ?? Neighbourhood.ofThisProcess().demoModel())

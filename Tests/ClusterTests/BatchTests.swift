@@ -97,9 +97,13 @@ struct BatchTests {
         try await withProcesses { processes in
             let cluster = try await TestCluster.start(processes, in: folder.path)
             let submit = try await processes.start(
-                ["submit", "-p", "a", "--steps", "1", "--coordinator", cluster.endpoints["client"] ?? ""] + small)
+                [
+                    "submit", "-p", "a", "--steps", "1", "--negative-prompt", "b", "--coordinator",
+                    cluster.endpoints["client"] ?? "",
+                ] + small)
             _ = try await submit.line(containing: "waiting for a worker to join")
             _ = try await cluster.worker("a", model: tiny)
+            _ = try await submit.line(containing: "negative prompts are only kept with the pictures")
             let outcome = try await submit.outcome()
             #expect(outcome.status == .exited(0) && outcome.output.contains("1 done"), "\(outcome)")
         }

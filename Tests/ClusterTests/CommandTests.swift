@@ -101,6 +101,7 @@ struct CommandTests {
         #expect(outcome.status == .exited(0), "\(outcome.errors)")
         #expect(outcome.output.contains("\"prompt\" : \"-5 degrees\""))
         #expect(outcome.output.contains("\"negativePrompt\" : \"-a\""))
+        #expect(outcome.errorLines.filter { $0.hasPrefix("negative prompts are only kept") }.count == 1)
     }
 
     @Test("what is no regular file stays what it is, and outputs are looked at before the work")

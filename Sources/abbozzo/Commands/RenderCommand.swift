@@ -72,6 +72,7 @@ struct RenderCommand: AsyncParsableCommand {
         let injection = try inject.map { try Injection(path: $0) } ?? Injection()
         // Refuses what cannot work before any weights are read.
         _ = try Sampler(request: request, facts: facts, injected: injection.noise)
+        noteNegativePrompts(of: [request])
 
         let renderer = try Renderer(
             folder: folder, facts: facts, threads: threads.count, kernels: kernelClass(compute))

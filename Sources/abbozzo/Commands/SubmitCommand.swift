@@ -12,8 +12,9 @@ struct SubmitCommand: AsyncParsableCommand {
         commandName: "submit", abstract: "Send prompts to the coordinator and wait for the pictures.",
         discussion: """
             Prompts come from -p, any number of times, or from a file: .txt with one a line, or .jsonl with one object a \
-            line (prompt, negative_prompt, seed, width, height, steps, guidance, sampler, preset). Once the job is accepted \
-            it is on the coordinator's disk and goes on without this process.
+            line (prompt, negative_prompt, seed, width, height, steps, guidance, sampler, preset); a negative prompt is only \
+            kept with the picture, FLUX models have no use for it. Once the job is accepted it is on the coordinator's \
+            disk and goes on without this process.
             """)
 
     @Argument(help: ArgumentHelp("Prompts, .txt or .jsonl.", valueName: "file"))
@@ -88,6 +89,7 @@ struct SubmitCommand: AsyncParsableCommand {
                 }
                 return request
             }
+            noteNegativePrompts(of: requests)
             let before = summary ? try await client.countedNodes() : nil
             let submission = Submission(
                 key: key, folder: folder, images: requests, priority: priority, isInteractive: isInteractive)
