@@ -27,6 +27,29 @@ package struct Injection: Sendable {
         pooled = tensors["pooled"].map { Self.withoutBatch($0, axes: 1) }
     }
 
+    /// Refuses embeddings that do not fit a model, or hold values that are not numbers; noise the sampler checks.
+    package func check(facts: ModelFacts) throws(RenderingError) {
+        if let context = promptEmbeds {
+            guard context.shape.count == 2, context.shape[0] >= 1, context.shape[0] <= facts.maxTextLength,
+                context.shape[1] == facts.contextWidth
+            else {
+                throw RenderingError(
+                    "prompt_embeds of shape \(context.shape) do not fit \(facts.name): "
+                        + "1 to \(facts.maxTextLength) rows of \(facts.contextWidth) are needed")
+            }
+        }
+        if let pooled, pooled.shape != [facts.pooledWidth] {
+            throw RenderingError(
+                "pooled of shape \(pooled.shape) does not fit \(facts.name): [\(facts.pooledWidth)] is needed")
+        }
+        for (name, tensor) in [("prompt_embeds", promptEmbeds), ("pooled", pooled)] {
+            if let tensor, let index = tensor.firstNonFinite {
+                throw RenderingError(
+                    "cannot inject \(name): its value \(index) is \(tensor[index]); numbers are needed")
+            }
+        }
+    }
+
     /// Names of the tensors that a picture of this sampler takes from here, in the order of `names`.
     package func used(by sampler: SamplerSettings) -> [String] {
         let isEuler = if case .euler = sampler { true } else { false }

@@ -82,25 +82,7 @@ package struct Renderer: Sendable {
 
     /// Encodes the prompt unless both outputs are injected.
     private func condition(_ request: ImageRequest, _ injection: Injection) throws -> Conditioning {
-        if let context = injection.promptEmbeds {
-            guard context.shape.count == 2, context.shape[0] >= 1, context.shape[0] <= facts.maxTextLength,
-                context.shape[1] == facts.contextWidth
-            else {
-                throw RenderingError(
-                    "prompt_embeds of shape \(context.shape) do not fit \(facts.name): "
-                        + "1 to \(facts.maxTextLength) rows of \(facts.contextWidth) are needed")
-            }
-        }
-        if let pooled = injection.pooled, pooled.shape != [facts.pooledWidth] {
-            throw RenderingError(
-                "pooled of shape \(pooled.shape) does not fit \(facts.name): [\(facts.pooledWidth)] is needed")
-        }
-        for (name, tensor) in [("prompt_embeds", injection.promptEmbeds), ("pooled", injection.pooled)] {
-            if let tensor, let index = tensor.firstNonFinite {
-                throw RenderingError(
-                    "cannot inject \(name): its value \(index) is \(tensor[index]); numbers are needed")
-            }
-        }
+        try injection.check(facts: facts)
         if let context = injection.promptEmbeds, let pooled = injection.pooled {
             return Conditioning(context: context, pooled: pooled)
         }

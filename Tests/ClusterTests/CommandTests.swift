@@ -163,6 +163,21 @@ struct CommandTests {
         #expect(try files() == ["n.safetensors"])
     }
 
+    @Test("embeddings that do not fit are refused before weights are read")
+    func embeddingsThatDoNotFit() async throws {
+        var writer = SafetensorsWriter()
+        writer.add("prompt_embeds", Tensor(repeating: 0, shape: [8, 47]))
+        try Data(writer.bytes()).write(to: URL(filePath: folder.path + "/e.safetensors"))
+        // Its weights do not fit its configuration: whoever reads them first says so.
+        let config = "text_encoder/config.json"
+        let text = try String(contentsOfFile: "\(tiny)/\(config)", encoding: .utf8)
+        let wrong = text.replacing("\"num_hidden_layers\": 3", with: "\"num_hidden_layers\": 4")
+        #expect(wrong != text)
+        let render = ["render", "-p", "a", "--model", try altered(config, Data(wrong.utf8)), "--steps", "1"]
+        try await refused(render, "text_encoder")
+        try await refused(render + ["--inject", "e.safetensors"], "prompt_embeds of shape [8, 47] do not fit")
+    }
+
     @Test("an unknown model folder, a damaged file and weights of another shape name the file")
     func badModels() async throws {
         let render = ["render", "-p", "a", "--width", "64", "--height", "64", "--steps", "1", "-o", "out.png"]

@@ -79,6 +79,7 @@ struct ImageCommand: ParsableCommand {
                         + "\(metadata.fingerprint.prefix(12))) than that in \(folder.path) (fingerprint "
                         + "\(facts.fingerprint.prefix(12))); give its folder with --model")
             }
+            try injection.check(facts: facts)
             let format = KernelClass.format(ofName: metadata.kernelClass) ?? .f32
             let renderer = try Renderer(
                 folder: folder, facts: facts, threads: threads.count, kernels: kernelClass(format))

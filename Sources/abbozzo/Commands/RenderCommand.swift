@@ -71,6 +71,7 @@ struct RenderCommand: AsyncParsableCommand {
             line, index: 0, facts: facts, neighbourhood: .ofThisProcess())
         let injection = try inject.map { try Injection(path: $0) } ?? Injection()
         // Refuses what cannot work before any weights are read.
+        try injection.check(facts: facts)
         _ = try Sampler(request: request, facts: facts, injected: injection.noise)
         noteNegativePrompts(of: [request])
 
