@@ -102,7 +102,8 @@ let package = Package(
         tests(
             "Coordinator",
             [
-                "Coordinator", "Worker", "Stages", "DiT", "JobStore", "Wire", "Telemetry", "Sampling", "Imaging", "Tensors",
+                "Coordinator", "Worker", "Stages", "DiT", "JobStore", "Wire", "Telemetry", "Sampling", "Imaging",
+                "Tensors",
                 "Plan", log, metrics,
             ]),
         tests("Worker", ["Worker", "Wire", "Stages", "DiT", "Checkpoint", "Tensors", "Plan", log]),
