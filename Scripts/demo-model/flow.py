@@ -98,10 +98,10 @@ def train(a, team):
             guidance, target = guided(teacher, batch, batches.empty) if teacher else (torch.ones_like(batch.sigma), batch.velocity)
             errors = F.mse_loss(velocity(model, batch, guidance), target, reduction="none").mean(-1)
             labels = head.loss(batch) if head else torch.zeros(())
-        help_ = max(0.0, 1 - progress[1] / HELPED)
-        weights = 1 + (a.things - 1) * help_ * batch.on_things if batches.things else torch.ones_like(errors)
+        support = max(0.0, 1 - progress[1] / HELPED)
+        weights = 1 + (a.things - 1) * support * batch.on_things if batches.things else torch.ones_like(errors)
         loss = errors.mean()
-        ((errors * weights).sum() / weights.sum() + a.labels * help_ * labels).backward()
+        ((errors * weights).sum() / weights.sum() + a.labels * support * labels).backward()
         progress = team.average(learning, timer.progress(step + 1))
         torch.nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
         for optimizer in {id(o): o for o, _ in groups}.values():
