@@ -12,14 +12,6 @@ private func computes(_ format: ComputeFormat) -> [(compute: Compute, isFused: B
     }
 }
 
-/// The nearest bf16 number, ties to even.
-private func bf16(_ x: Float) -> Float {
-    let u = x.bitPattern
-    return Float(bitPattern: (u + 0x7FFF + (u >> 16 & 1)) & 0xFFFF_0000)
-}
-
-private func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: x.shape) }
-
 @Suite struct BF16Tests {
     /// The promise of `fma` classes: one chain of fused multiply-adds of rounded values, the bias last.
     ///

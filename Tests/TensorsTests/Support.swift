@@ -33,6 +33,15 @@ func expectNear(
     }
 }
 
+/// The nearest bf16 number, ties to even.
+func bf16(_ x: Float) -> Float {
+    let u = x.bitPattern
+    return Float(bitPattern: (u + 0x7FFF + (u >> 16 & 1)) & 0xFFFF_0000)
+}
+
+/// All values as the nearest bf16 numbers.
+func rounded(_ x: Tensor) -> Tensor { Tensor(x.values.map(bf16), shape: x.shape) }
+
 /// Expects the same bits from every class and thread count.
 func expectEqualBits(
     sourceLocation: SourceLocation = #_sourceLocation, _ body: (Compute) -> Tensor
