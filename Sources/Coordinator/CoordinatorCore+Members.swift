@@ -127,7 +127,9 @@ extension CoordinatorCore {
         member.isDrained = drained.contains(name)
         member.counters = known?.counters ?? member.counters
         if let former = members[name], former.hello.bootID == hello.bootID {
-            (member.clock, member.pace) = (former.clock, former.pace)
+            (member.joined, member.clock, member.pace) = (former.joined, former.clock, former.pace)
+        } else if let former = members[name], former.hasCrashed {
+            noteCrash(of: former)
         }
         members[name] = member
         if member.isDrained { members[name]?.life = .draining }
@@ -329,7 +331,10 @@ extension CoordinatorCore {
         traces.note("\(name) is gone: \(why)", now: now)
         if isDeath { blameLate(member, why) }
         guard let share = placement(of: name) else { return }
-        if isDeath { blame(share, why) }
+        if isDeath {
+            members[name]?.hasCrashed = true
+            blame(share, why)
+        }
         wantPlan(isDeath ? .lost : .drained, "\(name) is gone", isGraceful: false)
     }
 
@@ -365,7 +370,10 @@ extension CoordinatorCore {
         guard members.count > Self.mostMembers else { return }
         let lost = members.filter { mayGo($0.key, $0.value) }
         let oldest = lost.sorted { ($0.value.heard, $0.key) < ($1.value.heard, $1.key) }
-        for (name, _) in oldest.prefix(members.count - Self.mostMembers) { members[name] = nil }
+        for (name, _) in oldest.prefix(members.count - Self.mostMembers) {
+            members[name] = nil
+            crashes[name] = nil
+        }
     }
 
     /// Tells workers that want to leave, and have no work any more, to go.

@@ -93,7 +93,10 @@ extension CoordinatorCore {
     private mutating func proposal(_ eligible: [Hello], _ replan: Replan) -> ([Placement]?, String?) {
         guard let model = pin?.model else { return (nil, nil) }
         var trouble = ""
-        for left in leftOut(of: eligible) {
+        let resting = resting(of: eligible)
+        let awake = eligible.filter { !resting.contains($0.name) }
+        let withoutThem = resting.isEmpty ? [] : leftOut(of: awake).map { $0.union(resting) }
+        for left in withoutThem + leftOut(of: eligible) {
             let (placements, failure) = proposal(eligible.filter { !left.contains($0.name) }, model, replan)
             if let placements { return (placements, nil) }
             trouble = failure ?? trouble
@@ -164,16 +167,25 @@ extension CoordinatorCore {
         send(.assign(plan), name)
     }
 
-    /// Hands a worker the plan again that it is waited for to load, if it has worked in an older epoch for long enough since
-    /// it was sent: the message went with a connection that broke.
+    /// Hands a worker the plan again that it is waited for to load.
+    ///
+    /// It does so if the worker works in an older epoch long after the plan was sent, and now and then while it works in this
+    /// one: the plan, or the word that it has loaded, went with a connection that broke. A worker that has loaded says so
+    /// again; one that loads goes on.
     mutating func assignAgain(_ name: String, heard epoch: Epoch) {
-        guard case .loading(let plan, let missing) = planning, missing.contains(name), epoch < plan.epoch,
-            let assigned = members[name]?.assigned, assigned.epoch == plan.epoch,
-            now - min(now, assigned.at) > 2 * settings.heartbeat
+        guard case .loading(let plan, let missing) = planning, missing.contains(name), epoch <= plan.epoch,
+            let assigned = members[name]?.assigned, assigned.epoch == plan.epoch
         else { return }
-        log(.warning, "\(name) still works in epoch \(epoch): it is sent the plan of epoch \(plan.epoch) again")
+        let hasIt = epoch == plan.epoch
+        guard now - min(now, assigned.at) > (hasIt ? Self.heartbeatsOfLoading : 2) * settings.heartbeat else { return }
+        if !hasIt {
+            log(.warning, "\(name) still works in epoch \(epoch): it is sent the plan of epoch \(plan.epoch) again")
+        }
         assign(plan, to: name)
     }
+
+    /// Heartbeats between two questions to a worker that loads whether it has loaded.
+    private static let heartbeatsOfLoading: UInt64 = 10
 
     /// Work at workers counts for nothing any more; samplers go on from their last state.
     private mutating func recallFlights(_ cause: Measurement.Cause) {

@@ -105,6 +105,8 @@ package struct CoordinatorCore: Sendable {
     var partings: [LinkEnds: Parting] = [:]
     /// When they were last looked at.
     var lastLook: UInt64 = 0
+    /// Workers whose last runs ended soon after they had joined.
+    var crashes: [String: Crashes] = [:]
     /// When the present plan was made, and whether workers have weights to read for it.
     var (planned, loadsShares): (UInt64, Bool) = (0, true)
     /// Seconds that the last plan of other shares took until all had loaded.
@@ -219,6 +221,7 @@ package struct CoordinatorCore: Sendable {
         watchMembers()
         forgetMembers()
         watchLinks()
+        endRests()
         watchPace()
         predict()
         settleWire()

@@ -104,6 +104,7 @@ extension Hello: Bounded {
         try Bounds.check("hello.threads", threads, Bounds.threads)
         try Bounds.check("hello.profile.cores", profile?.cores ?? 1, 0...65_536)
         try Bounds.check("hello.profile.bytesPerWeight", profile?.bytesPerWeight ?? 4, 0.125...16)
+        try Bounds.check("hello.profile.encoderBytes", profile?.encoderBytes ?? 0, 0...1e15)
         try Bounds.check("hello.profile.instructions", name: profile?.instructions ?? "")
         try Bounds.check("hello.profile.machine", name: profile?.machine ?? "")
         guard !roles.isEmpty else { throw ImpossibleValue("hello.roles is empty") }

@@ -23,11 +23,15 @@ package struct NodeProfile: Codable, Equatable, Sendable {
     /// Bytes that a weight of the transformer takes in its memory, by the headers of the model's files; nil from workers of
     /// before.
     package var bytesPerWeight: Double?
+    /// Bytes that the text encoders take in its memory, by the same headers; nil from workers of before.
+    package var encoderBytes: Double?
+    /// Conditionings that a worker with the first block keeps, so that each crosses the wire once.
+    package static let keptConditionings = 64
 
     /// Joins the fields.
     package init(
         cores: Int, instructions: String, machine: String, sharesMemory: Bool, costs: MeasuredCosts? = nil,
-        bytesPerWeight: Double? = nil
+        bytesPerWeight: Double? = nil, encoderBytes: Double? = nil
     ) {
         self.cores = cores
         self.instructions = instructions
@@ -35,6 +39,7 @@ package struct NodeProfile: Codable, Equatable, Sendable {
         self.sharesMemory = sharesMemory
         self.costs = costs
         self.bytesPerWeight = bytesPerWeight
+        self.encoderBytes = encoderBytes
     }
 }
 

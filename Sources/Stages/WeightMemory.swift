@@ -20,6 +20,11 @@ package func transformerBytesPerWeight(
     return weights.count > 0 ? Double(weights.bytes) / Double(weights.count) : nil
 }
 
+/// Bytes that the text encoders of a model take in memory.
+package func encoderBytes(of folder: ModelFolder, in format: ComputeFormat) throws(CheckpointError) -> Double {
+    Double(try weights(of: folder, in: format, components: ["text_encoder", "text_encoder_2"]).bytes)
+}
+
 /// Weights of some components, and their bytes in memory.
 private func weights(
     of folder: ModelFolder, in format: ComputeFormat, components: [String]

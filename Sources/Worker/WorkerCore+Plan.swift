@@ -11,6 +11,8 @@ extension WorkerCore {
         }
         if let epoch = life.epoch, plan.epoch <= epoch {
             if plan.epoch < epoch { drops.stale += 1 }
+            // Asked again: the coordinator waits for a word that was lost on its way.
+            if plan.epoch == epoch, case .ready(let assignment) = life { effects.append(hasLoaded(assignment)) }
             return
         }
         drops.stale += queue.clear()
@@ -97,9 +99,13 @@ extension WorkerCore {
 
     private mutating func becomeReady(_ assignment: Assignment, _ effects: inout [Effect]) {
         life = .ready(assignment)
-        let loaded = Loaded(epoch: assignment.epoch, residentBytes: counters.residentBytes, link: probe?.measured)
-        effects.append(.control(.loaded(loaded)))
+        effects.append(hasLoaded(assignment))
         _ = queue.extendGrant()
         repeatCredits(&effects)
+    }
+
+    private func hasLoaded(_ assignment: Assignment) -> Effect {
+        .control(
+            .loaded(Loaded(epoch: assignment.epoch, residentBytes: counters.residentBytes, link: probe?.measured)))
     }
 }

@@ -59,7 +59,7 @@ package struct WorkerCore: Sendable {
         /// Heartbeats without an answer after which a worker that was told to end waits for its coordinator no longer.
         package var drainHeartbeats: Nanoseconds = 3
         /// Pictures whose conditioning is kept.
-        package var conditionings = 64
+        package var conditionings = NodeProfile.keptConditionings
         /// Encode and decode tasks that may wait; the coordinator's bound on pictures in flight keeps it far from this.
         package var sideTasks = 256
 

@@ -66,7 +66,8 @@ package actor WorkerService {
             profile: NodeProfile(
                 cores: machine.cores, instructions: compute.kernels.instructions, machine: machine.identity,
                 sharesMemory: settings.memoryCap == 0, costs: costs,
-                bytesPerWeight: try transformerBytesPerWeight(of: folder, in: settings.compute)),
+                bytesPerWeight: try transformerBytesPerWeight(of: folder, in: settings.compute),
+                encoderBytes: try encoderBytes(of: folder, in: settings.compute)),
             publicKey: settings.security.identity?.publicKey)
         let loop = try PollLoop(name: "worker")
         do {

@@ -466,6 +466,79 @@ struct CoreMemberTests {
         #expect(try bench.status(id).done == 1)
     }
 
+    @Test("a worker that crashes again and again gets no share for a while, unless nobody can draw without it")
+    func restsAfterCrashes() throws {
+        let bench = Bench()
+        func sharers() -> [String] { bench.core.plan?.placements.map(\.worker) ?? [] }
+        /// Another run of the worker joins, works for so many seconds, and its connection breaks.
+        func run(_ name: String, _ boot: UInt64, seconds: Double = 5, beside others: [String]) {
+            bench.say(.hello(FakeModel.hello(name, boot: boot)), name, boot: boot)
+            bench.wait(1, beating: others)
+            bench.load()
+            for _ in 0..<Int(seconds) {
+                bench.beat(name, boot: boot)
+                bench.wait(1, beating: others)
+            }
+            bench.handle(.disconnected(worker: name, bootID: boot))
+            bench.wait(5, beating: others)
+            bench.load()
+        }
+        bench.join("a")
+        for boot in 1...3 {
+            run("b", UInt64(boot), beside: ["a"])
+            #expect(sharers() == ["a"])
+        }
+        bench.say(.hello(FakeModel.hello("b", boot: 4)), "b", boot: 4)
+        bench.wait(1, beating: ["a"])
+        #expect(sharers() == ["a"], "it rests")
+        for _ in 0..<61 {
+            bench.beat("b", boot: 4)
+            bench.wait(1, beating: ["a"])
+        }
+        #expect(sharers() == ["a", "b"], "it is tried again")
+        bench.load()
+        bench.handle(.disconnected(worker: "b", bootID: 4))
+        bench.wait(5, beating: ["a"])
+        bench.load()
+        bench.say(.hello(FakeModel.hello("b", boot: 5)), "b", boot: 5)
+        for _ in 0..<100 {
+            bench.beat("b", boot: 5)
+            bench.wait(1, beating: ["a"])
+        }
+        #expect(sharers() == ["a"], "the next rest is longer")
+        bench.handle(.disconnected(worker: "a", bootID: 1))
+        for _ in 0..<5 {
+            bench.wait(1)
+            bench.beat("b", boot: 5)
+        }
+        #expect(sharers() == ["b"], "nobody else is left")
+        bench.load()
+        let id = try bench.submit([.euler("p")])
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+    }
+
+    @Test("the end of a long run does not count as a crash")
+    func forgivesLongRuns() {
+        let bench = Bench()
+        bench.join("a", "b")
+        for boot in UInt64(1)...5 {
+            if boot > 1 {
+                bench.say(.hello(FakeModel.hello("b", boot: boot)), "b", boot: boot)
+                bench.wait(1, beating: ["a"])
+                bench.load()
+            }
+            for _ in 0..<700 {
+                bench.beat("b", boot: boot)
+                bench.wait(1, beating: ["a"])
+            }
+            #expect(bench.core.plan?.placements.map(\.worker) == ["a", "b"])
+            bench.handle(.disconnected(worker: "b", bootID: boot))
+            bench.wait(5, beating: ["a"])
+            bench.load()
+        }
+    }
+
     @Test("a worker that joins is given a share at a step boundary")
     func plansOnJoin() throws {
         let bench = Bench()
@@ -624,9 +697,13 @@ struct CoreMemberTests {
         beatOn()
         #expect((2...3).contains(assigned().count) && Set(assigned()) == [1])
         bench.control = []
-        bench.wait(5, beating: ["a"])
+        bench.wait(7, beating: ["a"])
         #expect(assigned() == [], "it has it and loads")
+        bench.wait(5, beating: ["a"])
+        #expect(assigned() == [1], "whether it has loaded is asked now and then: its word may have been lost")
         bench.load()
+        bench.control = []
+        bench.wait(12, beating: ["a"])
         beatOn()
         #expect(assigned() == [], "what it said when it had loaded is newer")
     }

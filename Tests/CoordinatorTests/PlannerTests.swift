@@ -262,6 +262,33 @@ struct PlannerTests {
             node, model: facts, sizes: try #require(facts.sizes), mix: .usual(facts), bytesPerValue: 4)
         let loaded = try weightMemory(of: folder, in: format, components: ["text_encoder", "text_encoder_2"])
         #expect(abs(costs.encoderBytes / Double(loaded) - 1) < 0.05, "\(costs.encoderBytes) of \(loaded)")
+        #expect(try encoderBytes(of: folder, in: format) == Double(loaded))
+    }
+
+    @Test("what a worker says of its encoders is planned with: a 32-bit T5 beside a 16-bit transformer")
+    func encodersAsTold() throws {
+        let facts = ModelFacts.flux
+        var hello = Self.hello("a", 0.1)
+        hello.profile?.costs?.bytesPerWeight = 2
+        func planned() throws -> Double? {
+            try PlanningNode.nodes([hello], network: .gigabit).first.map {
+                NodeCosts(
+                    $0, model: facts, sizes: try #require(facts.sizes), mix: .usual(facts), bytesPerValue: 4
+                ).encoderBytes
+            }
+        }
+        #expect(abs((try planned() ?? 0) / 10.1e9 - 1) < 0.01)
+        hello.profile?.encoderBytes = 19.6e9
+        #expect(try planned() == 19.6e9)
+    }
+
+    @Test("the first block is planned with the conditionings that its worker keeps: half a gigabyte for FLUX.1-dev")
+    func conditioningsOfFlux() throws {
+        let facts = ModelFacts.flux
+        let sizes = try #require(facts.sizes)
+        let node = PlanningNode(name: "n", memory: 1e9, speed: .rate(1e9), bytesPerWeight: 2)
+        let bytes = NodeCosts(node, model: facts, sizes: sizes, mix: .usual(facts), bytesPerValue: 4).blockBytes
+        #expect(abs(bytes[0] - bytes[1] - 2 * Double(sizes.embedWeights) - 64 * 512 * 4096 * 4) < 1e6)
     }
 
     @Test("FLUX.1-dev's encoders are planned with 10 GB in int8, as in bf16", arguments: [1.29, 1.34, 2, 2.55])

@@ -55,6 +55,20 @@ struct WorkerLifeTests {
         #expect(worker.core.assignment?.epoch == 3)
     }
 
+    @Test("asked again, it says again that it has loaded; while it loads it goes on")
+    func repeatsThatItHasLoaded() {
+        var worker = CoreHarness("node2")
+        worker.join()
+        let share = Share(encodes: false, span: 2..<4, decodes: false)
+        worker.send(.control(.assign(CoreHarness.plan(3))))
+        #expect(worker.send(.control(.assign(CoreHarness.plan(3)))).isEmpty)
+        worker.send(.loaded(share, .success(1234)))
+        #expect(worker.effects.controls == [.loaded(Loaded(epoch: 3, residentBytes: 1234))])
+        let effects = worker.send(.control(.assign(CoreHarness.plan(3))))
+        #expect(effects.controls == [.loaded(Loaded(epoch: 3, residentBytes: 1234))] && effects.count == 1)
+        #expect(worker.send(.control(.assign(CoreHarness.plan(2)))).isEmpty, "that one is over")
+    }
+
     @Test(
         "a refusal for good ends it with the coordinator's words",
         arguments: [Refusal.Code.protocolVersion, .model, .malformed, .kernelClass])

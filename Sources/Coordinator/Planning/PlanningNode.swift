@@ -20,19 +20,22 @@ package struct PlanningNode: Equatable, Sendable {
     package var speed: Speed?
     /// Bytes in memory of one weight of the transformer, on average: what its blocks multiply takes fewer than the rest.
     package var bytesPerWeight: Double
+    /// Bytes that the text encoders take in its memory; nil when nobody knows.
+    package var encoderBytes: Double?
     /// Its connection to the others.
     package var link: LinkSpeed
 
     /// Joins the fields.
     package init(
         name: String, roles: Set<Role> = Set(Role.allCases), memory: Double, speed: Speed?, bytesPerWeight: Double = 4,
-        link: LinkSpeed = .gigabit
+        encoderBytes: Double? = nil, link: LinkSpeed = .gigabit
     ) {
         self.name = name
         self.roles = roles
         self.memory = memory
         self.speed = speed
         self.bytesPerWeight = bytesPerWeight
+        self.encoderBytes = encoderBytes
         self.link = link
     }
 
@@ -53,7 +56,7 @@ package struct PlanningNode: Equatable, Sendable {
                 name: hello.name, roles: hello.roles, memory: Double(hello.memoryCap) / Double(sharers),
                 speed: profile?.costs.map { .measured($0.faster(1 / (paces[hello.name] ?? 1))) },
                 bytesPerWeight: profile?.costs?.bytesPerWeight ?? hello.profile?.bytesPerWeight ?? 4,
-                link: isLocal ? .loopback : network)
+                encoderBytes: hello.profile?.encoderBytes, link: isLocal ? .loopback : network)
         }
     }
 }
@@ -77,7 +80,7 @@ package struct NodeCosts: Equatable, Sendable {
     package let decodingSeconds: [Double]
     /// Seconds of all decodings of one picture.
     package let decodeSeconds: Double
-    /// Bytes of each block, embedders in the first, head in the last.
+    /// Bytes of each block, embedders and kept conditionings in the first, head in the last.
     package let blockBytes: [Double]
     /// Bytes that any block takes besides its weights: workspace and three activations.
     package let workspaceBytes: Double
@@ -130,14 +133,18 @@ extension NodeCosts {
             Double($0 < sizes.doubleCount ? sizes.doubleWeights : sizes.singleWeights) * node.bytesPerWeight
         }
         bytes[0] += Double(sizes.embedWeights) * node.bytesPerWeight
+        let conditioning = Double(mix.textTokens * model.contextWidth + model.pooledWidth) * 4
+        bytes[0] += Double(NodeProfile.keptConditionings) * conditioning
         bytes[blocks - 1] += Double(sizes.headWeights) * node.bytesPerWeight
         blockBytes = bytes
         let stream = Double(mix.largestTokens) * width * 4
         workspaceBytes = (Self.workspaceRows + 3) * stream
-        // Encoders are never in int8: a weight of a matrix takes 2 bytes, or 4 where the transformer's are in 32 bits too.
-        // Their tables are 32-bit floats.
+        // Encoders are never in int8: a weight of a matrix takes 2 bytes, or, by the look of the transformer's, 4. Their
+        // tables are 32-bit floats.
         let tables = max(0, Double(sizes.encoderWeights - sizes.encoderMatrixWeights))
-        encoderBytes = Double(sizes.encoderMatrixWeights) * (node.bytesPerWeight < 3.5 ? 2 : 4) + tables * 4
+        encoderBytes =
+            node.encoderBytes
+            ?? Double(sizes.encoderMatrixWeights) * (node.bytesPerWeight < 3.5 ? 2 : 4) + tables * 4
         let pixels = min(Self.tilePixels, mix.decodings.map(\.pixels).max() ?? 0)
         decoderBytes = Double(sizes.decoderWeights * 4 + sizes.decoderValuesPerPixel * pixels * 4)
         usableBytes = node.memory * Self.memoryShare

@@ -207,8 +207,11 @@ struct PlanCommand: AsyncParsableCommand {
             let costs = file.nodes.contains { $0.gflops == nil } ? try ownCosts(folder, facts) : nil
             let request = try request(facts)
             let bytesPerWeight = try transformerBytesPerWeight(of: folder, in: compute) ?? 4
+            let encoderBytes = try encoderBytes(of: folder, in: compute)
             let all = file.nodes.flatMap { node in
-                node.names.map { PlanningNode($0, node, own: costs, bytesPerWeight: bytesPerWeight) }
+                node.names.map {
+                    PlanningNode($0, node, own: costs, bytesPerWeight: bytesPerWeight, encoderBytes: encoderBytes)
+                }
             }
             return (PlanningInput(model: facts, nodes: all, mix: PictureMix([request]), rule: cut), nil, request, nil)
         }
@@ -243,12 +246,14 @@ struct PlanCommand: AsyncParsableCommand {
 
 extension PlanningNode {
     /// One node of a file; `own` is what this machine measured.
-    fileprivate init(_ name: String, _ node: NodesFile.Node, own: MeasuredCosts?, bytesPerWeight: Double) {
+    fileprivate init(
+        _ name: String, _ node: NodesFile.Node, own: MeasuredCosts?, bytesPerWeight: Double, encoderBytes: Double
+    ) {
         let speed: Speed? =
             if let gflops = node.gflops { .rate(gflops * 1e9) } else { own.map { .measured($0.faster(node.speed)) } }
         self.init(
             name: name, roles: Set(node.roles), memory: node.memoryGiB * 1_073_741_824, speed: speed,
-            bytesPerWeight: bytesPerWeight,
+            bytesPerWeight: bytesPerWeight, encoderBytes: encoderBytes,
             link: LinkSpeed(bytesPerSecond: node.networkMbit * 1e6 / 8, roundTrip: node.roundTripMilliseconds / 1000))
     }
 }
