@@ -9,6 +9,7 @@ COMMANDS = {  # command: (module, its arguments, its function, what it does)
     "prepare": ("prepare", "arguments", "run", "tokenizers, token ids, pictures by aspect ratio"),
     "vae": ("autoencoder", "arguments", "run", "train the autoencoder"),
     "encode": ("autoencoder", "encode_arguments", "encode", "encode all pictures"),
+    "read": ("reading", "arguments", "run", "teach T5 on captions alone what they say"),
     "dit": ("flow", "arguments", "run", "train transformer and text encoders"),
     "distill": ("flow", "arguments", "run", "distil guidance into the model"),
     "score": ("flow", "score_arguments", "score", "print the loss on unseen pictures"),

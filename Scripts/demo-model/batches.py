@@ -13,6 +13,7 @@ from tokenizing import TEXT_LENGTH
 from training import DEVICE
 
 LEVELS = (4.5, 3.5, 1.0)  # how often the levels are drawn, finest first
+NOISY = 0.8  # sigma from which on little can be seen of a picture
 FINE_SHARES = (0.25, 0.5, 1.0)  # of a mixed grid's cells: RALU's second stage, and its third, which is all fine
 
 
@@ -34,16 +35,18 @@ class Batch:
 class Batches:
     """Draws batches; all pictures of one have one aspect ratio and one kind of grid."""
 
-    def __init__(self, folder, tokens, mixed=0.0, drop=0.0, seed=0, weights=LEVELS, with_things=False):
+    def __init__(self, folder, tokens, mixed=0.0, drop=0.0, seed=0, weights=LEVELS, with_things=False, noisy=0.0, pairs=1.0):
         settings = run_settings(folder)
         if "scaling_factor" not in settings:
             raise SystemExit("encode the pictures first (`encode`)")
         ids = np.load(os.path.join(folder, "tokens.npz"))
         self.start = torch.from_numpy(ids["start"])
         self.clip, self.t5 = (torch.from_numpy(ids[k].astype(np.int64)) for k in ("clip", "t5"))
-        self.tokens, self.mixed, self.drop, self.weights = tokens, mixed, drop, weights
+        self.tokens, self.mixed, self.drop, self.weights, self.noisy = tokens, mixed, drop, weights, noisy
         self.random = random.Random(seed)
-        self.things = {aspect: things.read(folder, aspect) for aspect in settings["aspects"]} if with_things else {}
+        shown = {aspect: things.read(folder, aspect) for aspect in settings["aspects"]} if with_things or pairs != 1 else {}
+        self.chances = {aspect: torch.where(t.are_two, pairs, 1.0) for aspect, t in shown.items()}
+        self.things = shown if with_things else {}
         self.shelves = []
         for shelf in shelves(folder):
             latents = torch.load(os.path.join(folder, "latents-%s.pt" % shelf.aspect))["levels"]
@@ -64,7 +67,8 @@ class Batches:
         fine = latents[level]
         size = fine.shape[2] * fine.shape[3] // 4
         count = max(1, self.tokens // (size + TEXT_LENGTH))
-        at = torch.randint(shelf.seen, (count,))
+        chances = self.chances.get(shelf.aspect, torch.ones(shelf.seen))[:shelf.seen]
+        at = torch.multinomial(chances, count, replacement=True)
         kind, clean, shown, shares = str(sides[level]), fine[at.to(DEVICE)].float(), None, None
         if self.things:
             shown = self.things[shelf.aspect].at(at).to(DEVICE)
@@ -77,7 +81,8 @@ class Batches:
         else:
             clean, positions = whole_grid(clean)
         sigma = torch.sigmoid(torch.randn(count) + shift(clean.shape[1]))
-        sigma = torch.where(torch.rand(count) < 0.1, torch.rand(count), sigma).to(DEVICE)
+        sigma = torch.where(torch.rand(count) < 0.1, torch.rand(count), sigma)
+        sigma = torch.where(torch.rand(count) < self.noisy, NOISY + (1 - NOISY) * torch.rand(count), sigma).to(DEVICE)
         return Batch(kind, clean, positions, torch.randn_like(clean), sigma, *self._captions(rows[at]), shown, shares)
 
     def unseen(self, count=64):

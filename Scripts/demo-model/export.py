@@ -12,7 +12,7 @@ import inherit
 from autoencoder import new_autoencoder
 from painter import Painter
 from pictures import run_settings
-from training import NOTHING_YET, Stage, write_json
+from training import NOTHING_YET, Stage, is_trained, write_json
 
 SCHEDULER = dict(_class_name="FlowMatchEulerDiscreteScheduler", num_train_timesteps=1000, shift=3.0, use_dynamic_shifting=True,
                  base_shift=0.5, max_shift=1.15, base_image_seq_len=256, max_image_seq_len=4096)
@@ -36,7 +36,7 @@ def run(a):
     vae, painter = new_autoencoder(settings), Painter(settings)
     counters = dict(vae=Stage(a.out, "vae").load(vae), dit=Stage(a.out, "dit").load(painter))
     counters["distill"] = None if a.undistilled else Stage(a.out, "distill").load(painter)
-    if not counters["vae"] or not counters["dit"]:
+    if not counters["vae"] or not is_trained(settings, counters["dit"]):
         raise SystemExit("train `vae` and `dit` first")
     vae.register_to_config(shift_factor=settings["shift_factor"], scaling_factor=settings["scaling_factor"])
     for part, model in (("vae", vae), ("transformer", painter.transformer), ("text_encoder", painter.clip),

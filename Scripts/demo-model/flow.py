@@ -1,7 +1,7 @@
 """Trains the painter: `dit` by flow matching, then `distill` for a guidance input with its usual meaning.
 
     OUT/dit.safetensors, OUT/distill.safetensors     averaged weights
-    OUT/head.safetensors                             what answers the second task of `dit` (labelling.py)
+    OUT/head.safetensors, OUT/reader.safetensors     what answers the second and third task of `dit` (labelling.py, reading.py)
 
 `dit` drops some captions, so that the model also knows pictures without one. Things
 count more than the place around them at first (--things): that is where the painter is
@@ -19,11 +19,13 @@ from batches import LEVELS, Batches
 from labelling import Head
 from painter import HEAD, Painter
 from pictures import run_settings
-from training import (DEVICE, NOTHING_YET, Average, Precision, Stage, Timer, counted, optimizers, rate, run_as_team,
-                      team_arguments, time_arguments)
+from reading import Captions, Reader
+from training import (DEVICE, NOTHING_YET, Average, Precision, Stage, Timer, counted, is_trained, optimizers, rate,
+                      run_as_team, team_arguments, time_arguments)
 
 MOST_GUIDANCE = 5.0
-HELPED = 0.75  # of the plan of `dit` has a second task and weights on things, less and less; the rest of it has neither
+HELPED = 0.75  # of the plan of `dit` has further tasks and weights on things, less and less; the rest of it has neither
+READ = 64  # captions a step of the third task
 
 
 def arguments(parser):
@@ -37,9 +39,16 @@ def arguments(parser):
     parser.add_argument("--labels", type=float, default=0.3, metavar="WEIGHT",
                         help="of the second task (labelling.py) at the plan's beginning; it falls to 0 over three quarters of it "
                              "(dit only; default %(default)s)")
+    parser.add_argument("--reading", type=float, default=0.3, metavar="WEIGHT",
+                        help="of the third task (reading.py), likewise (dit only; default %(default)s)")
     parser.add_argument("--things", type=float, default=3.0, metavar="WEIGHT",
                         help="of the tokens that show a thing, where those of the place count 1, at the plan's beginning; it falls "
                              "to 1 over three quarters of it (dit only; default %(default)s)")
+    parser.add_argument("--noisy", type=float, default=0.3, metavar="SHARE",
+                        help="of the samples whose sigma is drawn evenly from 0.8 to 1, where what goes where is decided by the "
+                             "caption alone; of the others a fifth lies there too (default %(default)s)")
+    parser.add_argument("--pairs", type=float, default=2.0, metavar="WEIGHT",
+                        help="how often a picture of two things is drawn, for one of a single thing (default %(default)s)")
     parser.add_argument("--drop", type=float, default=0.1, help="share of captions dropped (dit only)")
     parser.add_argument("--ema", type=float, default=0.999, help="how slowly the averaged weights follow")
     parser.add_argument("--lr", type=float, help="default 1.5e-3, for distill 3e-4")
@@ -56,7 +65,7 @@ def train(a, team):
     before = stage.load(model)
     if a.command == "distill":
         teacher = Painter(settings)
-        if Stage(a.out, "dit").load(teacher) is None:
+        if not is_trained(settings, Stage(a.out, "dit").load(teacher)):
             raise SystemExit("train the model first (`dit`)")
         if before is None:
             model.load_state_dict(teacher.state_dict())
@@ -69,7 +78,12 @@ def train(a, team):
         head = Head(model, HEAD * settings["heads"])
         head_stage.load(head)
         head.to(DEVICE)
-    learning = torch.nn.ModuleList(filter(None, (model, head)))
+    reader, reader_stage = None, Stage(a.out, "reader")
+    if a.reading and not teacher:
+        reader = Reader(settings["t5"])
+        reader_stage.load(reader)
+        reader.to(DEVICE)
+    learning = torch.nn.ModuleList(filter(None, (model, head, reader)))
     groups = [(o, g) for o in optimizers(learning, a.lr or (3e-4 if teacher else 1.5e-3), team) for g in o.param_groups]
     for _, group in groups:
         group["full lr"] = group["lr"]
@@ -78,7 +92,8 @@ def train(a, team):
             network.transformer.compile_repeated_blocks(dynamic=True)
     team.part_ways(before["steps"])
     batches = Batches(a.out, a.tokens, a.mixed, 0.0 if teacher else a.drop, seed=before["steps"] * 64 + team.rank,
-                      weights=a.levels, with_things=not teacher and (a.labels > 0 or a.things != 1))
+                      weights=a.levels, with_things=not teacher and (a.labels > 0 or a.things != 1), noisy=a.noisy, pairs=a.pairs)
+    texts = Captions(a.out, seed=before["steps"] * 64 + team.rank) if reader else None
     timer, step = Timer(a, before), 0
     progress = timer.progress(step)
     losses, counts, samples, tokens = Counter(), Counter(), 0, 0
@@ -88,6 +103,8 @@ def train(a, team):
         stage.save(average.weights, total)
         if head:
             head_stage.save(head.state_dict(), total)
+        if reader:
+            reader_stage.save(reader.state_dict(), total)
         return total
 
     while progress[0] < 1:
@@ -98,10 +115,11 @@ def train(a, team):
             guidance, target = guided(teacher, batch, batches.empty) if teacher else (torch.ones_like(batch.sigma), batch.velocity)
             errors = F.mse_loss(velocity(model, batch, guidance), target, reduction="none").mean(-1)
             labels = head.loss(batch) if head else torch.zeros(())
+            reading = reader.loss(model, *texts.some(READ)) if reader else torch.zeros(())
         support = max(0.0, 1 - progress[1] / HELPED)
         weights = 1 + (a.things - 1) * support * batch.on_things if batches.things else torch.ones_like(errors)
         loss = errors.mean()
-        ((errors * weights).sum() / weights.sum() + a.labels * support * labels).backward()
+        ((errors * weights).sum() / weights.sum() + support * (a.labels * labels + a.reading * reading)).backward()
         progress = team.average(learning, timer.progress(step + 1))
         torch.nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
         for optimizer in {id(o): o for o, _ in groups}.values():
@@ -111,9 +129,10 @@ def train(a, team):
         step += 1
         samples += len(batch.sigma) * team.count
         tokens += batch.noisy.shape[0] * batch.noisy.shape[1] * team.count
-        for kind, value in ((batch.kind, loss), ("labels", labels))[:2 if head else 1]:
-            losses[kind] += value.item()
-            counts[kind] += 1
+        for kind, value in ((batch.kind, loss), ("labels", head and labels), ("reading", reader and reading)):
+            if value is not None:
+                losses[kind] += value.item()
+                counts[kind] += 1
         if team.leads and timer.due():
             print("%s %5d  %s  %.1f samples/s, %.0f tokens/s" % (
                 a.command, step, "  ".join("%s: %.4f" % (k, losses[k] / counts[k]) for k in sorted(counts)),

@@ -44,6 +44,7 @@ def run(a):
     _call("prepare", "--data", data, "--out", out, "--from", a.model, "--smallest", a.smallest)
     _call("encode", "--out", out)
     _call("score", "--out", out)
+    _call("read", "--out", out)
     how = ["--workers", a.workers, "--tokens", a.tokens]
     for stage, minutes in (("dit", (1 - a.distill) * a.minutes), ("distill", a.distill * a.minutes)):
         if minutes > 0:

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from things import NAMES, TINTED
 
 ANSWERS = len(NAMES) + len(TINTED)  # a score for each name, then for each colour
+THINGS = 7  # more weight on a token that shows a thing, an eighth of all, than on one of the place
 
 
 class Head(torch.nn.Module):
@@ -30,16 +31,21 @@ class Head(torch.nn.Module):
 
     def loss(self, batch):
         """The cross entropy of names and colours, for the batch just painted."""
-        return label_loss(self.answers(self.body(self.tokens)).float(), batch.things, batch.shares)
+        return label_loss(self.answers(self.body(self.tokens)).float(), batch.things, batch.shares, 1 + THINGS * batch.on_things)
 
 
-def label_loss(scores, things, shares):
-    """The cross entropy of names and colours: scores (B, N, ANSWERS), what the pictures show, each one's shares (B, N, 3)."""
+def label_loss(scores, things, shares, weights=None):
+    """The cross entropy of names and colours.
+
+    From scores (B, N, ANSWERS), what the pictures show, each one's shares (B, N, 3) and, unless all count alike, the
+    tokens' weights (B, N).
+    """
     names, colours = scores.split([len(NAMES), len(TINTED)], -1)
-    return _cross_entropy(names, things.names, shares) + _cross_entropy(colours, things.colours, shares)
+    entropy = _cross_entropy(names, things.names, shares) + _cross_entropy(colours, things.colours, shares)
+    return entropy.mean() if weights is None else (entropy * weights).sum() / weights.sum()
 
 
 def _cross_entropy(scores, classes, shares):
-    """Scores (B, N, C) against the shares (B, N, K) that K classes (B, K) have of each token; the mean over tokens."""
+    """Scores (B, N, C) against the shares (B, N, K) that K classes (B, K) have of each token: (B, N)."""
     wanted = classes[:, None].expand(-1, scores.shape[1], -1)
-    return -(F.log_softmax(scores, -1).gather(-1, wanted) * shares).sum(-1).mean()
+    return -(F.log_softmax(scores, -1).gather(-1, wanted) * shares).sum(-1)

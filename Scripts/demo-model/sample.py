@@ -13,7 +13,7 @@ from autoencoder import draw_rows, new_autoencoder
 from painter import Painter, grid, shift, unpack
 from pictures import run_settings
 from tokenizing import ClipTokenizer, T5Tokenizer
-from training import DEVICE, Precision, Stage
+from training import DEVICE, Precision, Stage, is_trained
 
 
 def arguments(parser):
@@ -34,7 +34,7 @@ def run(a):
     with open(a.prompts) as file:
         prompts = [line.strip() for line in file if line.strip() and not line.startswith("#")]
     vae, painter = new_autoencoder(settings), Painter(settings)
-    if Stage(a.out, "vae").load(vae) is None or Stage(a.out, a.stage).load(painter) is None:
+    if Stage(a.out, "vae").load(vae) is None or not is_trained(settings, Stage(a.out, a.stage).load(painter)):
         raise SystemExit("train `vae` and `%s` first" % a.stage)
     vae.to(DEVICE).eval(), painter.to(DEVICE).eval()
     rows = []

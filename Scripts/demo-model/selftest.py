@@ -37,6 +37,7 @@ def run(a):
         command("vae", "--out", out, "--batch", 4, "--crop", 32, *minutes, "--workers", 2)  # goes on, as two processes
         command("encode", "--out", out)
         command("encode", "--out", out)  # keeps what is there
+        command("read", "--out", out, "--steps", 5)
         command("dit", "--out", out, "--tokens", 256, "--mixed", 0.4, *minutes, "--of", 3 * a.seconds / 60)
         first = _counters(folder / "run" / "dit.safetensors")
         command("dit", "--out", out, "--tokens", 256, *minutes, "--of", 3 * a.seconds / 60)  # goes on
@@ -58,6 +59,7 @@ def run(a):
         command("export", "--out", again, "--model", model_again)  # untrained: the same weights
         for part in ("transformer", "text_encoder", "text_encoder_2", "vae", "tokenizer", "tokenizer_2"):
             _expect(_contents(model, part) == _contents(model_again, part), "the same %s again" % part)
+        command("read", "--out", again, "--turn", "--steps", 5)
         command("dit", "--out", again, "--tokens", 256, "--levels", 1, 2, *minutes)
         more = _counters(folder / "run-again" / "dit.safetensors")
         command("export", "--out", again, "--model", model_again)

@@ -38,6 +38,11 @@ class Things:
     def to(self, device):
         return Things(*(x.to(device) for x in (self.shares, self.names, self.colours)))
 
+    @property
+    def are_two(self):
+        """Whether each picture shows two things."""
+        return self.names[:, 1] != NAMES.index(None)
+
     def on(self, level):
         """How much of each token the things and the place have at a level: (B, tokens, 3) in 0…1."""
         things = F.avg_pool2d(self.shares.float() / 255, 2 ** level).flatten(2).transpose(1, 2)

@@ -256,6 +256,11 @@ TIED = {"t5.encoder.embed_tokens.weight": "t5.shared.weight"}  # alias: the name
 NOTHING_YET = dict(steps=0, samples=0, seconds=0)
 
 
+def is_trained(settings, counters):
+    """Whether the painter of a run has seen pictures, in the run or before it; `read` alone leaves its counters at 0."""
+    return counters is not None and counters["steps"] + settings.get("inherited", {}).get("dit", NOTHING_YET)["samples"] > 0
+
+
 def counted(before, steps, samples, timer):
     """The counters of a stage after this call's steps."""
     return dict(steps=before["steps"] + steps, samples=before["samples"] + samples,
