@@ -127,7 +127,7 @@ extension CoordinatorCore {
         member.isDrained = drained.contains(name)
         member.counters = known?.counters ?? member.counters
         if let former = members[name], former.hello.bootID == hello.bootID {
-            (member.joined, member.clock, member.pace) = (former.joined, former.clock, former.pace)
+            (member.worksSince, member.clock, member.pace) = (former.worksSince, former.clock, former.pace)
         } else if let former = members[name], former.hasCrashed {
             noteCrash(of: former)
         }
@@ -141,6 +141,7 @@ extension CoordinatorCore {
         effects.append(.publish(.worker(name: name, life: members[name]?.life ?? .joined)))
         log(.info, "\(name) \(known == nil ? "joined" : "is back"): threads \(hello.threads), \(hello.kernelClass)")
         // Messages to or from it may have been lost with the old connection.
+        guard hadShare || plan == nil || !isResting(name) else { return }
         wantPlan(
             known == nil ? .joined : .reconnected,
             known == nil ? "\(name) joined" : "\(name) connected again", isGraceful: !hadShare)
@@ -153,6 +154,7 @@ extension CoordinatorCore {
 
     private mutating func beat(_ heartbeat: Heartbeat, _ name: String) {
         members[name]?.note(heartbeat, epoch: epoch, now: now)
+        members[name]?.isPlannedAround = false
         if let report = heartbeat.done, var clock = members[name]?.clock {
             clock.note(clock: report.clock, roundTrip: heartbeat.counters.roundTripNanoseconds, now: now)
             traces.note(report, by: name, &clock, now: now)
@@ -330,11 +332,11 @@ extension CoordinatorCore {
         log(isDeath ? .warning : .info, "\(name) is gone: \(why)")
         traces.note("\(name) is gone: \(why)", now: now)
         if isDeath { blameLate(member, why) }
-        guard let share = placement(of: name) else { return }
-        if isDeath {
-            members[name]?.hasCrashed = true
-            blame(share, why)
-        }
+        let share = placement(of: name)
+        members[name]?.hasCrashed = isDeath && (share != nil || member.isPlannedAround)
+        if !isDeath { crashes[name] = nil }
+        guard let share else { return }
+        if isDeath { blame(share, why) }
         wantPlan(isDeath ? .lost : .drained, "\(name) is gone", isGraceful: false)
     }
 
@@ -366,6 +368,7 @@ extension CoordinatorCore {
         func mayGo(_ name: String, _ member: Member) -> Bool { !member.isPresent && placement(of: name) == nil }
         for (name, member) in members where member.hasLeft && !member.isDrained && mayGo(name, member) {
             members[name] = nil
+            crashes[name] = nil
         }
         guard members.count > Self.mostMembers else { return }
         let lost = members.filter { mayGo($0.key, $0.value) }
@@ -384,7 +387,10 @@ extension CoordinatorCore {
         }
     }
 
+    /// Notes where a worker is in its life; one that is drained or wants to leave stays so, whatever it has still in hand.
     mutating func live(_ name: String, _ life: WorkerStatus.Life) {
+        let isGoing = members[name].map { $0.isDrained || $0.isLeaving } ?? false
+        let life = isGoing && [.joined, .loading, .ready].contains(life) ? .draining : life
         guard members[name]?.life != life else { return }
         members[name]?.life = life
         effects.append(.publish(.worker(name: name, life: life)))

@@ -54,7 +54,8 @@ extension CoordinatorCore {
             plan.pipelines.joined().allSatisfy({ members[$0.worker]?.pace.isOfThisPlan ?? false }),
             let current = ReplicatedPlan(plan)
         else { return }
-        let input = planningInput(members.values.filter(\.isEligible).map(\.hello), model)
+        let awake = members.values.filter { $0.isEligible && !isResting($0.hello.name) }
+        let input = planningInput(awake.map(\.hello), model)
         guard let made = try? Planner.plan(input, replicas: settings.replicas),
             !Planner.keeps(current, over: made, input, replicas: settings.replicas),
             let before = Planner.rate(current, input), let after = Planner.rate(made, input)

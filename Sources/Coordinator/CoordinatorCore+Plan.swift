@@ -38,8 +38,9 @@ extension CoordinatorCore {
     private mutating func makePlan(_ replan: Replan) {
         // Planned around before it counts as lost: its pictures are suspects all the same.
         for share in plan?.placements ?? [] {
-            guard let member = members[share.worker], member.isPresent, member.disconnected != nil else { continue }
-            blame(share, "its connection broke")
+            guard let member = members[share.worker], member.isPresent else { continue }
+            if member.disconnected != nil || member.life == .suspect { members[share.worker]?.isPlannedAround = true }
+            if member.disconnected != nil { blame(share, "its connection broke") }
         }
         let eligible = members.values.filter(\.isEligible).map(\.hello)
         let isTooFew = !hasPlanned && eligible.count < settings.minimumWorkers
@@ -93,8 +94,8 @@ extension CoordinatorCore {
     private mutating func proposal(_ eligible: [Hello], _ replan: Replan) -> ([Placement]?, String?) {
         guard let model = pin?.model else { return (nil, nil) }
         var trouble = ""
-        let resting = resting(of: eligible)
-        let awake = eligible.filter { !resting.contains($0.name) }
+        let awake = eligible.filter { !isResting($0.name) }
+        let resting = Set(eligible.map(\.name)).subtracting(awake.map(\.name))
         let withoutThem = resting.isEmpty ? [] : leftOut(of: awake).map { $0.union(resting) }
         for left in withoutThem + leftOut(of: eligible) {
             let (placements, failure) = proposal(eligible.filter { !left.contains($0.name) }, model, replan)
@@ -154,6 +155,7 @@ extension CoordinatorCore {
         guard epoch == self.epoch, case .loading(let plan, _) = planning else { return }
         for (name, member) in members.sorted(by: { $0.key < $1.key }) where member.isPresent {
             if placement(of: name) != nil {
+                if member.worksSince == nil { members[name]?.worksSince = now }
                 live(name, .loading)
             } else if member.life == .loading || member.life == .ready {
                 live(name, .joined)

@@ -4,8 +4,8 @@ internal import Plan
 struct Member {
     var hello: Hello
     var life: WorkerStatus.Life
-    /// When this run of it joined.
-    var joined: UInt64
+    /// When this run of it was first given a share of a plan.
+    var worksSince: UInt64?
     /// When it was last heard.
     var heard: UInt64
     /// When its connection broke, unless it was heard since.
@@ -16,6 +16,8 @@ struct Member {
     var isLeaving = false
     /// It went as it should, so that nobody needs to hear of it any more.
     var hasLeft = false
+    /// A plan took its share away because it was silent or its connection broke; it has not been heard since.
+    var isPlannedAround = false
     /// It ended with a share of the plan in its hands.
     var hasCrashed = false
     /// Why it could not load its share; it gets none until it starts again.
@@ -54,7 +56,6 @@ struct Member {
     init(_ hello: Hello, now: UInt64) {
         self.hello = hello
         life = .joined
-        joined = now
         heard = now
         memorySince = now
     }
@@ -73,7 +74,7 @@ struct Member {
     /// Leaves out time in which nobody listened, from all that is counted from some moment.
     mutating func forgive(_ pause: UInt64, now: UInt64) {
         func later(_ time: UInt64) -> UInt64 { min(now, time + pause) }
-        joined = later(joined)
+        worksSince = worksSince.map(later)
         heard = later(heard)
         inHandSince = later(inHandSince)
         memorySince = later(memorySince)

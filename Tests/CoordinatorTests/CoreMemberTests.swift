@@ -466,50 +466,55 @@ struct CoreMemberTests {
         #expect(try bench.status(id).done == 1)
     }
 
-    @Test("a worker that crashes again and again gets no share for a while, unless nobody can draw without it")
-    func restsAfterCrashes() throws {
+    @Test(
+        "a worker that crashes again and again gets no share for a while, unless nobody can draw without it",
+        arguments: [false, true])
+    func restsAfterCrashes(dataLinkBreaksToo: Bool) throws {
         let bench = Bench()
         func sharers() -> [String] { bench.core.plan?.placements.map(\.worker) ?? [] }
-        /// Another run of the worker joins, works for so many seconds, and its connection breaks.
-        func run(_ name: String, _ boot: UInt64, seconds: Double = 5, beside others: [String]) {
-            bench.say(.hello(FakeModel.hello(name, boot: boot)), name, boot: boot)
-            bench.wait(1, beating: others)
-            bench.load()
-            for _ in 0..<Int(seconds) {
-                bench.beat(name, boot: boot)
-                bench.wait(1, beating: others)
-            }
-            bench.handle(.disconnected(worker: name, bootID: boot))
-            bench.wait(5, beating: others)
+        func join(_ boot: UInt64) {
+            bench.say(.hello(FakeModel.hello("b", boot: boot)), "b", boot: boot)
+            wait(1, boot)
             bench.load()
         }
-        bench.join("a")
-        for boot in 1...3 {
-            run("b", UInt64(boot), beside: ["a"])
+        func wait(_ seconds: Int, _ boot: UInt64) {
+            for _ in 0..<seconds {
+                bench.beat("b", boot: boot)
+                bench.wait(1, beating: ["a"])
+            }
+        }
+        func crash(_ boot: UInt64) {
+            bench.handle(.disconnected(worker: "b", bootID: boot))
+            if dataLinkBreaksToo { bench.handle(.linkLost(worker: "b")) }
+            bench.wait(5, beating: ["a"])
+            bench.load()
             #expect(sharers() == ["a"])
         }
-        bench.say(.hello(FakeModel.hello("b", boot: 4)), "b", boot: 4)
-        bench.wait(1, beating: ["a"])
-        #expect(sharers() == ["a"], "it rests")
-        for _ in 0..<61 {
-            bench.beat("b", boot: 4)
-            bench.wait(1, beating: ["a"])
+        bench.join("a")
+        for boot: UInt64 in 1...3 {
+            join(boot)
+            wait(5, boot)
+            #expect(sharers() == ["a", "b"])
+            crash(boot)
         }
-        #expect(sharers() == ["a", "b"], "it is tried again")
-        bench.load()
-        bench.handle(.disconnected(worker: "b", bootID: 4))
-        bench.wait(5, beating: ["a"])
-        bench.load()
-        bench.say(.hello(FakeModel.hello("b", boot: 5)), "b", boot: 5)
-        for _ in 0..<100 {
-            bench.beat("b", boot: 5)
-            bench.wait(1, beating: ["a"])
+        var boot: UInt64 = 4
+        for rest in [60, 120, 240, 480, 960, 960] {
+            join(boot)
+            #expect(sharers() == ["a"], "it rests")
+            wait(rest - 5, boot)
+            #expect(sharers() == ["a"], "it rests for \(rest) s")
+            wait(6, boot)
+            #expect(sharers() == ["a", "b"], "it is tried again")
+            bench.load()
+            crash(boot)
+            boot += 1
         }
-        #expect(sharers() == ["a"], "the next rest is longer")
+        join(boot)
+        #expect(sharers() == ["a"])
         bench.handle(.disconnected(worker: "a", bootID: 1))
         for _ in 0..<5 {
             bench.wait(1)
-            bench.beat("b", boot: 5)
+            bench.beat("b", boot: boot)
         }
         #expect(sharers() == ["b"], "nobody else is left")
         bench.load()
@@ -572,6 +577,24 @@ struct CoreMemberTests {
         bench.wait(1, beating: ["a", "b"])
         #expect(bench.core.plan?.placements.map(\.worker) == ["a", "b"])
         #expect(bench.failure(.drain(worker: "x"))?.code == .unknown)
+    }
+
+    @Test("a worker that is drained while it loads, and loads to the end, is drained")
+    func drainsWhileLoading() throws {
+        let bench = Bench()
+        bench.say(.hello(FakeModel.hello("a")), "a")
+        bench.wait(0.6)
+        #expect(bench.life("a") == .loading)
+        #expect(bench.ask(.drain(worker: "a")) == .done)
+        #expect(bench.life("a") == .draining)
+        bench.load()
+        #expect(bench.life("a") == .draining)
+        bench.wait(1, beating: ["a"])
+        #expect(bench.life("a") == .draining && bench.core.plan == nil)
+        #expect(bench.ask(.undrain(worker: "a")) == .done)
+        bench.wait(1, beating: ["a"])
+        bench.load()
+        #expect(bench.life("a") == .ready)
     }
 
     @Test("a worker that was drained is drained after the coordinator started again, until it is let back in")
