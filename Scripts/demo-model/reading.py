@@ -102,7 +102,6 @@ class Reader(torch.nn.Module):
         return sum(F.cross_entropy(s.flatten(0, 1), wanted[..., k].flatten(), ignore_index=NOT_A_THING)
                    for k, s in enumerate(scores))
 
-
     @torch.no_grad()
     def right(self, painter, ids, wanted):
         """The share of things' words whose spot is read right."""
