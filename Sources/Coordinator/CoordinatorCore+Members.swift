@@ -368,7 +368,6 @@ extension CoordinatorCore {
         func mayGo(_ name: String, _ member: Member) -> Bool { !member.isPresent && placement(of: name) == nil }
         for (name, member) in members where member.hasLeft && !member.isDrained && mayGo(name, member) {
             members[name] = nil
-            crashes[name] = nil
         }
         guard members.count > Self.mostMembers else { return }
         let lost = members.filter { mayGo($0.key, $0.value) }

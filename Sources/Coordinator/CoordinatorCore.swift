@@ -105,7 +105,7 @@ package struct CoordinatorCore: Sendable {
     var partings: [LinkEnds: Parting] = [:]
     /// When they were last looked at.
     var lastLook: UInt64 = 0
-    /// Workers whose last runs ended soon after they had joined.
+    /// Workers whose last runs ended soon after they were given a share.
     var crashes: [String: Crashes] = [:]
     /// When the present plan was made, and whether workers have weights to read for it.
     var (planned, loadsShares): (UInt64, Bool) = (0, true)
