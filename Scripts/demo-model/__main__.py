@@ -12,6 +12,7 @@ COMMANDS = {  # command: (module, its arguments, its function, what it does)
     "read": ("reading", "arguments", "run", "teach T5 on captions alone what they say"),
     "dit": ("flow", "arguments", "run", "train transformer and text encoders"),
     "distill": ("flow", "arguments", "run", "distil guidance into the model"),
+    "few": ("few_steps", "arguments", "run", "distil many steps into four: the few-step variant"),
     "score": ("flow", "score_arguments", "score", "print the loss on unseen pictures"),
     "sample": ("sample", "arguments", "run", "draw a sheet with a stage of a run"),
     "export": ("export", "arguments", "run", "write the model as a folder in diffusers layout"),

@@ -1,18 +1,23 @@
 """Writes the trained model as a folder in diffusers layout, and in training.json how long each stage was trained.
 
+With --few it is the variant for few steps (few_steps.py), which has the layout of FLUX.1-schnell; with
+--share it links all but its transformer from the folder of the model that taught it.
 The names of tensors are those that transformers 4 and FLUX.1's own files use
 (CLIP's begin with `text_model.`): every reader of FLUX folders takes them.
 """
+import filecmp
 import os
 import shutil
 
 import torch
+from safetensors.torch import load_file
 
+import few_steps
 import inherit
 from autoencoder import new_autoencoder
 from painter import Painter
 from pictures import run_settings
-from training import NOTHING_YET, Stage, is_trained, write_json
+from training import NOTHING_YET, Stage, is_trained, read_json, write_json
 
 SCHEDULER = dict(_class_name="FlowMatchEulerDiscreteScheduler", num_train_timesteps=1000, shift=3.0, use_dynamic_shifting=True,
                  base_shift=0.5, max_shift=1.15, base_image_seq_len=256, max_image_seq_len=4096)
@@ -27,28 +32,85 @@ def arguments(parser):
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the training run")
     parser.add_argument("--model", required=True, metavar="FOLDER", help="where the model goes")
     parser.add_argument("--dtype", default="bf16", choices=["bf16", "f16"])
-    parser.add_argument("--undistilled", action="store_true", help="take `dit`, although there is a `distill`")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--undistilled", action="store_true", help="take `dit`, although there is a `distill`")
+    which.add_argument("--few", action="store_true", help="the variant for few steps")
+    parser.add_argument("--share", metavar="FOLDER", help="with --few: link text encoders, tokenizers and autoencoder from this model")
 
 
 def run(a):
+    if a.share and not a.few:
+        raise SystemExit("--share goes with --few")
     settings = run_settings(a.out)
     dtype = dict(bf16=torch.bfloat16, f16=torch.float16)[a.dtype]
     vae, painter = new_autoencoder(settings), Painter(settings)
+    if a.share and os.path.realpath(a.share) == os.path.realpath(a.model):
+        raise SystemExit("--share names the folder that is written")
     counters = dict(vae=Stage(a.out, "vae").load(vae), dit=Stage(a.out, "dit").load(painter))
     counters["distill"] = None if a.undistilled else Stage(a.out, "distill").load(painter)
     if not counters["vae"] or not is_trained(settings, counters["dit"]):
         raise SystemExit("train `vae` and `dit` first")
+    if a.few:
+        painter, counters[few_steps.STAGE] = few_steps.load(a.out, settings)
     vae.register_to_config(shift_factor=settings["shift_factor"], scaling_factor=settings["scaling_factor"])
-    for part, model in (("vae", vae), ("transformer", painter.transformer), ("text_encoder", painter.clip),
-                        ("text_encoder_2", painter.t5)):
-        model.to(dtype).save_pretrained(os.path.join(a.model, part))
+    parts = dict(vae=vae, transformer=painter.transformer, text_encoder=painter.clip, text_encoder_2=painter.t5)
+    for part, model in parts.items():
+        model.to(dtype)
+        if a.share and part != "transformer":
+            _expect(_same_weights(model, part, a.share), part, a.share)
+            _link(a.model, part, a.share)
+        else:
+            model.save_pretrained(_unlinked(a.model, part))
     for part in ("tokenizer", "tokenizer_2"):
-        shutil.copytree(os.path.join(a.out, part), os.path.join(a.model, part), dirs_exist_ok=True)
+        own = os.path.join(a.out, part)
+        if a.share:
+            _expect(_same_files(own, os.path.join(a.share, part)), part, a.share)
+            _link(a.model, part, a.share)
+        else:
+            shutil.copytree(own, _unlinked(a.model, part), dirs_exist_ok=True)
     os.makedirs(os.path.join(a.model, "scheduler"), exist_ok=True)
-    write_json(os.path.join(a.model, "scheduler", "scheduler_config.json"), SCHEDULER)
+    schedule = dict(SCHEDULER, shift=1.0, use_dynamic_shifting=False) if a.few else SCHEDULER
+    write_json(os.path.join(a.model, "scheduler", "scheduler_config.json"), schedule)
     write_json(os.path.join(a.model, "model_index.json"), INDEX)
     inherited = settings.get("inherited", {})
     counters = {k: inherit.added(inherited.get(k, NOTHING_YET), v or NOTHING_YET) for k, v in counters.items()}
     write_json(os.path.join(a.model, inherit.HISTORY), counters)
     total = sum(os.path.getsize(os.path.join(root, f)) for root, _, files in os.walk(a.model) for f in files)
     print("%s: %.1f MB, %d pixels, %d objects; trained %s" % (a.model, total / 1e6, settings["size"], settings["objects"], counters))
+
+
+def _same_weights(model, part, folder):
+    """Whether a folder's part has the model's weights and, of the autoencoder, its scaling."""
+    file = "model" if part.startswith("text") else "diffusion_pytorch_model"
+    theirs, ours = ({name.removeprefix("text_model."): w for name, w in weights.items()} for weights in (
+        load_file(os.path.join(folder, part, file + ".safetensors")), model.state_dict()))
+    config = read_json(os.path.join(folder, part, "config.json"))
+    return all(name in ours and torch.equal(w, ours[name]) for name, w in theirs.items()) and all(
+        part != "vae" or config[key] == getattr(model.config, key) for key in ("scaling_factor", "shift_factor"))
+
+
+def _same_files(ours, theirs):
+    names = [sorted(os.listdir(folder)) for folder in (ours, theirs)]
+    return names[0] == names[1] and filecmp.cmpfiles(ours, theirs, names[0], shallow=False)[0] == names[0]
+
+
+def _expect(condition, part, folder):
+    if not condition:
+        raise SystemExit("%s in %s is not that of this run: export the run's own model first, in the same --dtype" % (part, folder))
+
+
+def _unlinked(model, part):
+    """Where a part goes; a link of an earlier export goes, so that nothing is written into what it leads to."""
+    path = os.path.join(model, part)
+    if os.path.islink(path):
+        os.remove(path)
+    return path
+
+
+def _link(model, part, folder):
+    """Makes a relative link to a folder's part."""
+    os.makedirs(model, exist_ok=True)
+    path = _unlinked(model, part)
+    if os.path.exists(path):
+        raise SystemExit("%s is there already and no link" % path)
+    os.symlink(os.path.relpath(os.path.realpath(os.path.join(folder, part)), os.path.realpath(model)), path)

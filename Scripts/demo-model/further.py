@@ -37,6 +37,7 @@ def arguments(parser):
 
 
 def run(a):
+    inherit.check(a.model)
     data, out, model = (os.path.join(a.folder, n) for n in ("data", "run", "model"))
     seed = 1 + inherit.history(a.model)["dit"]["samples"]
     _call("dataset", "--out", data, "--count", a.count, "--size", a.size, "--objects", a.objects, "--aspects", a.aspects,

@@ -19,6 +19,12 @@ HISTORY = "training.json"
 STAGES = ("vae", "dit", "distill")
 
 
+def check(model):
+    """Ends the program if the model is one that a run cannot begin with."""
+    if not read_json(os.path.join(model, "transformer", "config.json"))["guidance_embeds"]:
+        raise SystemExit("%s takes no guidance: go on from the model that it was made of" % model)
+
+
 def sizes(model):
     """The settings of a run that shape the networks, read off a model folder."""
     def config(part):

@@ -16,9 +16,9 @@ TOKEN = 16  # pixels of a token's side
 
 
 class Painter(torch.nn.Module):
-    """The transformer and the text encoders."""
+    """The transformer and the text encoders; one for few steps takes no guidance (few_steps.py)."""
 
-    def __init__(self, settings):
+    def __init__(self, settings, takes_guidance=True):
         super().__init__()
         from diffusers import FluxTransformer2DModel
         from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel
@@ -26,7 +26,7 @@ class Painter(torch.nn.Module):
         self.transformer = FluxTransformer2DModel(
             patch_size=1, in_channels=64, num_layers=s["double"], num_single_layers=s["single"], attention_head_dim=HEAD,
             num_attention_heads=s["heads"], joint_attention_dim=s["t5"], pooled_projection_dim=s["clip"],
-            guidance_embeds=True, axes_dims_rope=(8, 28, 28))
+            guidance_embeds=takes_guidance, axes_dims_rope=(8, 28, 28))
         self.clip = CLIPTextModel(CLIPTextConfig(
             vocab_size=clip_words, hidden_size=s["clip"], intermediate_size=4 * s["clip"], projection_dim=s["clip"],
             num_hidden_layers=s["clip_layers"], num_attention_heads=s["clip"] // HEAD, max_position_embeddings=77,
@@ -36,6 +36,16 @@ class Painter(torch.nn.Module):
             num_heads=s["t5"] // 32, feed_forward_proj="gated-gelu", dropout_rate=0.0, pad_token_id=0, eos_token_id=1))
         turn_heads(self.t5)
         self._begin_as_identity()
+        self._told = ()
+        self.transformer.time_text_embed.register_forward_pre_hook(self._exactly)
+
+    def _exactly(self, embedding, inputs):
+        """Gives the embedding sigma and guidance as the caller said them.
+
+        diffusers rounds them to the tokens' format. In bfloat16 a guidance of 3.5 becomes 3.504, and the embedding's quickest
+        wave turns by a radian for each thousandth: what learned that draws something else when told 3.5 in float32.
+        """
+        return (*self._told, inputs[-1])
 
     def _begin_as_identity(self):
         t = self.transformer
@@ -49,8 +59,9 @@ class Painter(torch.nn.Module):
         """(B, T) ids to the pooled (B, clip) and the context (B, T, t5). No mask: padding is read as FLUX reads it."""
         return self.clip(input_ids=clip_ids).pooler_output, self.t5(input_ids=t5_ids)[0]
 
-    def forward(self, x, sigma, pooled, context, positions, guidance):
+    def forward(self, x, sigma, pooled, context, positions, guidance=None):
         """The velocity of the tokens x (B, N, 64) at positions (N, 3)."""
+        self._told = tuple(1000 * value.float() for value in (sigma, guidance) if value is not None)
         return self.transformer(
             hidden_states=x, timestep=sigma, guidance=guidance, pooled_projections=pooled, encoder_hidden_states=context,
             img_ids=positions, txt_ids=torch.zeros(context.shape[1], 3, device=x.device), return_dict=False)[0]

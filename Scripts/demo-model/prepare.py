@@ -39,6 +39,7 @@ def run(a):
     lines = list(dataset.read(a.data))
     texts = [c for _, captions, _ in lines for c in captions]
     if a.model:
+        inherit.check(a.model)
         for name in ("tokenizer", "tokenizer_2"):
             shutil.copytree(os.path.join(a.model, name), os.path.join(a.out, name), dirs_exist_ok=True)
         inherit.fill(a.model, a.out)

@@ -28,9 +28,9 @@ def run(a):
 
         def command(*words):
             _call(HERE, *words)
-        few = ["--objects", 6, "--size", PIXELS, "--jobs", 1]
-        command("dataset", "--out", data, "--count", 20, *few)
-        command("dataset", "--out", data, "--count", 60, *few)  # goes on
+        small = ["--objects", 6, "--size", PIXELS, "--jobs", 1]
+        command("dataset", "--out", data, "--count", 20, *small)
+        command("dataset", "--out", data, "--count", 60, *small)  # goes on
         _expect(len(os.listdir(folder / "data" / "pictures")) == 60, "60 pictures")
         command("prepare", "--data", data, "--out", out, "--preset", "toy", "--smallest", 32)
         command("vae", "--out", out, "--batch", 4, "--crop", 32, *minutes)
@@ -52,6 +52,18 @@ def run(a):
         command("sample", "--out", out, "--prompts", folder / "prompts.txt", "--true-guidance", "--steps", 2, "--sheet",
                 folder / "sheet.png")
         command("export", "--out", out, "--model", model)
+        _expect(_told(out) == [937.5, 3500.0], "sigma and guidance to arrive unrounded in bfloat16")
+        few = str(folder / "model-few")
+        command("few", "--out", out, "--tokens", 256, "--steps", 2, "--workers", 2)
+        command("few", "--out", out, "--tokens", 256, "--steps", 3, "--smaller", 1)  # goes on
+        _expect(_counters(folder / "run" / "few.safetensors")["steps"] == 5, "three steps more after the second call of `few`")
+        command("sample", "--out", out, "--stage", "few", "--prompts", folder / "prompts.txt", "--sheet", folder / "sheet.png")
+        command("export", "--out", out, "--model", few, "--few", "--share", model)
+        shared = [part for part in os.listdir(few) if (folder / "model-few" / part).is_symlink()]
+        _expect(sorted(shared) == ["text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "vae"], "five shared parts")
+        before = _contents(model, "vae")
+        command("export", "--out", out, "--model", few, "--few", "--dtype", "f16")
+        _expect(_contents(model, "vae") == before != _contents(few, "vae"), "a part of its own, and the shared one as it was")
 
         again, model_again = str(folder / "run-again"), str(folder / "model-again")
         command("prepare", "--data", data, "--out", again, "--from", model, "--smallest", 32)
@@ -77,6 +89,7 @@ def run(a):
         which = ["--abbozzo", a.abbozzo] if a.abbozzo else []
         if which or any((HERE.parents[1] / ".build" / kind / "abbozzo").exists() for kind in ("release", "debug")):
             _call(HERE / "compare-diffusers.py", "--model", model, "--sizes", "64x64", "64x32", "--steps", 3, *which)
+            _call(HERE / "compare-diffusers.py", "--model", few, "--sizes", "64x64", "--steps", 4, *which)
             _call(HERE / "eval.py", "--model", model, "--judge", judged, "--captions", 2, "--size", PIXELS,
                   "--full-steps", 4, "--presets", "flux-7x", "--out", folder / "eval", *which)
             _call(HERE / "eval.py", "--model", model, "--judge", judged, "--captions", 2, "--size", PIXELS, "--aspects", "8:8 8:4",
@@ -101,6 +114,19 @@ def _counters(path):
     from safetensors import safe_open
     with safe_open(path, "pt") as file:
         return json.loads(file.metadata()["counters"])
+
+
+def _told(out):
+    """What a painter's embedding is told of sigma 0.9375 and guidance 3.5 under bfloat16."""
+    import torch
+    from painter import Painter, grid
+    from pictures import run_settings
+    painter, seen = Painter(run_settings(out)), []
+    painter.transformer.time_text_embed.time_proj.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0].item()))
+    words = torch.ones(1, 8, dtype=torch.long)
+    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+        painter(torch.zeros(1, 4, 64), torch.tensor([0.9375]), *painter.text(words, words), grid(2, 2), torch.tensor([3.5]))
+    return seen
 
 
 def _expect(condition, what):
