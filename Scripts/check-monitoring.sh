@@ -1,9 +1,10 @@
 #!/bin/bash
 # Lets a real Prometheus scrape a coordinator and two workers that work, and asks it for every series that the alert rules
-# and the dashboard in deploy/ use: each expression must parse and each series must be there. Then the coordinator is
-# killed: the workers' pages must go on and say so. What alerts say of told histories is in alerts.yml.
+# and the dashboard in deploy/ use: each expression must parse, each series must be there, and each panel must show
+# something. Then the coordinator is killed: the workers' pages must go on and say so. What alerts say of told histories
+# is in alerts.yml.
 #
-#   Scripts/check-monitoring.sh      needs Debian's packages prometheus, curl and jq; installs what is missing
+#   Scripts/check-monitoring.sh      needs Debian's packages prometheus, curl and jq; as root installs what is missing
 #   CONFIGURATION=debug              builds without optimisation, as the tests do
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -83,6 +84,14 @@ echo "$count expressions parse"
 
 # Series that only exist after trouble.
 sometimes="dit_protocol_errors_total dit_auth_failures_total"
+panels=0
+while IFS= read -r expression; do
+    grep -qE "${sometimes// /|}" <<<"$expression" && continue
+    found=$(ask "$expression" | jq -r '.data.result | length')
+    [ "$found" != 0 ] || { echo "an empty panel: $expression" >&2; status=1; }
+    panels=$((panels + 1))
+done < <(jq -r '.. | .expr? // empty' deploy/grafana/dashboard.json)
+echo "$panels expressions of panels show something"
 for name in $(grep -o 'dit_[a-z_]*' <<<"$expressions" | sort -u); do
     found=$(ask "count(last_over_time($name[5m]))" | jq -r '.data.result[0].value[1] // 0')
     if [ "$found" = 0 ] && ! grep -qw "$name" <<<"$sometimes"; then

@@ -31,7 +31,8 @@ extension CoordinatorCore {
             flights[image] = Flight(
                 image: image, request: request, priority: job.priority, isInteractive: job.isInteractive, admitted: now,
                 phase: .sampling(ticket: ticket), phaseSince: now)
-            effects.append(.measure(.admitted(waited: max(0, wall - job.status.submitted))))
+            effects.append(
+                .measure(.admitted(preset: request.presetName, waited: max(0, wall - job.status.submitted))))
             set(image, .running(step: 0, of: request.sampler.totalSteps))
             let checkpoint = job.checkpoints.contains(index) ? image : nil
             effects.append(.sample(.open(request, pin.model, checkpoint: checkpoint), ticket: ticket))
@@ -461,7 +462,7 @@ extension CoordinatorCore {
         effects.append(
             .measure(
                 .finished(
-                    outcome, preset: flight.request.preset ?? flight.request.sampler.name,
+                    outcome, preset: flight.request.presetName,
                     seconds: Double(now - flight.admitted) * 1e-9, replayed: flight.replayed)))
         if case .done = state { imagesDone += 1 }
         set(image, state)

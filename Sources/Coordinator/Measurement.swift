@@ -1,10 +1,13 @@
+internal import Plan
+
 /// Something that the core counts, for metrics.
 package enum Measurement: Equatable, Sendable {
     /// A picture left the queue after so many seconds.
-    case admitted(waited: Double)
-    /// A picture came to its end, so many seconds after its admission.
     ///
     /// The preset is the name that its user gave it; whoever makes a label of it has to bound how many there are.
+    case admitted(preset: String, waited: Double)
+    /// A picture came to its end, so many seconds after its admission.
+    ///
     /// `replayed` counts its steps that were computed again after a loss.
     case finished(Outcome, preset: String, seconds: Double, replayed: Int)
     /// A plan was made.
@@ -19,7 +22,7 @@ package enum Measurement: Equatable, Sendable {
     case staleAnswer
 
     /// How a picture ended.
-    package enum Outcome: String, Equatable, Sendable {
+    package enum Outcome: String, Equatable, Sendable, CaseIterable {
         case done, failed
     }
 
@@ -46,4 +49,9 @@ package enum Measurement: Equatable, Sendable {
         /// A worker knows a later epoch than the queue does.
         case epoch
     }
+}
+
+extension ImageRequest {
+    /// What measurements call the way in which the picture is drawn.
+    var presetName: String { preset ?? sampler.name }
 }

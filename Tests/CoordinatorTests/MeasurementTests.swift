@@ -15,7 +15,9 @@ struct MeasurementTests {
         bench.wait(3)
         bench.join("a")
         bench.work()
-        let waits = bench.measurements.compactMap { if case .admitted(let waited) = $0 { waited } else { nil } }
+        let waits = bench.measurements.compactMap { measurement -> Double? in
+            if case .admitted("quick", let waited) = measurement { waited } else { nil }
+        }
         #expect(waits.count == 1 && waits.allSatisfy { 3...5 ~= $0 }, "\(waits)")
         let ends = bench.measurements.compactMap { measurement -> Double? in
             if case .finished(.done, "quick", let seconds, 0) = measurement { seconds } else { nil }
@@ -74,7 +76,7 @@ struct MeasurementTests {
         for measurement in [Measurement.replayed, .staleAnswer, .planned(.lost), .recovered(.link)] {
             metrics.note(measurement, model: "demo")
         }
-        metrics.note(.admitted(waited: 2), model: "demo")
+        metrics.note(.admitted(preset: "p0", waited: 2), model: "demo")
         metrics.note(.creditWaited(seconds: 0.25), model: "demo")
         for index in 0..<100 {
             metrics.note(.finished(.done, preset: "p\(index)", seconds: 1, replayed: 0), model: "demo")
@@ -89,6 +91,7 @@ struct MeasurementTests {
             "dit_queue_wait_seconds_sum 2", "dit_images_completed_total{model=\"demo\",preset=\"p0\"} 1",
             "dit_images_completed_total{model=\"demo\",preset=\"other\"} 68",
             "dit_images_finished_total{model=\"demo\",outcome=\"done\",preset=\"p0\"} 1",
+            "dit_images_finished_total{model=\"demo\",outcome=\"failed\",preset=\"p0\"} 0",
             "dit_images_finished_total{model=\"demo\",outcome=\"done\",preset=\"other\"} 68",
             "dit_images_finished_total{model=\"demo\",outcome=\"failed\",preset=\"other\"} 1",
             "dit_image_replayed_steps_sum 3", "dit_image_replayed_steps_count 101",

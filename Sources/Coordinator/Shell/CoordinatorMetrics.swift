@@ -56,14 +56,15 @@ final class CoordinatorMetrics: @unchecked Sendable {
     /// Takes note of what the core counted, on the coordinator's thread.
     func note(_ measurement: Measurement, model: String) {
         switch measurement {
-        case .admitted(let seconds): waited.recordSeconds(seconds)
+        case .admitted(let preset, let seconds):
+            waited.recordSeconds(seconds)
+            // From 0 on, or a rate would not see the first.
+            let preset = label(preset)
+            for outcome in Measurement.Outcome.allCases { finished(outcome, preset, model).increment(by: 0) }
         case .finished(let outcome, let preset, let seconds, let replayed):
             replayedByImage.record(replayed)
             let preset = label(preset)
-            Counter(
-                label: "dit_images_finished_total",
-                dimensions: [("model", model), ("outcome", outcome.rawValue), ("preset", preset)], factory: factory
-            ).increment()
+            finished(outcome, preset, model).increment()
             if outcome == .done {
                 Counter(
                     label: "dit_images_completed_total", dimensions: [("model", model), ("preset", preset)],
@@ -89,6 +90,12 @@ final class CoordinatorMetrics: @unchecked Sendable {
             label: "dit_protocol_errors_total", dimensions: [("reason", error.label), ("socket", socket)],
             factory: factory
         ).increment()
+    }
+
+    private func finished(_ outcome: Measurement.Outcome, _ preset: String, _ model: String) -> Counter {
+        Counter(
+            label: "dit_images_finished_total",
+            dimensions: [("model", model), ("outcome", outcome.rawValue), ("preset", preset)], factory: factory)
     }
 
     private func label(_ preset: String) -> String {
