@@ -12,6 +12,14 @@ package enum LogLevel: String, CaseIterable, Sendable {
     case error
 }
 
+/// How lines of a daemon's log look.
+package enum LogFormat: String, CaseIterable, Sendable {
+    /// For people: time, severity, message and values.
+    case text
+    /// For collectors: a JSON object a line.
+    case json
+}
+
 /// How regular the network between coordinator and workers is.
 package enum Liveness: String, CaseIterable, Sendable {
     /// A heartbeat each second; lost after ten seconds of silence.
@@ -108,6 +116,8 @@ package struct CoordinatorFile: Equatable, Sendable {
     ///
     /// The level debug costs a line for each step of each picture.
     package var logLevel = LogLevel.info
+    /// How lines of the log look; default text.
+    package var logFormat = LogFormat.text
 
     /// The defaults.
     package init() {}
@@ -117,7 +127,7 @@ package struct CoordinatorFile: Equatable, Sendable {
         "control", "data", "client", "events", "http_port", "output", "state", "workers", "cut", "replicas",
         "network_mbit", "wire", "flights_per_worker", "queue_limit", "job_limit", "queue_mib", "liveness",
         "lost_after_seconds",
-        "attempts", "advertise", "keys", "insecure_network", "log_level",
+        "attempts", "advertise", "keys", "insecure_network", "log_level", "log_format",
     ]
 
     /// Reads a file; keys that are missing keep their defaults.
@@ -158,6 +168,7 @@ package struct CoordinatorFile: Equatable, Sendable {
         keysFolder = try yaml.text("keys")
         insecureNetwork = try yaml.bool("insecure_network") ?? insecureNetwork
         logLevel = try yaml.word("log_level", as: LogLevel.self) ?? logLevel
+        logFormat = try yaml.word("log_format", as: LogFormat.self) ?? logFormat
     }
 }
 

@@ -54,6 +54,8 @@ package struct WorkerFile: Equatable, Sendable {
     ///
     /// The level debug costs a line for each task.
     package var logLevel = LogLevel.info
+    /// How lines of the log look; default text.
+    package var logFormat = LogFormat.text
 
     /// The defaults.
     package init() {}
@@ -62,6 +64,7 @@ package struct WorkerFile: Equatable, Sendable {
     package static let keys = [
         "name", "model", "coordinator", "bind", "advertise", "http_port", "threads", "cores", "compute", "memory_gib",
         "benchmark", "roles", "keys", "insecure_network", "log_level",
+        "log_format",
     ]
 
     /// Reads a file; keys that are missing keep their defaults.
@@ -98,6 +101,7 @@ package struct WorkerFile: Equatable, Sendable {
         keysFolder = try yaml.text("keys")
         insecureNetwork = try yaml.bool("insecure_network") ?? insecureNetwork
         logLevel = try yaml.word("log_level", as: LogLevel.self) ?? logLevel
+        logFormat = try yaml.word("log_format", as: LogFormat.self) ?? logFormat
     }
 }
 

@@ -37,7 +37,7 @@ struct AbbozzoCommand: ParsableCommand {
                            abbozzo submit FILE      from anywhere that reaches the coordinator.
 
             Every verb takes --json. Exit codes: 0 done, 1 usage or input, 2 a job failed, 3 the coordinator cannot be \
-            reached, 4 not allowed, 5 part of a batch failed.
+            reached or cannot serve now, 4 not allowed, or the queue is full, 5 part of a batch failed.
             """,
         version: programVersion,
         subcommands: [

@@ -213,7 +213,9 @@ struct ThreadOptions: ParsableArguments {
 
 /// What both daemons take.
 struct DaemonOptions: ParsableArguments {
-    @Option(help: ArgumentHelp("YAML file with these settings and more; flags override it.", valueName: "file"))
+    @Option(
+        help: ArgumentHelp(
+            "YAML file of settings; those of configs explain all of them. Flags override it.", valueName: "file"))
     var config: String?
 
     @Option(
@@ -228,13 +230,18 @@ struct DaemonOptions: ParsableArguments {
     @Option(help: ArgumentHelp("Severity to log from. Default: info.", valueName: "level"))
     var logLevel: LogLevel?
 
-    @Option(help: ArgumentHelp("How log lines look.", valueName: "format"))
-    var logFormat: LineLog.Format = .text
+    @Option(help: ArgumentHelp("How log lines look. Default: text.", valueName: "format"))
+    var logFormat: LogFormat?
 
-    /// A logger to standard error.
-    func logger(_ label: String, fileLevel: LogLevel) -> Logger {
+    /// A logger to standard error, as the flags say, else as the file does.
+    func logger(_ label: String, fileLevel: LogLevel, fileFormat: LogFormat) -> Logger {
         let level = Logger.Level(rawValue: (logLevel ?? fileLevel).rawValue) ?? .info
-        return Logger(label: label) { LineLog(label: $0, level: level, format: logFormat) }
+        let format: LineLog.Format =
+            switch logFormat ?? fileFormat {
+            case .text: .text
+            case .json: .json
+            }
+        return Logger(label: label) { LineLog(label: $0, level: level, format: format) }
     }
 }
 
@@ -245,7 +252,7 @@ func require<Number: Comparable>(_ value: Number?, in range: ClosedRange<Number>
 }
 
 extension LogLevel: ExpressibleByArgument {}
-extension LineLog.Format: ExpressibleByArgument {}
+extension LogFormat: ExpressibleByArgument {}
 
 extension ComputeFormat: ExpressibleByArgument {}
 

@@ -75,10 +75,13 @@ struct DaemonSettingsTests {
                 benchmark: fresh
                 roles: [blocks, decoder]
                 log_level: debug
+                log_format: json
                 """, file: "w.yaml")
         #expect(worker.name == "node-1.a" && worker.model == "/m" && worker.coordinator == "tcp://h:1")
         #expect(worker.bind == "tcp://0.0.0.0:5800" && worker.advertise == "h2" && worker.threads == 3)
         #expect(worker.memoryGiB == 1.5 && worker.roles == [.blocks, .decoder] && worker.logLevel == .debug)
+        #expect(worker.logFormat == .json)
+        #expect(try CoordinatorFile(text: "log_format: json", file: "c.yaml").logFormat == .json)
         #expect(worker.benchmark == .fresh && worker.compute == .bf16 && worker.cores?.cores == [0, 1, 5])
         let coordinator = try CoordinatorFile(
             text: "workers: 3\ncut: [1, 5]\nflights_per_worker: 4\noutput: o\n", file: "c.yaml")
@@ -97,7 +100,8 @@ struct DaemonSettingsTests {
         arguments: [
             "name: a b", "name: coordinator", "name: é", "coordinator: localhost", "bind: tcp://x:99999", "threads: 0",
             "memory_gib: 0", "roles: [painter]", "roles: []", "benchmark: sometimes",
-            "log_level: loud", "compute: f16", "thread: 1", "threads: [1]", "cores: 3-1", "cores: all",
+            "log_level: loud", "log_format: xml", "compute: f16", "thread: 1", "threads: [1]", "cores: 3-1",
+            "cores: all",
         ])
     func refusesWorker(line: String) throws {
         let error = #expect(throws: SettingsError.self) { try WorkerFile(text: "# w\n" + line, file: "w.yaml") }

@@ -70,7 +70,8 @@ struct BenchCommand: ParsableCommand {
         @OptionGroup var width: Width
 
         @Option(
-            help: ArgumentHelp("Rows: image and text tokens together.", valueName: "n,n,…"), transform: sizes)
+            help: ArgumentHelp(
+                "Rows: image and text tokens together. Default: 1536,2457,4608.", valueName: "n,n,…"), transform: sizes)
         var rows: [Int] = [1536, 2457, 4608]
 
         var heads: Int { width.heads }
@@ -211,7 +212,9 @@ struct BenchCommand: ParsableCommand {
         @Option(help: ArgumentHelp("Model folder in diffusers layout. Default: the demo model.", valueName: "dir"))
         var model: String?
 
-        @Option(help: ArgumentHelp("Sides of square pictures, multiples of 8.", valueName: "n,n,…"), transform: sizes)
+        @Option(
+            help: ArgumentHelp("Sides of square pictures, multiples of 8. Default: 256,512.", valueName: "n,n,…"),
+            transform: sizes)
         var sides: [Int] = [256, 512]
 
         func validate() throws {

@@ -100,7 +100,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
 
     func run() async throws {
         let file = try settings()
-        let logger = daemon.logger("coordinator", fileLevel: file.logLevel)
+        let logger = daemon.logger("coordinator", fileLevel: file.logLevel, fileFormat: file.logFormat)
         var settings = ServiceSettings(
             outputFolder: absolute(file.output), stateFolder: absolute(file.state), version: programVersion)
         settings.control = try Endpoint(file.control)

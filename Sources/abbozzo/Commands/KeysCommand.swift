@@ -18,6 +18,10 @@ struct KeysCommand: ParsableCommand {
         @OptionGroup var keys: KeysOptions
         @OptionGroup var output: OutputOptions
 
+        func validate() throws {
+            if case .some(.none) = keys.named() { throw ValidationError("keys are in a folder; none names no folder") }
+        }
+
         var folder: KeyFolder { (keys.named() ?? nil) ?? KeysOptions.standard }
         /// The flag that names the folder again, for the next command.
         var flag: String { keys.keys == nil ? "" : " --keys \(folder.path)" }
@@ -130,4 +134,7 @@ struct KeysCommand: ParsableCommand {
     }
 }
 
-extension KeyRole: ExpressibleByArgument {}
+extension KeyRole: ExpressibleByArgument {
+    /// The coordinator's own key has no role to choose.
+    static var allValueStrings: [String] { [KeyRole.worker, .client].map(\.rawValue) }
+}

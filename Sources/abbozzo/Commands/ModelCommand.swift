@@ -111,6 +111,8 @@ struct ModelCommand: ParsableCommand {
                 "Model whose other components are copied. Default: the demo model.", valueName: "dir"))
         var from: String?
 
+        @OptionGroup var output: OutputOptions
+
         func validate() throws {
             try require(heads, in: 1...1024, "--heads")
             try require(headWidth, in: 2...1024, "--head-width")
@@ -130,7 +132,15 @@ struct ModelCommand: ParsableCommand {
                 double: doubleBlocks, single: singleBlocks, heads: heads, headWidth: headWidth, format: format,
                 fitting: source)
             try flux.write(to: path, allElseFrom: source)
+            if output.json { return try sayJSON(Written(folder: path, bytes: flux.bytes, from: source.path)) }
             say("\(path): \(bytesText(Double(flux.bytes))) of transformer, the rest from \(source.path)")
+        }
+
+        /// What was written: bytes of the transformer, and where all else is from.
+        private struct Written: Encodable {
+            let folder: String
+            let bytes: Int
+            let from: String
         }
     }
 }

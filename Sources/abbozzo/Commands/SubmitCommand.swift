@@ -44,7 +44,7 @@ struct SubmitCommand: AsyncParsableCommand {
     @Flag(
         inversion: .prefixedNo,
         help: ArgumentHelp(
-            "Go before all batches, which wait with half of their pictures while this runs. Default: only for a single -p "
+            "Go before all batches, whose pictures wait while this runs. Default: only for a single -p "
                 + "prompt that is waited for and has no --priority."))
     var interactive: Bool?
 
@@ -54,7 +54,10 @@ struct SubmitCommand: AsyncParsableCommand {
     @Flag(help: "Print what the batch cost, against full steps, and each node's share.")
     var summary = false
 
-    @Option(help: ArgumentHelp("Write all pictures on one sheet.", valueName: "file.png"))
+    @Option(
+        help: ArgumentHelp(
+            "Write all pictures on one sheet. The coordinator's output folder must have the same path on this machine.",
+            valueName: "file.png"))
     var contactSheet: String?
 
     @OptionGroup var client: ClientOptions

@@ -84,7 +84,7 @@ struct WorkerCommand: AsyncParsableCommand {
 
     func run() async throws {
         let file = try daemon.config.map { try WorkerFile(path: $0) } ?? WorkerFile()
-        let logger = daemon.logger("worker", fileLevel: file.logLevel)
+        let logger = daemon.logger("worker", fileLevel: file.logLevel, fileFormat: file.logFormat)
         let cores = cores ?? file.cores
         if let cores { try ProcessCores.keep(on: cores) }
         var settings = WorkerSettings(
