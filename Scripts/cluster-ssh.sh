@@ -6,8 +6,8 @@
 #   Scripts/cluster-ssh.sh stop HOSTS        drains: pictures in flight are kept and go on at the next start
 #
 # Every host needs the program and, for workers, the model at the same path: PROGRAM (default abbozzo, found on the PATH)
-# and MODEL (default: the demo model beside the program). State, keys and logs are in FOLDER (default abbozzo-cluster,
-# below the home of the ssh user). ssh must not ask for a password. For services that start with the machine use
+# and MODEL (default: the demo model beside the program). State, keys, logs and pictures are in FOLDER (default
+# abbozzo-cluster, below the home of the ssh user). ssh must not ask for a password. For services that start with the machine use
 # deploy/systemd.
 set -euo pipefail
 
@@ -56,7 +56,8 @@ remote() { # target, command…
     ssh -n -o BatchMode=yes -o ConnectTimeout=10 "$target" "$@"
 }
 
-# Starts a program that outlives the connection, and waits until it says that it is ready or ends.
+# Starts a program that outlives the connection, and waits until it says that it is ready or ends: a worker first measures
+# its speed, which takes minutes where a large model's disk is slow.
 launch() { # target, name, command
     remote "$1" "mkdir -p $folder && cd $folder
         if [ -f $2.pid ] && kill -0 \$(cat $2.pid) 2>/dev/null; then echo '$2 runs already'; exit 0; fi
@@ -64,7 +65,7 @@ launch() { # target, name, command
         setsid nohup $3 > $2.out 2>> $2.log < /dev/null &
         pid=\$!
         echo \$pid > $2.pid
-        if timeout 60 tail -n +1 -F --pid=\$pid $2.out 2>/dev/null | grep -q -m 1 -E '^(ready|started) '; then
+        if timeout 1800 tail -n +1 -F --pid=\$pid $2.out 2>/dev/null | grep -q -m 1 -E '^(ready|started) '; then
             echo '$2 is ready'
         else
             tail -n 5 $2.log >&2
