@@ -1,5 +1,6 @@
 import Checkpoint
 import DiT
+import Foundation
 import Plan
 import Stages
 import TestKit
@@ -31,6 +32,18 @@ import VAE
         let facts = try ModelFacts(folder: ModelFolder(path: Fixtures.demoModel))
         #expect(facts.name == "demo")
         #expect(facts.maxTextLength == 32)
+        #expect(facts.defaultSide == 512)
+    }
+
+    @Test func `the few-step model that ships is as schnell is, and has all but the transformer of the other`() throws {
+        let facts = try ModelFacts(folder: ModelFolder(path: Fixtures.fewStepModel))
+        let shipped = try ModelFacts(folder: ModelFolder(path: Fixtures.demoModel))
+        #expect(!facts.takesGuidance && !facts.schedule.dynamic && facts.schedule.shift == 1)
+        #expect(facts.blockCount == shipped.blockCount && facts.fingerprint != shipped.fingerprint)
+        for part in ["text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "vae"] {
+            let link = Fixtures.fewStepModel + "/" + part
+            #expect(try FileManager.default.destinationOfSymbolicLink(atPath: link) == "../demo/" + part)
+        }
     }
 
     @Test(arguments: [

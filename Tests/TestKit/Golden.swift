@@ -131,6 +131,9 @@ package enum Fixtures {
 
     /// The model that ships, `configs/models/demo`.
     package static let demoModel = root + "/configs/models/demo"
+
+    /// Its variant for four steps, `configs/models/demo-schnell`.
+    package static let fewStepModel = root + "/configs/models/demo-schnell"
 }
 
 /// A fixture that is not as a test expects it.
