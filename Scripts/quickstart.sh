@@ -80,8 +80,8 @@ for name in left right; do
 done
 
 # Beside this shell, which would hear no signal while it runs something itself.
-"$abbozzo" submit --coordinator "$client" configs/prompts/quickstart.txt --preset flux-4x --folder pictures \
-    --summary --contact-sheet "$folder/contact-sheet.png" &
+"$abbozzo" submit --coordinator "$client" configs/prompts/quickstart.txt --preset flux-4x --width 512 --height 512 \
+    --folder pictures --summary --contact-sheet "$folder/contact-sheet.png" &
 pids+=($!)
 status=0
 wait $! || status=$?

@@ -31,6 +31,8 @@ INDEX = dict(
 def arguments(parser):
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the training run")
     parser.add_argument("--model", required=True, metavar="FOLDER", help="where the model goes")
+    parser.add_argument("--side", type=int, metavar="PIXELS",
+                        help="of a picture whose size nobody says; default: the run's longest side")
     parser.add_argument("--dtype", default="bf16", choices=["bf16", "f16"])
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--undistilled", action="store_true", help="take `dit`, although there is a `distill`")
@@ -52,7 +54,7 @@ def run(a):
         raise SystemExit("train `vae` and `dit` first")
     if a.few:
         painter, counters[few_steps.STAGE] = few_steps.load(a.out, settings)
-    vae.register_to_config(shift_factor=settings["shift_factor"], scaling_factor=settings["scaling_factor"])
+    vae.register_to_config(sample_size=a.side or settings["size"], shift_factor=settings["shift_factor"], scaling_factor=settings["scaling_factor"])
     parts = dict(vae=vae, transformer=painter.transformer, text_encoder=painter.clip, text_encoder_2=painter.t5)
     for part, model in parts.items():
         model.to(dtype)

@@ -37,9 +37,9 @@ class Painter(torch.nn.Module):
         turn_heads(self.t5)
         self._begin_as_identity()
         self._told = ()
-        self.transformer.time_text_embed.register_forward_pre_hook(self._exactly)
+        self.transformer.time_text_embed.register_forward_pre_hook(self._unrounded)
 
-    def _exactly(self, embedding, inputs):
+    def _unrounded(self, embedding, inputs):
         """Gives the embedding sigma and guidance as the caller said them.
 
         diffusers rounds them to the tokens' format. In bfloat16 a guidance of 3.5 becomes 3.504, and the embedding's quickest

@@ -66,7 +66,9 @@ package struct RandomFlux: Sendable {
         defer { try? files.removeItem(atPath: temporary) }
         try files.createDirectory(atPath: temporary, withIntermediateDirectories: true)
         for name in ["model_index.json"] + model.components where name != "transformer" {
-            try files.copyItem(atPath: model.path(name), toPath: "\(temporary)/\(name)")
+            // What a link leads to, as a variant links parts of another model: a copied link would lead nowhere.
+            let source = URL(filePath: model.path(name)).resolvingSymlinksInPath().path
+            try files.copyItem(atPath: source, toPath: "\(temporary)/\(name)")
         }
         try writeTransformer(into: temporary)
         try files.moveItem(atPath: temporary, toPath: path)

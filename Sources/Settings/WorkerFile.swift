@@ -63,8 +63,7 @@ package struct WorkerFile: Equatable, Sendable {
     /// Every key of the file.
     package static let keys = [
         "name", "model", "coordinator", "bind", "advertise", "http_port", "threads", "cores", "compute", "memory_gib",
-        "benchmark", "roles", "keys", "insecure_network", "log_level",
-        "log_format",
+        "benchmark", "roles", "keys", "insecure_network", "log_level", "log_format",
     ]
 
     /// Reads a file; keys that are missing keep their defaults.

@@ -215,7 +215,8 @@ struct ThreadOptions: ParsableArguments {
 struct DaemonOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "YAML file of settings; those of configs explain all of them. Flags override it.", valueName: "file"))
+            "YAML file of settings, as configs/coordinator.yaml and worker.yaml explain them; flags override it.",
+            valueName: "file"))
     var config: String?
 
     @Option(

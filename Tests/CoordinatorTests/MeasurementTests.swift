@@ -77,6 +77,7 @@ struct MeasurementTests {
             metrics.note(measurement, model: "demo")
         }
         metrics.note(.admitted(preset: "p0", waited: 2), model: "demo")
+        metrics.note(.admitted(preset: "p1", waited: 0), model: "other")
         metrics.note(.creditWaited(seconds: 0.25), model: "demo")
         for index in 0..<100 {
             metrics.note(.finished(.done, preset: "p\(index)", seconds: 1, replayed: 0), model: "demo")
@@ -92,6 +93,7 @@ struct MeasurementTests {
             "dit_images_completed_total{model=\"demo\",preset=\"other\"} 68",
             "dit_images_finished_total{model=\"demo\",outcome=\"done\",preset=\"p0\"} 1",
             "dit_images_finished_total{model=\"demo\",outcome=\"failed\",preset=\"p0\"} 0",
+            "dit_images_completed_total{model=\"other\",preset=\"p1\"} 0",
             "dit_images_finished_total{model=\"demo\",outcome=\"done\",preset=\"other\"} 68",
             "dit_images_finished_total{model=\"demo\",outcome=\"failed\",preset=\"other\"} 1",
             "dit_image_replayed_steps_sum 3", "dit_image_replayed_steps_count 101",

@@ -32,7 +32,7 @@ import VAE
         let facts = try ModelFacts(folder: ModelFolder(path: Fixtures.demoModel))
         #expect(facts.name == "demo")
         #expect(facts.maxTextLength == 32)
-        #expect(facts.defaultSide == 512)
+        #expect(facts.defaultSide == 256)
     }
 
     @Test func `the few-step model that ships is as schnell is, and has all but the transformer of the other`() throws {

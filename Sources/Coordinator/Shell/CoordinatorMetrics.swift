@@ -61,15 +61,13 @@ final class CoordinatorMetrics: @unchecked Sendable {
             // From 0 on, or a rate would not see the first.
             let preset = label(preset)
             for outcome in Measurement.Outcome.allCases { finished(outcome, preset, model).increment(by: 0) }
+            completed(preset, model).increment(by: 0)
         case .finished(let outcome, let preset, let seconds, let replayed):
             replayedByImage.record(replayed)
             let preset = label(preset)
             finished(outcome, preset, model).increment()
             if outcome == .done {
-                Counter(
-                    label: "dit_images_completed_total", dimensions: [("model", model), ("preset", preset)],
-                    factory: factory
-                ).increment()
+                completed(preset, model).increment()
                 CoreMetrics.Timer(label: "dit_image_seconds", dimensions: [("preset", preset)], factory: factory)
                     .recordSeconds(seconds)
             }
@@ -96,6 +94,11 @@ final class CoordinatorMetrics: @unchecked Sendable {
         Counter(
             label: "dit_images_finished_total",
             dimensions: [("model", model), ("outcome", outcome.rawValue), ("preset", preset)], factory: factory)
+    }
+
+    private func completed(_ preset: String, _ model: String) -> Counter {
+        Counter(
+            label: "dit_images_completed_total", dimensions: [("model", model), ("preset", preset)], factory: factory)
     }
 
     private func label(_ preset: String) -> String {

@@ -44,8 +44,8 @@ struct SubmitCommand: AsyncParsableCommand {
     @Flag(
         inversion: .prefixedNo,
         help: ArgumentHelp(
-            "Go before all batches, whose pictures wait while this runs. Default: only for a single -p "
-                + "prompt that is waited for and has no --priority."))
+            "Go before all batches: while this runs only as many pictures are fed as there are workers with layers. "
+                + "Default: only for a single -p prompt that is waited for and has no --priority."))
     var interactive: Bool?
 
     @Flag(inversion: .prefixedNo, help: "Wait for the pictures.")
