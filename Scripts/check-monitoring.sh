@@ -57,7 +57,7 @@ pids+=($!)
 curl -sf --retry 30 --retry-all-errors --retry-delay 1 -o /dev/null "http://127.0.0.1:$port/-/ready"
 
 "$abbozzo" submit --coordinator "$(address client)" configs/prompts/quickstart.txt --preset flux-4x \
-    --width 256 --height 256
+    --width 512 --height 512
 done=$(curl -sf "http://$(address http)/metrics" | awk '/^dit_images_completed_total/ { n += $NF } END { print n }')
 
 ask() { curl -sf "http://127.0.0.1:$port/api/v1/query" --data-urlencode "query=$1"; }
