@@ -6,9 +6,9 @@
 Captions come from scenes that training never sees (dataset.py, split "held-out"). Each
 is rendered by `abbozzo render` with each setting and the same seeds; the judge reads the
 pictures; settings are compared with the picture of full steps of the same seed. Note
-that RALU draws noise of another size, so its picture of a seed is another picture: PSNR,
-SSIM and edge error then say how different, not how bad. With --shared-noise the coarse
-noise is the full noise halved (averages of 2x2, doubled), and they say more.
+that RALU starts from every fourth value of the noise, so its picture of a seed is another
+picture: PSNR, SSIM and edge error then say how different, not how bad. With --shared-noise the
+coarse noise is the full noise halved (averages of 2x2, doubled), and they say more.
 
 Settings, for each preset: plain sampling with as many steps; plain sampling at about
 equal cost in token-steps; RALU with each pair of switches. Then full steps with products in
@@ -102,9 +102,11 @@ class Bench:
             if traced and self.a.shared_noise:
                 options += ["--trace", noise]
             elif coarse and self.a.shared_noise:
-                full = load_file(noise)["latents_unpacked"]
-                shared = self.folder / ("shared-%03d.safetensors" % case.number)
-                save_file({"latents_unpacked": 2 * torch.nn.functional.avg_pool2d(full, 2)}, shared)
+                halved = 2 * torch.nn.functional.avg_pool2d(load_file(noise)["latents_unpacked"], 2)
+                if scale == 1:  # RALU takes noise of the full size and keeps one value of four
+                    halved = halved.repeat_interleave(2, -1).repeat_interleave(2, -2)
+                shared = self.folder / ("shared-%03d-%d.safetensors" % (case.number, scale))
+                save_file({"latents_unpacked": halved.contiguous()}, shared)
                 options += ["--inject", shared]
             report = renderer.render(self.a, case.caption, path, *options)
             facts.write_text(json.dumps(dict(report, asked=asked)))
