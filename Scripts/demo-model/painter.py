@@ -45,7 +45,7 @@ class Painter(torch.nn.Module):
         diffusers rounds them to the tokens' format. In bfloat16 a guidance of 3.5 becomes 3.504, and the embedding's quickest
         wave turns by a radian for each thousandth: what learned that draws something else when told 3.5 in float32.
         """
-        return (*self._told, inputs[-1])
+        return (*self._told, inputs[-1]) if self._told else inputs
 
     def _begin_as_identity(self):
         t = self.transformer
@@ -62,9 +62,12 @@ class Painter(torch.nn.Module):
     def forward(self, x, sigma, pooled, context, positions, guidance=None):
         """The velocity of the tokens x (B, N, 64) at positions (N, 3)."""
         self._told = tuple(1000 * value.float() for value in (sigma, guidance) if value is not None)
-        return self.transformer(
-            hidden_states=x, timestep=sigma, guidance=guidance, pooled_projections=pooled, encoder_hidden_states=context,
-            img_ids=positions, txt_ids=torch.zeros(context.shape[1], 3, device=x.device), return_dict=False)[0]
+        try:
+            return self.transformer(
+                hidden_states=x, timestep=sigma, guidance=guidance, pooled_projections=pooled, encoder_hidden_states=context,
+                img_ids=positions, txt_ids=torch.zeros(context.shape[1], 3, device=x.device), return_dict=False)[0]
+        finally:
+            self._told = ()
 
 
 @torch.no_grad()
