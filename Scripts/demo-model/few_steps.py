@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from batches import LEVELS, Batches
 from painter import Painter
 from pictures import run_settings
-from training import (DEVICE, NOTHING_YET, Average, Precision, Stage, Timer, counted, optimizers, rate, run_as_team,
+from training import (DEVICE, NOTHING_YET, Average, Optimizers, Precision, Stage, Timer, counted, rate, run_as_team,
                       team_arguments, time_arguments)
 
 STEPS = 4  # of the student from noise to picture, evenly in sigma, as FLUX.1-schnell's schedule has them
@@ -60,17 +60,13 @@ def train(a, team):
     teacher.to(DEVICE).eval().requires_grad_(False)
     learning.to(DEVICE).train()
     average = Average(learning, a.ema)
-    groups = [(o, g) for o in optimizers(learning, a.lr, team) for g in o.param_groups]
-    for _, group in groups:
-        group["full lr"] = group["lr"]
+    optimizers = Optimizers(learning, a.lr, team)
     team.part_ways(before["steps"])
     batches = Batches(a.out, a.tokens, a.mixed, seed=before["steps"] * 64 + team.rank, weights=a.levels, pairs=a.pairs)
     timer, step, samples, total, count = Timer(a, before), 0, 0, 0.0, 0
     progress = timer.progress(step)
     while progress[0] < 1:
         batch = batches.next()
-        for _, group in groups:
-            group["lr"] = group["full lr"] * rate(a, step, progress[1])
         with precision():
             text = teacher.text(batch.clip, batch.t5)
             path = teachers_path(teacher, torch.randn_like(batch.noisy), text, batch.positions, a.guidance, STEPS * a.smaller)
@@ -82,11 +78,7 @@ def train(a, team):
             (loss / len(places)).backward()
             total += loss.item()
             count += 1
-        progress = team.average(learning, timer.progress(step + 1))
-        torch.nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
-        for optimizer in {id(o): o for o, _ in groups}.values():
-            optimizer.step()
-        learning.zero_grad(set_to_none=True)
+        progress = optimizers.step(rate(a, step, progress[1]), timer.progress(step + 1))
         average.update(learning)
         step += 1
         samples += len(batch.sigma) * len(places) * team.count

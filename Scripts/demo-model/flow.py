@@ -20,7 +20,7 @@ from labelling import Head
 from painter import HEAD, Painter
 from pictures import run_settings
 from reading import Captions, Reader
-from training import (DEVICE, NOTHING_YET, Average, Precision, Stage, Timer, counted, is_trained, optimizers, rate,
+from training import (DEVICE, NOTHING_YET, Average, Optimizers, Precision, Stage, Timer, counted, is_trained, rate,
                       run_as_team, team_arguments, time_arguments)
 
 MOST_GUIDANCE = 5.0
@@ -84,9 +84,7 @@ def train(a, team):
         reader_stage.load(reader)
         reader.to(DEVICE)
     learning = torch.nn.ModuleList(filter(None, (model, head, reader)))
-    groups = [(o, g) for o in optimizers(learning, a.lr or (3e-4 if teacher else 1.5e-3), team) for g in o.param_groups]
-    for _, group in groups:
-        group["full lr"] = group["lr"]
+    optimizers = Optimizers(learning, a.lr or (3e-4 if teacher else 1.5e-3), team)
     if a.compile:  # the blocks alone: one compilation serves them all, and every size of grid
         for network in filter(None, (model, teacher)):
             network.transformer.compile_repeated_blocks(dynamic=True)
@@ -109,8 +107,6 @@ def train(a, team):
 
     while progress[0] < 1:
         batch = batches.next()
-        for _, group in groups:
-            group["lr"] = group["full lr"] * rate(a, step, progress[1])
         with precision():
             guidance, target = guided(teacher, batch, batches.empty) if teacher else (torch.ones_like(batch.sigma), batch.velocity)
             errors = F.mse_loss(velocity(model, batch, guidance), target, reduction="none").mean(-1)
@@ -120,11 +116,7 @@ def train(a, team):
         weights = 1 + (a.things - 1) * support * batch.on_things if batches.things else torch.ones_like(errors)
         loss = errors.mean()
         ((errors * weights).sum() / weights.sum() + support * (a.labels * labels + a.reading * reading)).backward()
-        progress = team.average(learning, timer.progress(step + 1))
-        torch.nn.utils.clip_grad_norm_(learning.parameters(), 1.0)
-        for optimizer in {id(o): o for o, _ in groups}.values():
-            optimizer.step()
-        learning.zero_grad(set_to_none=True)
+        progress = optimizers.step(rate(a, step, progress[1]), timer.progress(step + 1))
         average.update(model)
         step += 1
         samples += len(batch.sigma) * team.count

@@ -208,8 +208,26 @@ class SharedMuon(torch.optim.Muon):
                 self.team.hand_out(part, rank)
 
 
-def optimizers(model, learning_rate, team):
+class Optimizers:
     """Muon for the matrices inside the blocks, AdamW for everything else (embeddings, norms, modulations, heads)."""
+
+    def __init__(self, model, learning_rate, team):
+        self.model, self.team, self.learning_rate = model, team, learning_rate
+        self.both = _optimizers(model, learning_rate, team)
+
+    def step(self, factor, progress):
+        """One step with the team's mean gradients, at a factor of the learning rate; returns the progress that all agree on."""
+        progress = self.team.average(self.model, progress)
+        torch.nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.both:
+            for group in optimizer.param_groups:
+                group["lr"] = self.learning_rate * factor
+            optimizer.step()
+        self.model.zero_grad(set_to_none=True)
+        return progress
+
+
+def _optimizers(model, learning_rate, team):
     inner, rest = [], []
     for name, p in model.named_parameters():
         in_block = re.search(r"blocks?\.\d|layers\.\d", name) and not re.search(r"norm\w*\.linear|relative|embed", name)
