@@ -1,8 +1,8 @@
 #!/bin/bash
 # Lets a real Prometheus scrape a coordinator and two workers that work, and asks it for every series that the alert rules
-# and the dashboard in deploy/ use: each expression must parse, each series must be there, and each panel but those of trouble
-# must have shown something. Then the coordinator is killed: the workers' pages must go on and say so. What alerts say of told histories
-# is in alerts.yml.
+# and the dashboard in deploy/ use: each expression must parse, each series must be there, and each panel but those of
+# trouble must have shown something. Then the coordinator is killed: the workers' pages must go on and say so. What alerts
+# say of told histories is in alerts.yml.
 #
 #   Scripts/check-monitoring.sh      needs Debian's packages prometheus, curl and jq; as root installs what is missing
 #   CONFIGURATION=debug              builds without optimisation, as the tests do
