@@ -180,10 +180,12 @@ static void attend(const abz_attention *t) {
 #ifdef BF16_DOT
 #define PREPARE_SHORT prepare_dot
 #define PRODUCT_SHORT product_dot
+#define SCORES_SHORT scores_dot
 #define SHORT_ROW_BYTES sizeof(uint16_t)
 #else
 #define PREPARE_SHORT prepare_bf16
 #define PRODUCT_SHORT product_bf16
+#define SCORES_SHORT product_bf16
 #define SHORT_ROW_BYTES sizeof(float)
 #endif
 
@@ -191,7 +193,7 @@ static void attend_bf16(const abz_attention *t) {
     attend_on(t, (attention_product){
         .key_block = ABZ_SHORT_KEY_BLOCK,
         .group = 2, .query_bytes = SHORT_ROW_BYTES, .key_bytes = sizeof(uint16_t), .prepare = PREPARE_SHORT,
-        .scores = PRODUCT_SHORT,
+        .scores = SCORES_SHORT,
         .share_bytes = SHORT_ROW_BYTES, .value_bytes = sizeof(uint16_t), .values = PRODUCT_SHORT, .is_short = 1,
     });
 }
@@ -201,7 +203,7 @@ static void attend_int8(const abz_attention *t) {
     attend_on(t, (attention_product){
         .key_block = ABZ_SHORT_KEY_BLOCK,
         .group = INT8_GROUP, .query_bytes = sizeof(int8_row), .key_bytes = sizeof(int8_t), .quantise = prepare_queries,
-        .scores = product_scores,
+        .scores = scores_int8,
         .share_bytes = SHORT_ROW_BYTES, .value_bytes = sizeof(uint16_t), .values = PRODUCT_SHORT, .is_short = 1,
     });
 }

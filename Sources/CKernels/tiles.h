@@ -97,6 +97,25 @@ INLINE void each_tile(
     }
 }
 
+// Makes of a tile the product of full tiles alone, one row of them, that neither bias nor earlier sums go into: the scores of
+// attention. They sum so few k that the walk above takes 3 % of attention with heads of 128, 4 % with heads of 64 (bf16, Zen 4).
+#define SCORES(NAME, TILE, PANEL_BYTES, ANY_PRODUCT)                                                            \
+    static void NAME(const abz_product *p) {                                                                    \
+        if (p->rows != TILE_ROWS || p->columns % TILE_COLUMNS != 0) {                                           \
+            ANY_PRODUCT(p);                                                                                     \
+            return;                                                                                             \
+        }                                                                                                       \
+        for (long j = 0; j < p->columns; j += TILE_COLUMNS) {                                                   \
+            tile_task t = {                                                                                     \
+                .a = p->a, .a_stride = p->a_stride, .depth = p->depth, .c = p->c + j, .c_stride = p->c_stride,  \
+                .b = (const char *)p->panels + j * p->panel_depth * (PANEL_BYTES),                              \
+                .column_scales = p->column_scales ? p->column_scales + j : NULL,                                \
+                .column_sums = p->column_sums ? p->column_sums + j : NULL,                                      \
+            };                                                                                                  \
+            TILE(TILE_ROWS, TILE_VECTORS, &t);                                                                  \
+        }                                                                                                       \
+    }
+
 // What a tile's float sums become: c = sum + bias.
 INLINE void store_tile(int rows, int vectors, const tile_task *t, lanes sum[TILE_ROWS][TILE_VECTORS]) {
     EACH_ROW(i) {

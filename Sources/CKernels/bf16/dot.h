@@ -35,6 +35,8 @@ ANY_TILE(tile_dot)
 
 static void product_dot(const abz_product *p) { each_tile(p, sizeof(uint16_t), sizeof(uint16_t), any_tile_dot); }
 
+SCORES(scores_dot, tile_dot, sizeof(uint16_t), product_dot)
+
 INLINE void prepare_dot(
     const float *from, long stride, long count, long depth, long padded, void *prepared, long prepared_stride)
 {

@@ -44,4 +44,6 @@ INLINE void tile_scores(int rows, int vectors, const tile_task *t) {
 
 ANY_TILE(tile_scores)
 
-static void product_scores(const abz_product *p) { each_tile(p, sizeof(int8_t), sizeof(int8_row), any_tile_scores); }
+static void any_scores(const abz_product *p) { each_tile(p, sizeof(int8_t), sizeof(int8_row), any_tile_scores); }
+
+SCORES(scores_int8, tile_scores, sizeof(int8_t), any_scores)
