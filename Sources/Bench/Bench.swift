@@ -49,6 +49,9 @@ package struct Bench: Sendable {
     /// Seconds for each line.
     package let seconds: Double
 
+    /// Seconds that a run takes at least; a shorter body is repeated.
+    private static let shortest = 0.01
+
     /// Joins the fields.
     package init(compute: Compute, seconds: Double) {
         self.compute = compute
@@ -62,14 +65,17 @@ package struct Bench: Sendable {
         _ body: () throws(E) -> Void
     ) throws(E) -> BenchResult {
         let format = format ?? compute.format
+        let first = now()
         try body()
+        // As long as the ceiling beside it takes: what is shorter would begin each time with threads that sleep.
+        let repeats = max(1, Int((Self.shortest / (now() - first)).rounded(.up)))
         var (times, ceilings): ([Double], [Double]) = ([], [])
         let begin = now()
         repeat {
             if operations != nil { ceilings.append(ceiling(of: format)) }
             let start = now()
-            try body()
-            times.append(now() - start)
+            for _ in 0..<repeats { try body() }
+            times.append((now() - start) / Double(repeats))
         } while times.count < 3 || now() - begin < seconds && times.count < 1000
         let median = Self.median(times)
         let rate = operations.map { $0 / median * 1e-9 }

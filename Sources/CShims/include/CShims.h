@@ -18,6 +18,18 @@ int abz_allowed_cores(int *cores, int room);
 /// Keeps all threads of the process, and those that they will start, on the `count` cores; 0 or an error code.
 int abz_pin_process(const int *cores, int count);
 
+/// Tells the processor that the calling thread polls: some tens of nanoseconds at little power.
+static inline void abz_pause(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("isb");
+#endif
+}
+
+/// Bytes that a TCP connection has received since it was made, unread ones included; -1 if the system does not say.
+int64_t abz_received_bytes(int socket);
+
 /// Opens a counter that a poll loop waits on (eventfd, non-blocking, closed on exec); -1 with errno on failure.
 int abz_wake_open(void);
 
