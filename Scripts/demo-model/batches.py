@@ -20,9 +20,10 @@ FINE_SHARES = (0.25, 0.5, 1.0)  # of a mixed grid's cells: RALU's second stage, 
 class Batch:
     """What the painter is trained on in one step."""
 
-    def __init__(self, kind, clean, positions, noise, sigma, clip, t5, things=None, shares=None):
-        self.kind, self.positions, self.sigma, self.clip, self.t5 = kind, positions, sigma, clip, t5
+    def __init__(self, kind, clean, positions, noise, sigma, clip, t5, things=None, shares=None, coarser=None):
+        self.kind, self.positions, self.noise, self.sigma, self.clip, self.t5 = kind, positions, noise, sigma, clip, t5
         self.things, self.shares = things, shares  # what the pictures show, and each one's share of each token
+        self.coarser = coarser  # of a whole grid of the finest level: the clean latents (B, 16, h, w) of the next one
         s = sigma[:, None, None]
         self.noisy, self.velocity = (1 - s) * clean + s * noise, noise - clean
 
@@ -35,7 +36,7 @@ class Batch:
 class Batches:
     """Draws batches; all pictures of one have one aspect ratio and one kind of grid."""
 
-    def __init__(self, folder, tokens, mixed=0.0, drop=0.0, seed=0, weights=LEVELS, with_things=False, noisy=0.0, pairs=1.0):
+    def __init__(self, folder, tokens, mixed=0.0, drop=0.0, seed=0, weights=LEVELS, with_things=False, noisy=(0.0,), pairs=1.0):
         settings = run_settings(folder)
         if "scaling_factor" not in settings:
             raise SystemExit("encode the pictures first (`encode`)")
@@ -69,7 +70,7 @@ class Batches:
         count = max(1, self.tokens // (size + TEXT_LENGTH))
         chances = self.chances.get(shelf.aspect, torch.ones(shelf.seen))[:shelf.seen]
         at = torch.multinomial(chances, count, replacement=True)
-        kind, clean, shown, shares = str(sides[level]), fine[at.to(DEVICE)].float(), None, None
+        kind, clean, shown, shares, coarser = str(sides[level]), fine[at.to(DEVICE)].float(), None, None, None
         if self.things:
             shown = self.things[shelf.aspect].at(at).to(DEVICE)
             shares = shown.on(level)
@@ -80,10 +81,12 @@ class Batches:
             shares = mix(shares, shown.on(level + 1)) if shown else None
         else:
             clean, positions = whole_grid(clean)
+            coarser = latents[1][at.to(DEVICE)].float() if level == 0 and len(sides) > 1 else None
         sigma = torch.sigmoid(torch.randn(count) + shift(clean.shape[1]))
         sigma = torch.where(torch.rand(count) < 0.1, torch.rand(count), sigma)
-        sigma = torch.where(torch.rand(count) < self.noisy, NOISY + (1 - NOISY) * torch.rand(count), sigma).to(DEVICE)
-        return Batch(kind, clean, positions, torch.randn_like(clean), sigma, *self._captions(rows[at]), shown, shares)
+        share = self.noisy[min(level, len(self.noisy) - 1)]
+        sigma = torch.where(torch.rand(count) < share, NOISY + (1 - NOISY) * torch.rand(count), sigma).to(DEVICE)
+        return Batch(kind, clean, positions, torch.randn_like(clean), sigma, *self._captions(rows[at]), shown, shares, coarser)
 
     def unseen(self, count=64):
         """Batches of pictures that are never trained on, at each level, with the same noise every time."""

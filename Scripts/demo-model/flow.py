@@ -16,6 +16,7 @@ import torch
 import torch.nn.functional as F
 
 from batches import LEVELS, Batches
+from coarser import Coarser
 from labelling import Head
 from painter import HEAD, Painter
 from pictures import run_settings
@@ -44,9 +45,13 @@ def arguments(parser):
     parser.add_argument("--things", type=float, default=3.0, metavar="WEIGHT",
                         help="of the tokens that show a thing, where those of the place count 1, at the plan's beginning; it falls "
                              "to 1 over three quarters of it (dit only; default %(default)s)")
-    parser.add_argument("--noisy", type=float, default=0.3, metavar="SHARE",
+    parser.add_argument("--noisy", type=float, nargs="+", default=(0.3,), metavar="SHARE",
                         help="of the samples whose sigma is drawn evenly from 0.8 to 1, where what goes where is decided by the "
-                             "caption alone; of the others a fifth lies there too (default %(default)s)")
+                             "caption alone; of the others a fifth lies there too; one for each level, finest first, the last "
+                             "for all further ones (default 0.3)")
+    parser.add_argument("--told", type=float, default=0.88, metavar="SIGMA",
+                        help="from which on the coarser grid teaches the finest one (coarser.py); 1: never (dit only; "
+                             "default %(default)s)")
     parser.add_argument("--pairs", type=float, default=2.0, metavar="WEIGHT",
                         help="how often a picture of two things is drawn, for one of a single thing (default %(default)s)")
     parser.add_argument("--drop", type=float, default=0.1, help="share of captions dropped (dit only)")
@@ -92,6 +97,7 @@ def train(a, team):
     batches = Batches(a.out, a.tokens, a.mixed, 0.0 if teacher else a.drop, seed=before["steps"] * 64 + team.rank,
                       weights=a.levels, with_things=not teacher and (a.labels > 0 or a.things != 1), noisy=a.noisy, pairs=a.pairs)
     texts = Captions(a.out, seed=before["steps"] * 64 + team.rank) if reader else None
+    coarser = None if teacher else Coarser(batches, a.told)
     timer, step = Timer(a, before), 0
     progress = timer.progress(step)
     losses, counts, samples, tokens = Counter(), Counter(), 0, 0
@@ -108,7 +114,8 @@ def train(a, team):
     while progress[0] < 1:
         batch = batches.next()
         with precision():
-            guidance, target = guided(teacher, batch, batches.empty) if teacher else (torch.ones_like(batch.sigma), batch.velocity)
+            guidance, target = guided(teacher, batch, batches.empty) if teacher else plain(model, batch, coarser)
+        with precision():  # anew: autocast keeps weights that it converted, and those converted without gradients get none
             errors = F.mse_loss(velocity(model, batch, guidance), target, reduction="none").mean(-1)
             labels = head.loss(batch) if head else torch.zeros(())
             reading = reader.loss(model, *texts.some(READ)) if reader else torch.zeros(())
@@ -156,6 +163,12 @@ def score(a):
 def velocity(model, batch, guidance):
     pooled, context = model.text(batch.clip, batch.t5)
     return model(batch.noisy, batch.sigma, pooled, context, batch.positions, guidance).float()
+
+
+@torch.no_grad()
+def plain(model, batch, coarser):
+    """A guidance of 1 for each picture and the velocity to learn there."""
+    return torch.ones_like(batch.sigma), coarser.velocity(batch, lambda b: velocity(model, b, torch.ones_like(b.sigma)))
 
 
 @torch.no_grad()

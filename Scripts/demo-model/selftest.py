@@ -46,6 +46,7 @@ def run(a):
         command("dit", "--out", out, "--tokens", 256, "--labels", 0, "--workers", 2, "--steps", 3, "--decay", 1)
         third = _counters(folder / "run" / "dit.safetensors")
         _expect(third["steps"] == second["steps"] + 3, "three steps more after the third call")
+        _check_coarser(out)
         command("distill", "--out", out, "--tokens", 256, *minutes)
         command("score", "--out", out)
         (folder / "prompts.txt").write_text("a red car in the desert\n")
@@ -114,6 +115,29 @@ def _counters(path):
     from safetensors import safe_open
     with safe_open(path, "pt") as file:
         return json.loads(file.metadata()["counters"])
+
+
+def _check_coarser(out):
+    """A painter that knows the coarser picture passes it on, and nothing else: the fine part stays what it was."""
+    import torch
+    import torch.nn.functional as F
+    from batches import Batches
+    from coarser import Coarser
+    from painter import unpack
+    batches, shown = Batches(out, 4096, noisy=(1.0,), weights=(1, 0)), []
+    coarser, batch = Coarser(batches, 0.8), batches.next()
+
+    def knows(coarse):
+        shown.append(coarse)
+        return coarse.velocity
+    told = coarser.velocity(batch, knows)
+    height, width = (2 * side for side in batch.coarser.shape[2:])
+    own, told = (unpack(v, height, width) for v in (batch.velocity, told))
+    _expect(0.8 < shown[0].noise.std() < 1.2, "noise of variance 1 on the coarser grid")
+    fine = [v - F.interpolate(F.avg_pool2d(v, 2), scale_factor=2) for v in (own, told)]
+    _expect(torch.allclose(*fine, atol=1e-4), "the fine part as it was")
+    _expect(F.mse_loss(*(F.avg_pool2d(v, 2) for v in (own, told))) < 0.3 * F.avg_pool2d(own - told.mean(), 2).var(),
+            "the coarse part as the coarser picture has it")
 
 
 def _told(out):
