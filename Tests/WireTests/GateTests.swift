@@ -6,6 +6,39 @@ internal import Testing
 
 @testable internal import Wire
 
+/// Who reaches a socket without keys can do this much harm.
+@Suite("Sockets without keys", .timeLimit(.minutes(5))) struct OpenSocketTests {
+    @Test("a message that never ends is ended with its connection before it fills the memory")
+    func endless() async throws {
+        let node = try Node("coordinator")
+        let endpoint = try await node.listen()
+        let good = try Node("node1")
+        try await good.connect(to: endpoint)
+        try await good.send(Samples.activation())
+        let bad = try #require(RawTCP(port: endpoint.port))
+        // ZMTP 3.0 without keys, a name, and frames of a mebibyte that each announce another one.
+        let greeting = [0xff] + [UInt8](repeating: 0, count: 8) + [0x7f, 3, 0] + Array("NULL".utf8)
+        let type = [11] + Array("Socket-Type".utf8) + [0, 0, 0, 6] + Array("DEALER".utf8)
+        let name = [8] + Array("Identity".utf8) + [0, 0, 0, 3] + Array("bad".utf8)
+        let ready = [5] + Array("READY".utf8) + type + name
+        let filler = [UInt8](repeating: 0, count: 64 - greeting.count)
+        #expect(bad.send(greeting + filler + [4, UInt8(ready.count)] + ready))
+        let frame = [3, 0, 0, 0, 0, 0, 0x10, 0, 0] + [UInt8](repeating: 7, count: 1 << 20)
+        var sent = 0
+        while sent < 10_000 && bad.send(frame) {
+            sent += 1
+            if sent > 150 { try await Task.sleep(for: .milliseconds(50)) }
+        }
+        #expect(60..<10_000 ~= sent)
+        await node.until { node in
+            node.events.contains { if case .refused(let error) = $0 { error.label == "size" } else { false } }
+        }
+        try await good.send(Samples.activation())
+        await node.until { $0.received == 2 }
+        for node in [good, node] { await node.loop.stop() }
+    }
+}
+
 /// A listening socket with keys, a good peer that is tried all along, and peers that should not get in.
 @Suite("Sockets with keys", .serialized, .timeLimit(.minutes(10))) struct GateTests {
     let temporary = TemporaryFolder()
@@ -116,6 +149,23 @@ internal import Testing
         for node in good { try await works(node) }
         #expect(await worker.received + other.received == 0)
         for node in good + [worker, other, coordinator] { await node.loop.stop() }
+    }
+
+    @Test("listeners to events come and go, and nobody is taken for an intruder")
+    func listeners() async throws {
+        _ = try folder.create(client: "anna")
+        let security = try folder.forCoordinator().for(.events)
+        let coordinator = EventNode(loop: try PollLoop(name: "pub"))
+        let anna = EventNode(loop: try PollLoop(name: "sub"))
+        let endpoint = try await coordinator.publish(security)
+        for _ in 0..<3 {
+            try await anna.subscribe(to: endpoint, topics: ["job", "node"], try folder.forClient(user: nil))
+            try await coordinator.until(2)
+            await anna.leave()
+            try await coordinator.until(0)
+        }
+        #expect(security.gate?.failures.values.allSatisfy { $0 == 0 } == true)
+        for node in [coordinator, anna] { await node.loop.stop() }
     }
 
     @Test("a live session ends when its key is revoked; the other worker's goes on")

@@ -666,22 +666,33 @@ actor EventNode {
 
     init(loop: PollLoop) { self.loop = loop }
 
-    private var options: SocketOptions {
-        SocketOptions(name: "events", bootID: 1) { header, _ in header.kind == .event ? 1 << 20 : nil }
+    private func options(_ security: Security) -> SocketOptions {
+        SocketOptions(name: "events", bootID: 1, security: security) { header, _ in
+            header.kind == .event ? 1 << 20 : nil
+        }
     }
 
-    func publish() throws -> Endpoint {
-        let publisher = try PublisherSocket(loop, options)
+    func publish(_ security: Security = .none) throws -> Endpoint {
+        let publisher = try PublisherSocket(loop, options(security))
         self.publisher = publisher
         return try publisher.listen(on: Endpoint("tcp://127.0.0.1:*"))
     }
 
     func send(_ topic: String, _ body: [UInt8]) throws { try publisher?.publish(topic, body) }
 
-    func subscribe(to endpoint: Endpoint, topics: [String]) throws {
-        let subscriber = try SubscriberSocket(loop, options, to: endpoint, topics: topics)
+    func subscribe(to endpoint: Endpoint, topics: [String], _ security: Security = .none) throws {
+        let subscriber = try SubscriberSocket(loop, options(security), to: endpoint, topics: topics)
         subscriber.onMessage = { message, topic in self.heard.append("\(topic): \(message.body)") }
         self.subscriber = subscriber
+    }
+
+    func leave() {
+        subscriber?.close()
+        subscriber = nil
+    }
+
+    func until(_ subscriptions: Int) async throws {
+        while self.subscriptions != subscriptions { try await Task.sleep(for: .milliseconds(10)) }
     }
 }
 

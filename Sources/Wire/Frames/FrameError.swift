@@ -6,6 +6,8 @@ package struct FrameError: Error, Equatable, Sendable, CustomStringConvertible {
         case length(frame: String, bytes: Int, expected: Int)
         /// The message has the wrong number of frames.
         case frames(Int)
+        /// A message that has taken so many bytes and does not end.
+        case unfinished(bytes: Int64)
         /// The first four bytes are not ours.
         case magic(UInt32)
         /// Another major version of the protocol.
@@ -61,7 +63,7 @@ package struct FrameError: Error, Equatable, Sendable, CustomStringConvertible {
         case .kind, .unexpected: "kind"
         case .checksum, .corrupt: "checksum"
         case .field: "field"
-        case .tooLarge: "size"
+        case .tooLarge, .unfinished: "size"
         case .table, .tensor: "tensor"
         case .chunkOrder, .chunkMismatch: "chunk"
         case .stale: "stale"
@@ -75,6 +77,7 @@ package struct FrameError: Error, Equatable, Sendable, CustomStringConvertible {
         case .length(let frame, let bytes, let expected):
             "sent a \(frame) frame of \(bytes) bytes, \(expected) expected"
         case .frames(let count): "sent a message of \(count) frames"
+        case .unfinished(let bytes): "has sent \(bytes) bytes of a message that does not end"
         case .magic(let magic): "does not speak this protocol (first bytes \(String(magic, radix: 16)))"
         case .version(let major, let minor):
             "speaks protocol \(major).\(minor), this side speaks \(FrameHeader.major).\(FrameHeader.minor): "

@@ -1,4 +1,5 @@
 internal import CZeroMQ
+internal import Glibc
 
 /// Connects to one listening peer under a name, and connects again when the connection ends.
 ///
@@ -43,6 +44,8 @@ package final class DealerSocket: Socket {
             onEvent?(.connected(options.peerName))
         case ZMQ_EVENT_DISCONNECTED: hasEnded = isConnected
         case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
+            // One that only takes long, because the other side is busy or stands still, says nothing of keys: libzmq's timer.
+            guard connection != EAGAIN else { break }
             brokenHandshakes += 1
             // One that demands keys often goes before its greeting, which says so, is read.
             if !hasKeys && brokenHandshakes == 4 { onEvent?(.notAdmitted(.demandsKeys)) }

@@ -3,8 +3,13 @@ internal import Glibc
 
 /// Publishes events to whoever subscribed; a subscriber that reads too slowly misses some.
 package final class PublisherSocket: Socket {
-    /// Subscriptions in force.
-    package private(set) var subscriptions = 0
+    /// Topics that somebody listens to; each comes once, and goes once when the last listener leaves.
+    private var topics: Set<[UInt8]> = []
+    /// How many topics are listened to.
+    package var subscriptions: Int { topics.count }
+
+    /// Topics that are kept, and their bytes, at most: what no event has is not worth memory.
+    private static let (mostTopics, topicBytes) = (4096, 128)
 
     /// Makes a socket that belongs to the loop; call on its thread.
     package init(_ loop: PollLoop, _ options: SocketOptions) throws(WireError) {
@@ -26,9 +31,18 @@ package final class PublisherSocket: Socket {
     override func sender(
         _ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32, session: Gate.Session?
     ) -> String? {
-        if let first = frames.first?.first { subscriptions += first == 1 ? 1 : -1 }
+        guard let frame = frames.first, let first = frame.first, frame.count <= 1 + Self.topicBytes else { return nil }
+        let topic = Array(frame.dropFirst())
+        switch first {
+        case 1 where topics.count < Self.mostTopics: topics.insert(topic)
+        case 0: topics.remove(topic)
+        default: break
+        }
         return nil
     }
+
+    /// libzmq itself says that the last listener of a topic is gone, in nobody's name.
+    override func isOwnWord(_ frame: UnsafeRawBufferPointer) -> Bool { frame.first == 0 }
 
     override func sendAddress(_ topic: String) throws(WireError) -> Bool {
         let bytes = Array(topic.utf8)

@@ -1,3 +1,4 @@
+internal import CShims
 internal import CZeroMQ
 internal import Glibc
 
@@ -36,8 +37,21 @@ package class Socket {
     /// Accepted connections that said nothing yet and may be in their handshake, oldest first.
     private var strangers: [(connection: Int32, since: ContinuousClock.Instant)] = []
 
+    /// Accepted connections: bytes received when one of their messages was last seen to be complete.
+    private var accepted: [Int32: Int64] = [:]
+    /// Those of which a complete message has come since they were looked at.
+    private var heard: Set<Int32> = []
+    private var looks: LoopTimer?
+
     /// Sender's name, header, table, payload.
     private static let maxFrames = 4
+    /// Bytes without a complete message after which a connection is ended: those of the kernel, and as many messages as libzmq
+    /// holds for it while nobody reads.
+    ///
+    /// libzmq bounds a frame and counts complete messages, but takes frames that announce another one without end.
+    private var mostUnfinished: Int64 { 64 << 20 + Int64(options.highWater * Self.largestFrame) }
+    /// Time between two looks at that.
+    private static let lookInterval = Duration.milliseconds(250)
     /// Bytes of a frame that libzmq takes in: twice those of the largest frame that anybody of ours sends.
     ///
     /// What is larger than ours, but not than this, is refused and counted like everything malformed. A frame beyond it
@@ -100,6 +114,8 @@ package class Socket {
         descriptors = []
         sessions = [:]
         strangers = []
+        (accepted, heard) = ([:], [])
+        looks?.cancel()
         assemblers = [:]
         partialsHeard = [:]
         outboxes = [:]
@@ -120,6 +136,9 @@ package class Socket {
     func sender(
         _ frames: inout ArraySlice<UnsafeRawBufferPointer>, connection: Int32, session: Gate.Session?
     ) -> String? { options.peerName }
+
+    /// Whether a message of one frame comes from libzmq itself, which has no key.
+    func isOwnWord(_ frame: UnsafeRawBufferPointer) -> Bool { false }
 
     /// A connection was made, finished its handshake or ended.
     func connectionChanged(_ event: Int32, connection: Int32) {}
@@ -165,6 +184,11 @@ package class Socket {
         if endpoint.host.contains(":") { try set(ZMQ_IPV6, 1) }
         try demandKeys()
         guard zmq_bind(handle, endpoint.bindText) == 0 else { throw .last("cannot listen on \(endpoint)") }
+        if looks == nil {
+            looks = loop.schedule(after: Self.lookInterval, every: Self.lookInterval) { [weak self] in
+                self?.endUnfinished()
+            }
+        }
         var text = [CChar](repeating: 0, count: 256)
         var size = text.count
         guard zmq_getsockopt(handle, ZMQ_LAST_ENDPOINT, &text, &size) == 0 else {
@@ -245,6 +269,22 @@ package class Socket {
         }
     }
 
+    /// Ends connections that send and send and never finish a message.
+    private func endUnfinished() {
+        readMonitor()
+        for (connection, mark) in accepted {
+            let received = abz_received_bytes(connection)
+            if heard.contains(connection) {
+                accepted[connection] = received
+            } else if received - mark > mostUnfinished {
+                accepted[connection] = nil
+                onEvent?(.refused(FrameError(.unfinished(bytes: received - mark), peer: "a connection")))
+                cut(connection)
+            }
+        }
+        heard = []
+    }
+
     /// Ends a connection by its descriptor, since libzmq has no call for it.
     private func cut(_ connection: Int32) {
         guard connection >= 0 else { return }
@@ -257,6 +297,7 @@ package class Socket {
         switch event {
         case ZMQ_EVENT_ACCEPTED:
             if guardian != nil { sessions[value] = .some(nil) }
+            accepted[value] = 0
             let now = ContinuousClock.now
             // Who is still there after a handshake's time is through with it; libzmq ends the others.
             let oldest = now - .milliseconds(Self.handshakeMilliseconds + 1_000)
@@ -268,6 +309,7 @@ package class Socket {
         case ZMQ_EVENT_DISCONNECTED:
             strangers.removeAll { $0.connection == value }
             sessions[value] = nil
+            accepted[value] = nil
         case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL: guardian?.note(.halfHandshake)
         case ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL:
             guardian?.note(value == ZMQ_PROTOCOL_ERROR_ZMTP_MECHANISM_MISMATCH ? .noKey : .badHandshake)
@@ -388,8 +430,9 @@ package class Socket {
         }
         var rest = buffers[...]
         if !strangers.isEmpty { strangers.removeAll { $0.connection == connection } }
+        if connection >= 0 { heard.insert(connection) }
         var session: Gate.Session?
-        if let guardian {
+        if let guardian, !(kept == 1 && isOwnWord(buffers[0])) {
             session = self.session(of: frames + (kept - 1))
             if let refusal = guardian.refusal(of: session, in: options.security.domain) {
                 refuse(refusal, session?.name ?? "", connection: connection)

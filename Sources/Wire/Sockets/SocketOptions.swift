@@ -99,7 +99,7 @@ package struct SocketOptions: Sendable {
 
     /// For control sockets: JSON of at most 1 MiB.
     package static func control(name: String, bootID: UInt64, security: Security = .none) -> SocketOptions {
-        SocketOptions(name: name, bootID: bootID, security: security, highWater: 1000, queueBytes: 16 << 20) {
+        SocketOptions(name: name, bootID: bootID, security: security, highWater: 32, queueBytes: 16 << 20) {
             header, _ in header.kind == .control ? 1 << 20 : nil
         }
     }
@@ -109,7 +109,7 @@ package struct SocketOptions: Sendable {
         name: String, bootID: UInt64, accepting kind: MessageKind, security: Security = .none
     ) -> SocketOptions {
         var options = SocketOptions(
-            name: name, bootID: bootID, security: security, highWater: 100, queueBytes: 128 << 20
+            name: name, bootID: bootID, security: security, highWater: 16, queueBytes: 128 << 20
         ) { header, _ in header.kind == kind ? Message.clientLimit : nil }
         // One key may open any number of connections.
         (options.totalQueueBytes, options.partialBytes) = (512 << 20, 256 << 20)

@@ -46,6 +46,11 @@ package struct WireError: Error, Equatable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Whether waiting may help: nobody answers, or the handshake ends without a word, as while a coordinator opens its queue.
+    package var mayPass: Bool {
+        if case .notAdmitted(_, let denial) = reason { denial.isTriedAgain } else { isUnreachable }
+    }
+
     /// Whether the other side refuses this one: exit code 4 of the command line.
     package var isRefusal: Bool { if case .notAdmitted = reason { true } else { false } }
 
