@@ -305,11 +305,10 @@ extension CoordinatorCore {
             set(image, .running(step: advance.step, of: advance.totalSteps))
             if !advance.checkpoint.isEmpty {
                 jobs[image.job]?.checkpoints.insert(image.index)
-                effects.append(
-                    .store(.checkpoint(image, step: advance.step, sampler: advance.checkpoint), ticket: 0))
+                commit(.checkpoint(image, step: advance.step, sampler: advance.checkpoint), ticket: 0)
             }
             if tokens > 0, let version = jobs[image.job]?.status.version {
-                effects.append(.store(.progress(image.job, tokens: UInt64(tokens), version: version), ticket: 0))
+                commit(.progress(image.job, tokens: UInt64(tokens), version: version), ticket: 0)
             }
             if let need = flights[image]?.need { ready(image, need) }
         }
@@ -452,7 +451,7 @@ extension CoordinatorCore {
     private mutating func end(_ image: ImageID, _ state: ImageState) {
         let ticket = ticket(.end(image))
         enter(.recording(state, ticket: ticket), image)
-        effects.append(.store(.finish(image, state, time: wall), ticket: ticket))
+        commit(.finish(image, state, time: wall), ticket: ticket)
     }
 
     mutating func ended(_ image: ImageID, _ ticket: UInt64) {

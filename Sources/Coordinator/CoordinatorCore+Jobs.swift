@@ -97,8 +97,7 @@ extension CoordinatorCore {
             }
         }
         let ticket = ticket(.submission(submission, client, full: full))
-        effects.append(
-            .store(.submit(id, submission, folder: folder, time: wall, onlyKnown: full != nil), ticket: ticket))
+        commit(.submit(id, submission, folder: folder, time: wall, onlyKnown: full != nil), ticket: ticket)
     }
 
     /// Pictures, bytes of requests and jobs that are unfinished, with those on their way into the store.
@@ -194,7 +193,7 @@ extension CoordinatorCore {
             }
             log(.info, "job \(id) cancelled")
         }
-        effects.append(.store(.cancel(id, time: wall), ticket: ticket(.cancellation(client, id))))
+        commit(.cancel(id, time: wall), ticket: ticket(.cancellation(client, id)))
     }
 
     /// Lets the store queue pictures again, as far as the queue has room.
@@ -215,7 +214,7 @@ extension CoordinatorCore {
             let write = StoreWrite.retry(
                 id, mostPictures: max(0, settings.maxQueued - pictures),
                 mostBytes: isLive ? .max : max(0, settings.maxQueuedBytes - bytes))
-            return effects.append(.store(write, ticket: ticket(.retry(client))))
+            return commit(write, ticket: ticket(.retry(client)))
         }
     }
 
@@ -247,6 +246,7 @@ extension CoordinatorCore {
 
     mutating func stored(_ answer: StoreAnswer, _ ticket: UInt64) {
         if case .failed(let error) = answer, keep(after: error, ticket) { return }
+        if ticket == probe { diskAccepts() }
         guard let awaited = awaited.removeValue(forKey: ticket) else { return }
         defer { retryNext() }
         switch (awaited, answer) {
@@ -335,17 +335,52 @@ extension CoordinatorCore {
         }
         if storeTrouble == nil { log(.error, "\(error); trying again each second") }
         storeTrouble = "\(error)"
-        refusedWrites.append((write, ticket))
+        if ticket == probe {
+            probe = nil
+            refusedWrites.insert((write, ticket), at: 0)
+        } else {
+            refusedWrites.append((write, ticket))
+        }
         nextWriteTry = now + 1_000_000_000
         changedAll()
         return true
     }
 
+    /// Gives a write to the store, behind those that the disk refused: a later one must not be overwritten by an earlier one.
+    ///
+    /// What is not kept when the disk refuses it does not wait: submissions and retries, whose clients are told at once, and
+    /// checkpoints and progress, which the next ones replace.
+    mutating func commit(_ write: StoreWrite, ticket: UInt64) {
+        switch write {
+        case .finish, .cancel, .fact:
+            guard refusedWrites.isEmpty && probe == nil else { return refusedWrites.append((write, ticket)) }
+        case .submit, .retry, .checkpoint, .progress: break
+        }
+        effects.append(.store(write, ticket: ticket))
+    }
+
+    /// Tries the first of the refused writes again, a second after the last refusal; the others follow when it is done.
     mutating func tryStoreAgain() {
-        guard !refusedWrites.isEmpty, now >= nextWriteTry else { return }
+        guard !refusedWrites.isEmpty, probe == nil, now >= nextWriteTry else { return }
+        let (write, ticket) = refusedWrites.removeFirst()
+        probe = ticket
+        effects.append(.store(current(write), ticket: ticket))
+    }
+
+    private mutating func diskAccepts() {
+        probe = nil
         storeTrouble = nil
-        for (write, ticket) in refusedWrites { effects.append(.store(write, ticket: ticket)) }
+        for (write, ticket) in refusedWrites { effects.append(.store(current(write), ticket: ticket)) }
         refusedWrites = []
+    }
+
+    /// A write as it would be now: one that was on its way when another was refused may have been stored before it.
+    private func current(_ write: StoreWrite) -> StoreWrite {
+        switch write {
+        case .fact("epoch", _): .fact(name: "epoch", value: String(epoch))
+        case .fact(Self.drainedFact, _): .fact(name: Self.drainedFact, value: Facts.encode(drained))
+        default: write
+        }
     }
 
     // MARK: What clients see
@@ -481,9 +516,7 @@ extension CoordinatorCore {
     private mutating func rememberDrained(_ name: String, _ isDrained: Bool, _ client: ClientTicket) {
         guard drained.contains(name) != isDrained else { return reply(.done, client) }
         if isDrained { drained.insert(name) } else { drained.remove(name) }
-        effects.append(
-            .store(
-                .fact(name: Self.drainedFact, value: Facts.encode(drained)), ticket: ticket(.drained(client))))
+        commit(.fact(name: Self.drainedFact, value: Facts.encode(drained)), ticket: ticket(.drained(client)))
     }
 
     mutating func reply(_ reply: ClientReply, _ client: ClientTicket) {

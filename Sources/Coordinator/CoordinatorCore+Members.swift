@@ -101,7 +101,7 @@ extension CoordinatorCore {
         let othersLive = members.values.contains { $0.isPresent && $0.hello.name != name }
         if pin == nil || !othersLive && jobs.isEmpty {
             pin = ClusterPin(model: hello.model, kernelClass: hello.kernelClass)
-            if let pin { effects.append(.store(.fact(name: "pin", value: Facts.encode(pin)), ticket: ticket(.pin))) }
+            if let pin { commit(.fact(name: "pin", value: Facts.encode(pin)), ticket: ticket(.pin)) }
             tellModel()
         }
         if let pin {

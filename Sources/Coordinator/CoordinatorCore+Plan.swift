@@ -82,7 +82,7 @@ extension CoordinatorCore {
         planning = .loading(plan, missing: Set(placements.map(\.worker)))
         replicas = Replica.all(plan, flightsPerWorker: settings.flightsPerWorker)
         // A coordinator that starts again must not give the same number to another plan.
-        effects.append(.store(.fact(name: "epoch", value: String(epoch)), ticket: ticket(.epoch(epoch))))
+        commit(.fact(name: "epoch", value: String(epoch)), ticket: ticket(.epoch(epoch)))
         releaseLeavers()
         traces.note("planning epoch \(epoch): \(text)", now: now)
         let shape = replicas.count > 1 ? " in \(replicas.count) replicas" : ""

@@ -78,7 +78,7 @@ extension CoordinatorCore {
         log(.info, "hidden states of the pictures to come travel as \(format.rawValue)")
         let ticket = ticket(.wire(format))
         wireChoosing = .recording(format, ticket: ticket)
-        effects.append(.store(.fact(name: Self.wireFact, value: format.rawValue), ticket: ticket))
+        commit(.fact(name: Self.wireFact, value: format.rawValue), ticket: ticket)
     }
 
     /// The choice is durable.

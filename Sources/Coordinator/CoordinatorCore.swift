@@ -142,8 +142,10 @@ package struct CoordinatorCore: Sendable {
     var watchers: [Watcher] = []
     var modelWatchers: [ModelWatcher] = []
     var censuses: [Census] = []
-    /// Writes that the disk refused, with their tickets; tried again once a second.
+    /// Writes that the disk refused, and those that came after them, with their tickets; the first is tried once a second.
     var refusedWrites: [(write: StoreWrite, ticket: UInt64)] = []
+    /// The ticket of the one that is being tried.
+    var probe: UInt64?
     var nextWriteTry: UInt64 = 0
     var storeTrouble: String?
     /// What became of the pictures of the last jobs.

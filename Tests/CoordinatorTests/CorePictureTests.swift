@@ -363,6 +363,25 @@ struct CorePictureTests {
         #expect(status.done == 1 && status.waiting == nil)
     }
 
+    @Test("what is written while an earlier write waits for the disk is not overwritten by it, nor it by that")
+    func keepsOrderOfWrites() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        let id = try bench.submit([.euler("p")])
+        bench.refusesWrites = true
+        bench.work()
+        #expect(bench.ask(.drain(worker: "a")) == nil)
+        // It takes writes again; nobody has tried.
+        bench.refusesWrites = false
+        #expect(bench.ask(.cancel(id)) == nil)
+        #expect(bench.ask(.drain(worker: "b")) == nil)
+        bench.wait(2, beating: ["a", "b"])
+        #expect(bench.reply == .done)
+        let stored = try #require(bench.store.jobs[id]?.status)
+        #expect(try bench.status(id).done == 1 && stored.done == 1 && stored.cancelled == 0)
+        #expect(bench.store.facts[CoordinatorCore.drainedFact] == "a b")
+    }
+
     @Test("higher priority goes first, then older jobs")
     func ordersAdmission() throws {
         let bench = Bench { $0.flightsPerWorker = 1 }
