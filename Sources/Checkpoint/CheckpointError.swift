@@ -51,7 +51,7 @@ package struct CheckpointError: Error, Equatable, Sendable, CustomStringConverti
         case .noFolder:
             return "no model folder at \(file): give the folder that holds model_index.json"
         case .notAModel(let detail):
-            return "\(file) is not a diffusers model folder: \(detail)"
+            return "\(file) is not a diffusers model folder: \(printable(detail, atMost: 400))"
         case .noWeights(let tried):
             return "no weights in \(file): looked for \(tried.joined(separator: ", ")); copy or download it again"
         case .noFile:
@@ -62,7 +62,7 @@ package struct CheckpointError: Error, Equatable, Sendable, CustomStringConverti
             return "\(file) has \(bytes) bytes, at most \(limit) are read: it is not the file its name says"
         case .malformed(let detail):
             let place = tensor.map { ", tensor \(printable($0))" } ?? ""
-            return "\(file)\(place) is damaged: \(detail); copy or download it again"
+            return "\(file)\(place) is damaged: \(printable(detail, atMost: 400)); copy or download it again"
         case .shardOutsideFolder(let shard):
             return
                 "\(file) names the shard \(printable(shard)), which is not a file of the same folder: "
@@ -70,7 +70,7 @@ package struct CheckpointError: Error, Equatable, Sendable, CustomStringConverti
         case .notInShard:
             return "\(file) does not hold \(name) although the index says so: copy or download it again"
         case .configuration(let detail):
-            return "\(file) cannot be used: \(detail)"
+            return "\(file) cannot be used: \(printable(detail, atMost: 400))"
         case .noTensor:
             return "\(file) has no \(name): the weights belong to another model or are incomplete"
         case .shape(let expected, let found):
@@ -85,8 +85,8 @@ package struct CheckpointError: Error, Equatable, Sendable, CustomStringConverti
     }
 }
 
-/// A name from a file, made safe for one line of a log.
-private func printable(_ text: String) -> String {
-    let short = text.count > 120 ? text.prefix(117) + "..." : text[...]
+/// A text from a file, made safe for one line of a log.
+private func printable(_ text: String, atMost limit: Int = 120) -> String {
+    let short = text.count > limit ? text.prefix(limit - 3) + "..." : text[...]
     return String(String.UnicodeScalarView(short.unicodeScalars.map { $0.value < 32 || $0.value == 127 ? "?" : $0 }))
 }

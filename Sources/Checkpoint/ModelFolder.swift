@@ -43,8 +43,9 @@ package struct ModelFolder: Sendable {
 
     /// Decodes a component's configuration: `config.json`, `scheduler_config.json` or `tokenizer_config.json`.
     package func config<T: Decodable>(_ component: String, as type: T.Type) throws(CheckpointError) -> T {
-        let names = ["config.json", "scheduler_config.json", "tokenizer_config.json"]
-        let file = names.first { isFile("\(self.path(component))/\($0)") } ?? names[0]
+        let file =
+            component == "scheduler"
+            ? "scheduler_config.json" : component.hasPrefix("tokenizer") ? "tokenizer_config.json" : "config.json"
         return try decodeJSON(type, path: "\(self.path(component))/\(file)")
     }
 

@@ -66,7 +66,8 @@ struct SafetensorsHeader {
         var bytes = type.size
         for extent in shape {
             let (product, overflow) = bytes.multipliedReportingOverflow(by: extent)
-            guard !overflow else { throw HeaderFault("shape \(shape) is too large", tensor: name) }
+            // Beside an extent of 0 any other one passes as a number of bytes.
+            guard !overflow, extent <= 1 << 40 else { throw HeaderFault("shape \(shape) is too large", tensor: name) }
             bytes = product
         }
         guard bytes == offsets[1] - offsets[0] else {

@@ -31,6 +31,12 @@ package struct ContactSheet: Sendable {
     /// Interleaved RGB rows.
     package private(set) var rgb8: [UInt8]
 
+    /// Pixels of a cell for so many pictures: 256, or fewer where the sheet would be larger than 8,192 pixels on a side.
+    package static func cell(for count: Int) -> Int {
+        let across = max(Int(Double(count).squareRoot().rounded(.up)), 1)
+        return min(256, max(8192 / across - 8, 8))
+    }
+
     /// Lays pictures out, row by row, in squares of `cell` pixels with `gap` pixels between them.
     ///
     /// `columns` is chosen so that the sheet is about square unless given. Pictures keep their shape, are centred, and are

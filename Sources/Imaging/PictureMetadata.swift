@@ -50,6 +50,11 @@ package struct PictureMetadata: Codable, Equatable, Sendable {
         } catch {
             throw PNGError(text: "its text \"\(Self.jsonKey)\" is no description of a picture")
         }
+        // Anybody may have written it; steps are added up.
+        let stages = request.sampler.stages
+        guard stages.allSatisfy({ 1...Bounds.steps ~= $0 }) else {
+            throw PNGError(text: "its text \"\(Self.jsonKey)\" has impossible steps: \(stages.prefix(4))")
+        }
     }
 
     /// The text chunks of the file, for `PNG.encode`.

@@ -26,6 +26,8 @@ package enum Bounds {
     package static let textTokens = 1...65_536
     /// Pixels of a side.
     package static let side = 16...16_384
+    /// Steps of a stage.
+    package static let steps = 1_000_000
     /// Workers of a plan.
     package static let workers = 1...1024
     /// Links that a worker counts.
@@ -234,11 +236,7 @@ extension ClientRequest: Bounded {
             try Bounds.check("submit.priority", submission.priority, -1_000_000...1_000_000)
             for image in submission.images {
                 try Bounds.check("submit.images.preset", bytesOf: image.preset ?? "", upTo: Bounds.nameBytes)
-                let numbers =
-                    switch image.sampler {
-                    case .euler(let steps): [steps]
-                    case .ralu(let ralu): ralu.steps
-                    }
+                let numbers = image.sampler.stages
                 try Bounds.check("the stages of a picture", numbers.count, 0...64)
                 for number in numbers + [image.width, image.height, image.textLength] {
                     try Bounds.check("a number of a picture", number, -(1 << 30)...1 << 30)

@@ -60,6 +60,9 @@ package enum CutRule: Equatable, Sendable {
     case even
     /// So many blocks for each worker in order of name, while exactly so many are there; else evenly.
     case counts([Int])
+
+    /// What a count may be.
+    package static let counts = 1...10_000
 }
 
 /// How many replicas a plan has.

@@ -31,13 +31,16 @@ package enum SamplerSettings: Codable, Hashable, Sendable {
         }
     }
 
-    /// Network calls for one picture.
-    package var totalSteps: Int {
+    /// Network calls of each stage.
+    package var stages: [Int] {
         switch self {
-        case .euler(let steps): steps
-        case .ralu(let settings): settings.steps.reduce(0, +)
+        case .euler(let steps): [steps]
+        case .ralu(let settings): settings.steps
         }
     }
+
+    /// Network calls for one picture.
+    package var totalSteps: Int { stages.reduce(0, +) }
 
     /// Name of the sampler as the command line spells it.
     package var name: String {

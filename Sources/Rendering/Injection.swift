@@ -9,6 +9,11 @@ package struct Injection: Sendable {
     /// Names that are taken from a file; others are left alone, so that a whole recorded run can be given.
     package static let names = InjectedNoise.names + ["prompt_embeds", "pooled"]
 
+    /// Values of a tensor that are read at most.
+    ///
+    /// Shapes are checked later, when the picture is known. Latents of 16,384x16,384 pixels have so many.
+    private static let mostValues = 1 << 26
+
     /// Noise; nil for the seed's own.
     package var noise: InjectedNoise?
     /// Output of the sequence encoder, (T, W); nil to encode the prompt.
@@ -76,7 +81,14 @@ package struct Injection: Sendable {
         }
         let file = try SafetensorsFile(path: path)
         var tensors: [String: Tensor] = [:]
-        for name in Self.names where file.contains(name) { tensors[name] = try file[name].tensor() }
+        for name in Self.names where file.contains(name) {
+            let stored = try file[name]
+            guard stored.count <= Self.mostValues else {
+                throw RenderingError(
+                    "cannot inject \(name) of \(path): no picture takes \(stored.count) values, shape \(stored.shape)")
+            }
+            tensors[name] = try stored.tensor()
+        }
         guard !tensors.isEmpty else {
             throw RenderingError(
                 "\(path) holds nothing that can be injected; known names: \(Self.names.joined(separator: ", "))")

@@ -164,7 +164,7 @@ package struct CoordinatorFile: Equatable, Sendable {
         lostAfterSeconds =
             try yaml.double("lost_after_seconds", wanted: seconds, where: { (2...3600).contains($0) })
         attempts = try yaml.int("attempts", in: 1...100) ?? attempts
-        advertise = try yaml.text("advertise")
+        advertise = try yaml.host("advertise")
         keysFolder = try yaml.text("keys")
         insecureNetwork = try yaml.bool("insecure_network") ?? insecureNetwork
         logLevel = try yaml.word("log_level", as: LogLevel.self) ?? logLevel
@@ -176,11 +176,13 @@ extension YAMLFile {
     /// `measured`, `even` or a list of blocks; nil when the key is missing.
     func cut(_ key: String) throws(SettingsError) -> CutRule? {
         // Not a text: a list, or nothing.
-        guard let word = try? text(key) else { return try ints(key, minimum: 1).map { .counts($0) } }
+        guard let word = try? text(key) else { return try ints(key, in: CutRule.counts).map { .counts($0) } }
         switch word {
         case "measured": return .measured
         case "even": return .even
-        default: throw bad(key, wanted: "measured, even or a list of whole numbers of at least 1")
+        default:
+            let most = CutRule.counts.upperBound
+            throw bad(key, wanted: "measured, even or a list of whole numbers from 1 to \(most)")
         }
     }
 
@@ -211,9 +213,32 @@ extension YAMLFile {
     }
 }
 
+extension YAMLFile {
+    /// A host without a port; nil when the key is missing.
+    func host(_ key: String) throws(SettingsError) -> String? {
+        guard let text = try text(key) else { return nil }
+        guard isHost(text) else { throw bad(key, wanted: "a host name or an address, without tcp:// and port") }
+        return text
+    }
+}
+
+/// Whether a text is a host name, an IPv4 address or an IPv6 address without brackets.
+package func isHost(_ text: String) -> Bool {
+    let colons = text.utf8.count { $0 == UInt8(ascii: ":") }
+    return 1...253 ~= text.utf8.count && colons != 1
+        && text.unicodeScalars.allSatisfy { scalar in
+            switch scalar {
+            case "0"..."9", "a"..."f", "A"..."F", ".": true
+            case "g"..."z", "G"..."Z", "-", "_": colons == 0
+            default: scalar == ":"
+            }
+        }
+}
+
 /// Whether a text has the form `tcp://HOST:PORT`, PORT 0 to 65535.
 package func isEndpoint(_ text: String) -> Bool {
-    guard text.hasPrefix("tcp://"), let colon = text.lastIndex(of: ":") else { return false }
-    let host = text.dropFirst("tcp://".count).prefix(upTo: colon)
-    return !host.isEmpty && !host.contains(where: \.isWhitespace) && UInt16(text[text.index(after: colon)...]) != nil
+    let rest = text.dropFirst("tcp://".count)
+    guard text.hasPrefix("tcp://"), let colon = rest.lastIndex(of: ":") else { return false }
+    let host = rest[..<colon]
+    return !host.isEmpty && !host.contains(where: \.isWhitespace) && UInt16(rest[rest.index(after: colon)...]) != nil
 }

@@ -73,9 +73,9 @@ package struct Preset: Equatable, Sendable {
     }
 
     private static func ralu(_ yaml: YAMLFile) throws(SettingsError) -> RALUSettings {
-        guard let steps = try yaml.ints("steps", count: 3, minimum: 1) else { throw yaml.missing("steps") }
-        guard steps.allSatisfy({ $0 <= maxSteps }) else {
-            throw yaml.bad("steps", wanted: "a list of 3 whole numbers from 1 to \(maxSteps)")
+        guard let steps = try yaml.ints("steps", count: 3, in: 1...maxSteps) else { throw yaml.missing("steps") }
+        guard steps.reduce(0, +) <= maxSteps else {
+            throw yaml.bad("steps", wanted: "a list of 3 whole numbers of at most \(maxSteps) together")
         }
         let rising = "3 rising numbers between 0 and 1, the last one exactly 1"
         guard
@@ -85,9 +85,11 @@ package struct Preset: Equatable, Sendable {
         else { throw yaml.missing("ends") }
         guard
             let shifts = try yaml.doubles(
-                "shifts", count: 3, wanted: "3 numbers above 0", where: { $0.allSatisfy { $0 > 0 } })
+                "shifts", count: 3, wanted: "3 numbers from 0.001 to 1000",
+                where: { $0.allSatisfy { (0.001...1000).contains($0) } })
         else { throw yaml.missing("shifts") }
-        guard let z = try yaml.double("z", wanted: "a number of at least 2", where: { $0 >= 2 }) else {
+        guard let z = try yaml.double("z", wanted: "a number from 2 to 1000000", where: { (2...1e6).contains($0) })
+        else {
             throw yaml.missing("z")
         }
         guard

@@ -34,11 +34,14 @@ package struct RequestDefaults: Equatable, Sendable {
     ) throws(SettingsError) -> ImageRequest {
         let presetPlace = line.preset == nil ? PromptLine.Place(file: "--preset") : line.place
         var line = line
-        // A line that names its own sampler or steps does not mean the preset of the flags, and the reverse.
-        if line.sampler == nil && line.preset == nil && line.steps == nil {
-            (line.sampler, line.preset, line.steps) = (sampler, preset, steps)
-        } else if line.sampler == nil && line.preset == nil {
-            line.sampler = "euler"
+        // A line that names its own sampler or steps does not mean the preset of the flags, and the reverse; what the flags
+        // say of that very sampler holds.
+        switch (line.sampler, line.preset, line.steps) {
+        case (nil, nil, nil): (line.sampler, line.preset, line.steps) = (sampler, preset, steps)
+        case (nil, nil, _): line.sampler = "euler"
+        case ("euler", nil, nil): line.steps = steps
+        case ("ralu", nil, nil) where sampler != "euler": line.preset = preset
+        default: break
         }
         let chosen = try Self.sampler(of: line, presetPlace, facts: facts, neighbourhood: neighbourhood)
         let (seed, _) = self.seed.addingReportingOverflow(UInt64(index))

@@ -70,8 +70,9 @@ package struct SettingsError: Error, Equatable, Sendable, CustomStringConvertibl
 
     /// One line of at most 60 characters, so that a wild value cannot fill the terminal.
     private static func shown(_ text: String) -> String {
-        let line = text.map { $0.isNewline ? " " : $0 }
-        return line.count > 60 ? String(line.prefix(57)) + "..." : String(line)
+        let line = text.count > 60 ? text.prefix(57) + "..." : text[...]
+        return String(
+            String.UnicodeScalarView(line.unicodeScalars.map { $0.properties.generalCategory == .control ? " " : $0 }))
     }
 
     /// Letters to insert, delete or replace to turn one word into the other (Levenshtein).

@@ -86,7 +86,7 @@ package struct WorkerFile: Equatable, Sendable {
         model = try yaml.text("model")
         coordinator = try yaml.endpoint("coordinator") ?? coordinator
         bind = try yaml.endpoint("bind") ?? bind
-        advertise = try yaml.text("advertise")
+        advertise = try yaml.host("advertise")
         httpPort = try yaml.int("http_port", in: 0...65535) ?? httpPort
         threads = try yaml.int("threads", in: 1...1024)
         if let text = try yaml.text("cores") {

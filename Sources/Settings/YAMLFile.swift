@@ -107,17 +107,18 @@ struct YAMLFile {
         return value
     }
 
-    /// Whole numbers of at least `minimum`, exactly `count` of them if given; nil when the key is missing.
-    func ints(_ key: String, count: Int? = nil, minimum: Int) throws(SettingsError) -> [Int]? {
+    /// Whole numbers within `range`, exactly `count` of them if given; nil when the key is missing.
+    func ints(_ key: String, count: Int? = nil, in range: ClosedRange<Int>) throws(SettingsError) -> [Int]? {
         guard let node = entries[key] else { return nil }
-        let values = node.sequence?.map(\.int) ?? []
-        guard !values.isEmpty, values.count == count ?? values.count,
-            values.allSatisfy({ ($0 ?? minimum - 1) >= minimum })
+        let values = node.sequence?.compactMap(\.int) ?? []
+        guard !values.isEmpty, values.count == node.sequence?.count, values.count == count ?? values.count,
+            values.allSatisfy(range.contains)
         else {
             let number = count.map { "\($0) " } ?? ""
-            throw bad(key, wanted: "a list of \(number)whole numbers of at least \(minimum)")
+            throw bad(
+                key, wanted: "a list of \(number)whole numbers from \(range.lowerBound) to \(range.upperBound)")
         }
-        return values.compactMap(\.self)
+        return values
     }
 
     /// Exactly `count` numbers that together pass `test`; nil when the key is missing.
@@ -171,11 +172,19 @@ struct YAMLFile {
         return value
     }
 
+    /// The beginning of a value for people; aliases can make a short file a huge tree.
     private static func shown(_ node: Yams.Node) -> String {
         switch node {
-        case .scalar(let scalar): scalar.string.isEmpty ? "empty" : scalar.string
-        case .sequence(let sequence): "[" + sequence.map(shown).joined(separator: ", ") + "]"
-        default: "a mapping"
+        case .scalar(let scalar): return scalar.string.isEmpty ? "empty" : scalar.string
+        case .sequence(let sequence):
+            var text = "["
+            for item in sequence {
+                guard text.utf8.count < 80 else { break }
+                if text.utf8.count > 1 { text += ", " }
+                if case .sequence = item { text += "a list" } else { text += shown(item) }
+            }
+            return text + "]"
+        default: return "a mapping"
         }
     }
 
@@ -195,7 +204,13 @@ func readText(_ path: String) throws(SettingsError) -> String {
     }
     guard !isFolder.boolValue else { throw SettingsError(.isFolder, file: path) }
     do {
-        let size = try FileManager.default.attributesOfItem(atPath: path)[.size] as? Int ?? 0
+        // Not of the link itself.
+        let resolved = URL(filePath: path).resolvingSymlinksInPath().path
+        let attributes = try FileManager.default.attributesOfItem(atPath: resolved)
+        guard attributes[.type] as? FileAttributeType == .typeRegular else {
+            throw SettingsError(.unreadable("it is a pipe or a device; give a regular file"), file: path)
+        }
+        let size = attributes[.size] as? Int ?? 0
         guard size <= limit else {
             throw SettingsError(.unreadable("\(size) bytes, the limit is \(limit)"), file: path)
         }

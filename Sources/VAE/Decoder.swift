@@ -135,7 +135,9 @@ extension Decoder {
             }
             latentChannels = config.latentChannels ?? 4
             channels = config.blockOutChannels
-            resnets = (config.layersPerBlock ?? 1) + 1
+            let layers = config.layersPerBlock ?? 1
+            try require(1...63 ~= layers, "layers_per_block is \(layers)")
+            resnets = layers + 1
             groups = config.normNumGroups ?? 32
             attends = config.midBlockAddAttention ?? true
             hasPostQuantisation = config.usePostQuantConv ?? true
@@ -144,7 +146,6 @@ extension Decoder {
             try require(1...1024 ~= latentChannels, "latent_channels is \(latentChannels)")
             try require(
                 1...8 ~= channels.count && channels.allSatisfy { 1...65536 ~= $0 }, "block_out_channels is \(channels)")
-            try require(2...64 ~= resnets, "layers_per_block is \(resnets - 1)")
             try require(
                 groups >= 1 && channels.allSatisfy { $0 % groups == 0 },
                 "\(groups) groups do not divide block_out_channels \(channels)")

@@ -222,7 +222,8 @@ struct DaemonOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             "Host that others are told to reach the data socket under, when it listens on all interfaces.",
-            valueName: "host"))
+            valueName: "host"),
+        transform: host)
     var advertise: String?
 
     @Flag(help: "Listen beyond loopback without keys; only where every host of the network is trusted.")
@@ -282,3 +283,12 @@ var userName: String { NSUserName() }
 
 /// Cores that this process may use.
 var availableCores: Int { max(1, ProcessInfo.processInfo.activeProcessorCount) }
+
+/// Reads a host without a port.
+private func host(_ text: String) throws -> String {
+    guard isHost(text) else {
+        throw ValidationError(
+            "--advertise is \(text.prefix(60)), but must be a host name or an address, without tcp:// and port")
+    }
+    return text
+}

@@ -60,6 +60,12 @@ import Testing
         let error = try #require(throws: CheckpointError.self) { try folder.config("vae", as: Config.self) }
         #expect(error.description.contains("vae/config.json") && error.description.contains("width is missing"))
         #expect(throws: CheckpointError.self) { try folder.config("transformer", as: Config.self) }
+        for (component, file) in [
+            ("scheduler", "scheduler/scheduler_config.json"), ("tokenizer_2", "tokenizer_2/tokenizer_config.json"),
+        ] {
+            let missing = #expect(throws: CheckpointError.self) { try folder.config(component, as: Config.self) }
+            #expect(missing?.reason == .noFile && missing?.file.hasSuffix(file) == true, "\(component)")
+        }
         #expect(throws: CheckpointError.self) { try folder.weights("transformer") }
     }
 

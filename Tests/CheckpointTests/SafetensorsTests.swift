@@ -134,6 +134,12 @@ import Testing
         ("a shape beyond 64 bits", entry("\"F32\"", "[99999999999999999999]", "[0,4]")),
         ("a product beyond 64 bits", entry("\"F32\"", "[4294967296,4294967296,4294967296]", "[0,4]")),
         ("a product of 2^64 plus 4", entry("\"U8\"", "[4,4611686018427387905]", "[0,4]")),
+        (
+            "an extent that nobody can add to beside an empty one",
+            #"{"x":{"dtype":"U8","shape":[4],"data_offsets":[0,4]},"#
+                + #""y":{"dtype":"F32","shape":[0,9223372036854775807],"data_offsets":[4,4]}}"#
+        ),
+        ("an escape sequence in a field", #"{"x":{"a\u001b[2J\nb":1}}"#),
         ("too many axes", entry("\"F32\"", "[1,1,1,1,1,1,1,1,1]", "[0,4]")),
         ("too few bytes", entry("\"F32\"", "[2]", "[0,4]")),
         ("too many bytes", entry("\"U8\"", "[3]", "[0,4]")),
@@ -163,6 +169,7 @@ import Testing
         let error = try #require(throws: CheckpointError.self) { try SafetensorsFile(path: path) }
         #expect(error.file == path)
         #expect(!error.description.contains("\n") && error.description.hasPrefix(path))
+        #expect(!error.description.contains("\u{1B}"))
     }
 
     @Test("refuses lengths that the file does not have, without allocating them")

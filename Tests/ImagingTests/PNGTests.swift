@@ -58,6 +58,13 @@ struct PNGTests {
         #expect(throws: PNGError(text: "it has too many pixels")) { try PNG.decode(bytes) }
     }
 
+    @Test("of a file with hundreds of texts only the first ones are kept")
+    func manyTexts() throws {
+        let texts = (0..<500).map { (key: "k\($0)", value: "v") }
+        let image = try PNG.decode(PNG.encode(rgb8: picture(1, 1), width: 1, height: 1, text: texts))
+        #expect(1...32 ~= image.text.count && image.text[0].key == "k0")
+    }
+
     @Test("impossible pictures and texts are refused with the reason")
     func refusals() {
         #expect(throws: PNGError(text: "11 bytes are no picture of 2x2")) {

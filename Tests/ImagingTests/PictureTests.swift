@@ -52,6 +52,11 @@ struct PictureMetadataTests {
         #expect(throws: PNGError.self) { try PictureMetadata(of: plain) }
         let wrong = try PNG.decode(PNG.encode(rgb8: [1, 2, 3], width: 1, height: 1, text: [("abbozzo", "{}")]))
         #expect(throws: PNGError.self) { try PictureMetadata(of: wrong) }
+        // Steps that nobody can add up.
+        let text = metadata("a").text.map { ($0.key, $0.value.replacing("[5,6,7]", with: "[\(Int.max),6,7]")) }
+        let huge = try PNG.decode(PNG.encode(rgb8: [1, 2, 3], width: 1, height: 1, text: text))
+        let error = #expect(throws: PNGError.self) { try PictureMetadata(of: huge) }
+        #expect(error.map { "\($0)" }?.contains("impossible steps") == true)
     }
 }
 
@@ -82,6 +87,15 @@ struct ContactSheetTests {
         #expect(small.rgb8 == [50, 0, 0, 25, 0, 0])
         #expect(ContactSheet.scaled(flat(7, 1000, 3), within: 10).height == 1)
         #expect(Set(ContactSheet.scaled(flat(7, 100, 33), within: 10).rgb8) == [7])
+    }
+
+    @Test("a sheet of many pictures has smaller cells and stays a picture that can be written")
+    func manyPictures() {
+        #expect(ContactSheet.cell(for: 0) == 256 && ContactSheet.cell(for: 961) == 256)
+        for count in [962, 3845, 10_000, 100_000] {
+            let (cell, across) = (ContactSheet.cell(for: count), Int(Double(count).squareRoot().rounded(.up)))
+            #expect(cell >= 17 && across * (cell + 8) <= 8192, "\(count)")
+        }
     }
 
     @Test("a sheet is a PNG file of its size")

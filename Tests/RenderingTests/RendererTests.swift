@@ -102,6 +102,15 @@ struct RendererTests {
         try writer.write(to: path)
         let error = #expect(throws: RenderingError.self) { try Injection(path: path) }
         #expect(error?.description.contains("nothing that can be injected") == true)
+        // More values than any picture takes, in a file of holes.
+        let values = 1 << 27
+        let header = Data(
+            "{\"latents\":{\"dtype\":\"U8\",\"shape\":[\(values)],\"data_offsets\":[0,\(values)]}}".utf8)
+        let length = withUnsafeBytes(of: UInt64(header.count).littleEndian) { Data($0) }
+        try (length + header).write(to: URL(filePath: path))
+        #expect(truncate(path, length.count + header.count + values) == 0)
+        let large = #expect(throws: RenderingError.self) { try Injection(path: path) }
+        #expect(large?.description.contains("no picture takes 134217728 values") == true)
     }
 
     @Test("values that overflow in the network end the picture at their step")

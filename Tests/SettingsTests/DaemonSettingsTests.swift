@@ -98,8 +98,10 @@ struct DaemonSettingsTests {
     @Test(
         "refuses impossible values of a worker with the line",
         arguments: [
-            "name: a b", "name: coordinator", "name: é", "coordinator: localhost", "bind: tcp://x:99999", "threads: 0",
-            "memory_gib: 0", "roles: [painter]", "roles: []", "benchmark: sometimes",
+            "name: a b", "name: coordinator", "name: é", "coordinator: localhost",
+            "coordinator: tcp://10.0.0.1", "coordinator: tcp://", "advertise: 10.0.0.2:5800",
+            "advertise: tcp://node1", "advertise: node 1", "advertise: '[fe80::1]'", "bind: tcp://x:99999",
+            "threads: 0", "memory_gib: 0", "roles: [painter]", "roles: []", "benchmark: sometimes",
             "log_level: loud", "log_format: xml", "compute: f16", "thread: 1", "threads: [1]", "cores: 3-1",
             "cores: all",
         ])
@@ -114,7 +116,8 @@ struct DaemonSettingsTests {
         arguments: [
             "http_port: 70000", "workers: 0", "queue_limit: 0", "lost_after_seconds: 0.1", "job_limit: 0",
             "queue_mib: -1", "liveness: wan", "attempts: none",
-            "data: udp://a:1", "flights_per_worker: 0", "cut: []", "cut: [0, 6]", "cut: fair",
+            "data: udp://a:1", "flights_per_worker: 0", "cut: []", "cut: [0, 6]", "cut: [9223372036854775807, 1]",
+            "cut: fair",
             "network_mbit: 0",
             "insecure_network: perhaps", "output: []", "port: 1",
         ])

@@ -52,11 +52,13 @@ struct PresetTests {
         "refuses impossible values with the line",
         arguments: [
             ("sampler", "sampler: dpm", 1), ("steps", "steps: [5, 6]", 2), ("steps", "steps: [5, 0, 7]", 2),
-            ("steps", "steps: [5, 6.5, 7]", 2), ("steps", "steps: 18", 2), ("steps", "steps: [1, 2, 5000]", 2),
+            ("steps", "steps: [5, 6.5, 7]", 2), ("steps", "steps: [500, 500, 500]", 2), ("steps", "steps: 18", 2),
+            ("steps", "steps: [1, 2, 5000]", 2),
             ("ends", "ends: [0.3, 0.45, 0.9]", 3), ("ends", "ends: [0.5, 0.45, 1.0]", 3),
             ("ends", "ends: [0, 0.45, 1.0]", 3), ("ends", "ends: [0.3, .nan, 1.0]", 3),
             ("shifts", "shifts: [5.0, -2.5, 2.2]", 4), ("shifts", "shifts: [5.0, .inf, 2.2]", 4),
-            ("z", "z: 1.9", 5), ("z", "z: much", 5), ("z", "z: .nan", 5), ("up_ratio", "up_ratio: 1.5", 6),
+            ("shifts", "shifts: [5.0, 1.0e+9, 2.2]", 4), ("z", "z: 1.0e+7", 5), ("z", "z: 1.9", 5), ("z", "z: much", 5),
+            ("z", "z: .nan", 5), ("up_ratio", "up_ratio: 1.5", 6),
             ("z", "z: 3\nz: 4", 5), ("z", "z:", 5),
         ])
     func impossible(key: String, line: String, at number: Int) throws {
@@ -64,6 +66,31 @@ struct PresetTests {
         #expect(error.line == number, "\(error)")
         #expect(!error.description.contains("\n"))
         #expect(error.description.hasPrefix("p.yaml:\(number): "))
+    }
+
+    @Test("what aliases make of a short file is not written out to say that it is wrong", .timeLimit(.minutes(1)))
+    func aliases() throws {
+        let lists = (1...40).map { level in
+            "  - &a\(level) [" + [String](repeating: "*a\(level - 1)", count: 10).joined(separator: ", ") + "]"
+        }
+        let text = "sampler: ralu\nsteps:\n  - &a0 [1]\n" + lists.joined(separator: "\n") + "\n"
+        let error = try #require(problem(text))
+        #expect(error.description.hasPrefix("p.yaml:2: steps is [a list, a list, "), "\(error)")
+        #expect(error.description.count < 200)
+    }
+
+    @Test("characters that a terminal obeys do not come out of a value")
+    func controls() throws {
+        let error = try #require(problem(changed("z", to: #"z: "a\e[2Jb""#)))
+        #expect(error.description.hasPrefix("p.yaml:5: z is a [2Jb, but must be"), "\(error)")
+    }
+
+    @Test("a pipe is refused as what it is")
+    func pipe() throws {
+        let folder = TemporaryFolder()
+        #expect(mkfifo(folder.path("p.yaml"), 0o600) == 0)
+        let error = #expect(throws: SettingsError.self) { try Preset(path: folder.path("p.yaml")) }
+        #expect(error?.description.contains("it is a pipe or a device") == true)
     }
 
     @Test("refuses a file without a needed key, one that is no mapping, and RALU's keys for euler")

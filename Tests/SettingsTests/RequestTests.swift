@@ -48,6 +48,11 @@ struct RequestTests {
             ($0.seed, $0.width, $0.steps, $0.negativePrompt) = (7, 128, 3, "y")
         }
         #expect(own.seed == 7 && own.width == 128 && own.sampler == .euler(steps: 3) && own.negativePrompt == "y")
+        let ralu = try request(flags) { $0.sampler = "ralu" }
+        #expect(ralu.preset == "flux-7x")
+        (flags.preset, flags.steps) = (nil, 10)
+        let euler = try request(flags) { $0.sampler = "euler" }
+        #expect(euler.sampler == .euler(steps: 10))
     }
 
     @Test("refuses samplers that exclude each other, with the place of the line")

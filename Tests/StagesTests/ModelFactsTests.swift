@@ -53,6 +53,10 @@ import VAE
         ("transformer/config.json", "\"num_layers\": 2", "\"num_layers\": \"two\"", "num_layers is not of type Int"),
         ("transformer/config.json", "\"joint_attention_dim\": 48", "\"joint_attention_dim\": 50", "d_model"),
         ("transformer/config.json", "    4,\n", "    5,\n", "axes_dims_rope [5, 6, 6]"),
+        (
+            "vae/config.json", "\"layers_per_block\": 2", "\"layers_per_block\": 9223372036854775807",
+            "layers_per_block is 9223372036854775807"
+        ),
         ("vae/config.json", "\"latent_channels\": 16", "\"latent_channels\": 4", "latent_channels of vae"),
         ("vae/config.json", "\"norm_num_groups\": 4", "\"norm_num_groups\": 5", "5 groups do not divide"),
         ("vae/config.json", "\"scaling_factor\": 0.3611", "\"scaling_factor\": 0", "scaling_factor is 0"),

@@ -248,7 +248,7 @@ func cutRule(_ text: String) throws -> CutRule {
     default:
         return .counts(
             try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
-                guard let count = Int(word), 1...10_000 ~= count else {
+                guard let count = Int(word), CutRule.counts ~= count else {
                     throw ValidationError(
                         "--cut is \(text.prefix(60)), but must be measured, even, or blocks of each worker: 19,38")
                 }
