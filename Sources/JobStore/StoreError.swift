@@ -60,7 +60,8 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
             "its \(pictures) pictures (\(bytes) bytes) would wait again, and the queue has no room for them; try again when "
                 + "some are done, or cancel some (abbozzo jobs ls)"
         case .database(let code, let text): "the queue's database failed: \(text) (SQLite code \(code))"
-        case .damaged(let text): "the queue holds a damaged row: \(text)"
+        case .damaged(let text):
+            "the queue holds a damaged row: \(text); mend or delete it with sqlite3, or choose another state folder"
         }
     }
 
@@ -70,7 +71,11 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case let error as StoreError: error
         case let error as DatabaseError:
             switch error.resultCode {
-            case .SQLITE_READONLY, .SQLITE_CANTOPEN, .SQLITE_PERM: StoreError(.unwritable(path: path, code: EACCES))
+            // SQLite does not say why; the system may.
+            case let code
+            where [.SQLITE_READONLY, .SQLITE_CANTOPEN, .SQLITE_PERM].contains(code) && !path.isEmpty
+                && access(path, W_OK) != 0:
+                StoreError(.unwritable(path: path, code: errno))
             default:
                 StoreError(
                     .database(code: error.extendedResultCode.rawValue, text: error.message ?? "no text from SQLite"))

@@ -279,7 +279,10 @@ extension WorkerService {
     private func perform(_ effect: Effect) {
         switch effect {
         case .control(.hello) where control?.queuedBytes() ?? 0 > 0: break
-        case .control(let message): send("control message") { try control?.send(Message(message)) }
+        case .control(let message):
+            // It could not be opened when it was to be, and is to be said hello on.
+            if case .hello = message, control == nil { send("hello") { try openControl() } }
+            send("control message") { try control?.send(Message(message)) }
         case .reconnect:
             closeToCoordinator()
             send("hello") { try openControl() }
