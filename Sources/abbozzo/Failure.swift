@@ -53,7 +53,7 @@ func report(_ error: any Error, arguments: [String]) -> Int32 {
     if !text.isEmpty {
         let line = text.split(whereSeparator: \.isNewline).map { $0.trimmingCharacters(in: .whitespaces) }
             .joined(separator: " ")
-        let bytes = Data("error: \(line)\n".utf8)
+        let bytes = Data("error: \(withoutCommands(line))\n".utf8)
         try? FileHandle.standardError.write(contentsOf: bytes)
     }
     return code.rawValue

@@ -83,6 +83,8 @@ struct BatchSummary: Encodable {
 
         let old = Dictionary(before.workers.map { ($0.hello.bootID, $0.counters) }, uniquingKeysWith: { $1 })
         var (links, nodes): ([Link], [Node]) = ([], [])
+        // Counters are what workers say, and need not rise.
+        func rise(_ now: UInt64, _ then: UInt64) -> UInt64 { now > then ? now - then : 0 }
         for worker in after.workers {
             let (now, then) = (worker.counters, old[worker.hello.bootID] ?? WorkerCounters())
             let name = worker.hello.name
@@ -90,22 +92,23 @@ struct BatchSummary: Encodable {
             let up = Double(now.upNanoseconds) - Double(then.upNanoseconds)
             nodes.append(
                 Node(
-                    name: name, blocks: worker.blocksText, images: now.images - then.images,
-                    steps: now.steps - then.steps, tokens: now.tokens - then.tokens,
+                    name: name, blocks: worker.blocksText, images: rise(now.images, then.images),
+                    steps: rise(now.steps, then.steps), tokens: rise(now.tokens, then.tokens),
                     busy: up > 0 ? (Double(now.busyNanoseconds) - Double(then.busyNanoseconds)) / up : 0,
-                    sent: now.bytes(from: name) - then.bytes(from: name),
-                    received: now.bytes(to: name) - then.bytes(to: name)))
+                    sent: rise(now.bytes(from: name), then.bytes(from: name)),
+                    received: rise(now.bytes(to: name), then.bytes(to: name))))
             let hasReplicas = (after.plan?.pipelines.count ?? 1) > 1
-            let share = hasReplicas ? ratio(Int(now.tokens - then.tokens), batch.tokenSteps) : 1
+            let tokens = Int(clamping: rise(now.tokens, then.tokens))
+            let share = hasReplicas ? ratio(tokens, batch.tokenSteps) : 1
             for link in now.links where link.source == name && link.activationBytes > 0 {
                 let earlier = then.links.first { $0.source == link.source && $0.target == link.target }
-                let counted = link.activationBytes - (earlier?.activationBytes ?? 0)
+                let counted = rise(link.activationBytes, earlier?.activationBytes ?? 0)
                 guard counted > 0 else { continue }
                 links.append(
                     Link(
                         source: name, target: link.target, counted: counted,
-                        formula: Int((Double(batch.bytes) * share).rounded()),
-                        all: link.totalBytes - (earlier?.totalBytes ?? 0)))
+                        formula: Int(min((Double(batch.bytes) * share).rounded(), 1e18)),
+                        all: rise(link.totalBytes, earlier?.totalBytes ?? 0)))
             }
         }
         (self.links, self.nodes) = (links, nodes)

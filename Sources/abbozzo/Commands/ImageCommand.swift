@@ -84,6 +84,12 @@ struct ImageCommand: ParsableCommand {
             let renderer = try Renderer(
                 folder: folder, facts: facts, threads: threads.count, kernels: kernelClass(format))
             let again = try renderer.render(metadata.request, injecting: injection)
+            guard again.pixels.width == image.width && again.pixels.height == image.height else {
+                throw CommandFailure(
+                    .failed,
+                    "\(file) is \(image.width)x\(image.height), but its parameters draw "
+                        + "\(again.pixels.width)x\(again.pixels.height): it was cropped or scaled")
+            }
             let isSame = try again.png() == bytes
             let pixels = again.pixels.rgb8()
             let differences = zip(pixels, image.rgb8).map { abs(Int($0) - Int($1)) }

@@ -124,11 +124,11 @@ extension WorkerCounters {
 
     /// All bytes that this worker sent.
     func bytes(from name: String) -> UInt64 {
-        links.reduce(0) { $0 + ($1.source == name ? $1.totalBytes : 0) }
+        links.reduce(0) { $0 &+ ($1.source == name ? $1.totalBytes : 0) }
     }
 
     /// All bytes that this worker received.
     func bytes(to name: String) -> UInt64 {
-        links.reduce(0) { $0 + ($1.target == name ? $1.totalBytes : 0) }
+        links.reduce(0) { $0 &+ ($1.target == name ? $1.totalBytes : 0) }
     }
 }

@@ -89,8 +89,9 @@ struct RenderCommand: AsyncParsableCommand {
         }
         bar.clear()
         let bytes = try result.png()
-        if let trace { try record?.write(to: trace) }
         try writeAtomically(bytes, to: output)
+        // Last: it is the larger one, and a full disk must not cost the picture.
+        if let trace { try record?.write(to: trace) }
         let report = Report(
             file: output, steps: result.steps, tokenSteps: result.tokenSteps, loadSeconds: (loaded - begin).inSeconds,
             renderSeconds: (clock.now - loaded).inSeconds, metadata: result.metadata)

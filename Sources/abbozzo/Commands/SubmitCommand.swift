@@ -102,6 +102,7 @@ struct SubmitCommand: AsyncParsableCommand {
             else { throw CommandFailure(.unreachable, "the coordinator's answer makes no sense; is it this version?") }
             if duplicate { note("the key was used before: this is job \(id)") }
             guard wait else { return (try await client.job(id), duplicate, nil as BatchSummary?) }
+            if !options.json { note("job \(id); should this end early: abbozzo jobs watch \(id)") }
             let status = try await follow(id, client, quietly: options.json)
             var report: BatchSummary?
             if let before {
@@ -150,12 +151,14 @@ struct SubmitCommand: AsyncParsableCommand {
     }
 
     private func writeSheet(of status: JobStatus, to path: String) throws {
-        let entries = try status.images.compactMap { state -> ContactSheet.Entry? in
-            guard case .done(let path, _) = state else { return nil }
-            return ContactSheet.Entry(try readPNG(path).image)
+        let paths = status.images.compactMap { state -> String? in
+            if case .done(let path, _) = state { path } else { nil }
         }
-        guard !entries.isEmpty else { return }
-        try writeAtomically(try ContactSheet(entries).png(), to: path)
+        guard !paths.isEmpty else { return }
+        let cell = ContactSheet.cell(for: paths.count)
+        // Scaled one by one: thousands of whole pictures are more than a client has memory for.
+        let entries = try paths.map { ContactSheet.scaled(.init(try readPNG($0).image), within: cell) }
+        try writeAtomically(try ContactSheet(entries, cell: cell).png(), to: path)
         if !options.json { say("contact sheet: \(path)") }
     }
 }
@@ -165,16 +168,22 @@ func follow(_ id: JobID, _ client: Client, quietly: Bool) async throws -> JobSta
     let clock = ContinuousClock()
     var bar = ProgressBar()
     defer { bar.clear() }
-    var status = try await client.job(id)
+    var status: JobStatus?
     var lastAnswer = clock.now
     while true {
-        if !quietly { bar.draw(status.share, status.progressText, milestone: status.milestone) }
-        if status.isFinal { return status }
+        if let status {
+            if !quietly { bar.draw(status.share, status.progressText, milestone: status.milestone) }
+            if status.isFinal { return status }
+        }
         do {
-            status = try await client.watch(id, version: status.version)
+            if let version = status?.version {
+                status = try await client.watch(id, version: version)
+            } else {
+                status = try await client.job(id)
+            }
             lastAnswer = clock.now
-        } catch let error as WireError where error.isUnreachable && clock.now - lastAnswer < .seconds(60) {
-            if !quietly { bar.draw(status.share, "the coordinator does not answer", milestone: nil) }
+        } catch let error as WireError where error.mayPass && clock.now - lastAnswer < .seconds(60) {
+            if !quietly { bar.draw(status?.share ?? 0, "the coordinator does not answer", milestone: nil) }
             try await Task.sleep(for: .milliseconds(500))
         }
     }

@@ -59,7 +59,7 @@ extension ClusterStatus {
                         picturesPerHour(worker).map { String(format: "%.1f", $0) } ?? "-",
                         String(format: "%.2f", rates.steps), percentText(rates.busy), bytesText(rates.sent),
                         bytesText(rates.received), "\(counters.queued)", bytesText(Double(counters.residentBytes)),
-                        grouped(Int(rates.tokens.rounded())), grouped(counters.images),
+                        grouped(Int(min(rates.tokens.rounded(), 1e15))), grouped(counters.images),
                     ])
         }
         let width = width ?? .max
@@ -87,7 +87,8 @@ private struct LiveScreen {
         var state = termios()
         tcgetattr(STDIN_FILENO, &state)
         before = state
-        state.c_lflag &= ~tcflag_t(ICANON | ECHO)
+        // Ctrl-C is a key as others: nobody would put the terminal back.
+        state.c_lflag &= ~tcflag_t(ICANON | ECHO | ISIG)
         tcsetattr(STDIN_FILENO, TCSANOW, &state)
         write("\u{1B}[?1049h\u{1B}[?25l")
     }
@@ -111,7 +112,7 @@ private struct LiveScreen {
         guard poll(&request, 1, Int32(seconds * 1000)) > 0 else { return false }
         var key: UInt8 = 0
         let count = read(STDIN_FILENO, &key, 1)
-        return count <= 0 || key == UInt8(ascii: "q") || key == UInt8(ascii: "Q") || key == 27 || key == 4
+        return count <= 0 || [3, 4, 27, UInt8(ascii: "q"), UInt8(ascii: "Q")].contains(key)
     }
 
     private func write(_ text: String) {

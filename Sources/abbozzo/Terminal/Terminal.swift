@@ -15,7 +15,18 @@ var outputSize: (rows: Int, columns: Int)? {
 
 /// Writes text to standard output at once; a closed pipe is not an error worth a word.
 func say(_ text: String) {
-    try? FileHandle.standardOutput.write(contentsOf: Data((text + "\n").utf8))
+    try? FileHandle.standardOutput.write(contentsOf: Data((withoutCommands(text) + "\n").utf8))
+}
+
+/// A text without characters that a terminal obeys, ends of lines and tabs excepted.
+///
+/// Prompts, names and files come from anybody.
+func withoutCommands(_ text: String) -> String {
+    func isObeyed(_ scalar: Unicode.Scalar) -> Bool {
+        scalar.properties.generalCategory == .control && scalar != "\n" && scalar != "\t"
+    }
+    guard text.unicodeScalars.contains(where: isObeyed) else { return text }
+    return String(String.UnicodeScalarView(text.unicodeScalars.map { isObeyed($0) ? "?" : $0 }))
 }
 
 /// Writes text to standard error at once.
