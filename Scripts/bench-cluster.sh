@@ -19,6 +19,11 @@
 # 2. Two workers of one thread, the second with half a processor (a control group's quota): even cut against measured
 #    cut. Left out where control groups cannot be made (needs root).
 set -euo pipefail
+# What the caller names is where the caller is.
+for name in ABBOZZO MODEL; do
+    [ -z "${!name:-}" ] || printf -v "$name" %s "$(realpath -m -- "${!name}")"
+done
+[ -z "${1:-}" ] || set -- "$(realpath -m -- "$1")"
 cd "$(dirname "$0")/.."
 
 preset=${PRESET:-flux-4x}

@@ -21,8 +21,9 @@ hosts=${2:-}
     exit 1
 }
 [ -r "$hosts" ] || fail "$hosts cannot be read; copy configs/hosts.example and name your machines in it"
-program=${PROGRAM:-abbozzo}
-folder=${FOLDER:-abbozzo-cluster}
+# As a shell on the other side reads them.
+program=$(printf '%q' "${PROGRAM:-abbozzo}")
+folder=$(printf '%q' "${FOLDER:-abbozzo-cluster}")
 model=${MODEL:+--model $(printf '%q' "$MODEL")}
 
 # Lines: role name ssh-target address [options…]
@@ -55,11 +56,17 @@ remote() { # target, command…
     ssh -n -o BatchMode=yes -o ConnectTimeout=10 "$target" "$@"
 }
 
+# What tells on the other side whether the process in NAME.pid is this program: after a restart of the machine another one may
+# have its number.
+is_running() { # name
+    echo "[ -f $1.pid ] && tr '\\0' '\\n' 2>/dev/null < /proc/\$(cat $1.pid)/cmdline | grep -qx -e coordinator -e worker"
+}
+
 # Starts a program that outlives the connection, and waits until it says that it is ready or ends: a worker first measures
 # its speed, which takes minutes where a large model's disk is slow.
 launch() { # target, name, command
     remote "$1" "mkdir -p $folder && cd $folder
-        if [ -f $2.pid ] && kill -0 \$(cat $2.pid) 2>/dev/null; then echo '$2 runs already'; exit 0; fi
+        if $(is_running "$2"); then echo '$2 runs already'; exit 0; fi
         rm -f $2.out && : > $2.out
         setsid nohup $3 > $2.out 2>> $2.log < /dev/null &
         pid=\$!
@@ -73,7 +80,7 @@ launch() { # target, name, command
 }
 
 end() { # target, name: SIGTERM, then wait for the end
-    remote "$1" "cd $folder 2>/dev/null && [ -f $2.pid ] || { echo '$2 was not started'; exit 0; }
+    remote "$1" "cd $folder 2>/dev/null && $(is_running "$2") || { echo '$2 does not run'; exit 0; }
         pid=\$(cat $2.pid)
         kill \$pid 2>/dev/null && timeout 300 tail --pid=\$pid -f /dev/null
         if kill -0 \$pid 2>/dev/null; then echo '$2 still runs' >&2; exit 1; fi
@@ -82,12 +89,11 @@ end() { # target, name: SIGTERM, then wait for the end
 
 case $verb in
 start)
-    remote "$main" "umask 077; mkdir -p $folder; cd $folder; [ -f keys/coordinator.key ] || $program keys init --keys keys"
+    remote "$main" "umask 077 && mkdir -p $folder && cd $folder && { [ -f keys/coordinator.key ] || $program keys init --keys keys; }"
     for worker in "${workers[@]}"; do
         read -r name target address options <<<"$worker"
-        remote "$main" "umask 077; cd $folder; [ -f keys/$name.key ] || {
-            $program keys new worker $name --keys keys && $program keys authorize keys/$name.pub --role worker --keys keys
-        }" >/dev/null
+        remote "$main" "umask 077 && cd $folder && { [ -f keys/$name.key ] || $program keys new worker $name --keys keys; } &&
+            $program keys authorize keys/$name.pub --role worker --keys keys" >/dev/null
         # The secret key travels inside ssh and is never on this machine's disk.
         for file in "$name.key" coordinator.pub; do
             remote "$main" "cat $folder/keys/$file" | ssh -o BatchMode=yes "$target" \

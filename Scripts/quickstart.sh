@@ -4,6 +4,7 @@
 #
 #   Scripts/quickstart.sh [FOLDER]      pictures go to FOLDER, default out/quickstart-DATE-TIME
 set -euo pipefail
+caller=$PWD
 cd "$(dirname "$0")/.."
 
 Scripts/setup.sh
@@ -13,7 +14,8 @@ swift build -c release --product abbozzo
 echo "built in $((SECONDS - began)) s"
 abbozzo="$(swift build -c release --show-bin-path)/abbozzo"
 
-folder=${1:-out/quickstart-$(date +%Y%m%d-%H%M%S)}
+folder=out/quickstart-$(date +%Y%m%d-%H%M%S)
+[ -z "${1:-}" ] || folder=$(cd "$caller" && realpath -m -- "$1")
 mkdir -p "$folder"
 folder=$(cd "$folder" && pwd)
 
