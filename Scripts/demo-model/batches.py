@@ -34,7 +34,11 @@ class Batch:
 
 
 class Batches:
-    """Draws batches; all pictures of one have one aspect ratio and one kind of grid."""
+    """Draws batches; all pictures of one have one aspect ratio and one kind of grid.
+
+    The seed decides the kinds, torch's random numbers all else: processes of a team with one seed work on grids of one kind at a
+    time, so that none waits for another whose grid is larger.
+    """
 
     def __init__(self, folder, tokens, mixed=0.0, drop=0.0, seed=0, weights=LEVELS, with_things=False, noisy=(0.0,), pairs=1.0):
         settings = run_settings(folder)

@@ -62,7 +62,7 @@ def train(a, team):
     average = Average(learning, a.ema)
     optimizers = Optimizers(learning, a.lr, team)
     team.part_ways(before["steps"])
-    batches = Batches(a.out, a.tokens, a.mixed, seed=before["steps"] * 64 + team.rank, weights=a.levels, pairs=a.pairs)
+    batches = Batches(a.out, a.tokens, a.mixed, seed=before["steps"], weights=a.levels, pairs=a.pairs)
     timer, step, samples, total, count = Timer(a, before), 0, 0, 0.0, 0
     progress = timer.progress(step)
     while progress[0] < 1:

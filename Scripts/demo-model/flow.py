@@ -94,7 +94,7 @@ def train(a, team):
         for network in filter(None, (model, teacher)):
             network.transformer.compile_repeated_blocks(dynamic=True)
     team.part_ways(before["steps"])
-    batches = Batches(a.out, a.tokens, a.mixed, 0.0 if teacher else a.drop, seed=before["steps"] * 64 + team.rank,
+    batches = Batches(a.out, a.tokens, a.mixed, 0.0 if teacher else a.drop, seed=before["steps"],
                       weights=a.levels, with_things=not teacher and (a.labels > 0 or a.things != 1), noisy=a.noisy, pairs=a.pairs)
     texts = Captions(a.out, seed=before["steps"] * 64 + team.rank) if reader else None
     coarser = None if teacher else Coarser(batches, a.told)
