@@ -198,9 +198,10 @@ extension CoordinatorCore {
 
     /// Lets the store queue pictures again, as far as the queue has room.
     private mutating func retryNext() {
-        guard !retries.isEmpty, !awaited.values.contains(where: { if case .retry = $0 { true } else { false } }) else {
-            return
-        }
+        // Not before a cancel that waits for the disk: it would be written over what is queued again.
+        guard !retries.isEmpty, refusedWrites.isEmpty, probe == nil,
+            !awaited.values.contains(where: { if case .retry = $0 { true } else { false } })
+        else { return }
         let (pictures, bytes, jobs) = load
         while !retries.isEmpty {
             let (id, client) = retries.removeFirst()
@@ -335,12 +336,10 @@ extension CoordinatorCore {
         }
         if storeTrouble == nil { log(.error, "\(error); trying again each second") }
         storeTrouble = "\(error)"
-        if ticket == probe {
-            probe = nil
-            refusedWrites.insert((write, ticket), at: 0)
-        } else {
-            refusedWrites.append((write, ticket))
-        }
+        if ticket == probe { probe = nil }
+        // Tickets rise: a client's word may have come between two answers of one failing transaction.
+        let place = refusedWrites.firstIndex { $0.ticket > ticket } ?? refusedWrites.endIndex
+        refusedWrites.insert((write, ticket), at: place)
         nextWriteTry = now + 1_000_000_000
         changedAll()
         return true
@@ -348,8 +347,8 @@ extension CoordinatorCore {
 
     /// Gives a write to the store, behind those that the disk refused: a later one must not be overwritten by an earlier one.
     ///
-    /// What is not kept when the disk refuses it does not wait: submissions and retries, whose clients are told at once, and
-    /// checkpoints and progress, which the next ones replace.
+    /// What is not kept when the disk refuses it does not wait: submissions and retries, whose clients are told at once,
+    /// checkpoints, which the next ones replace, and progress, which is for people only.
     mutating func commit(_ write: StoreWrite, ticket: UInt64) {
         switch write {
         case .finish, .cancel, .fact:
@@ -370,6 +369,11 @@ extension CoordinatorCore {
     private mutating func diskAccepts() {
         probe = nil
         storeTrouble = nil
+        writeRefused()
+    }
+
+    /// Gives all that waits for the disk to the store.
+    mutating func writeRefused() {
         for (write, ticket) in refusedWrites { effects.append(.store(current(write), ticket: ticket)) }
         refusedWrites = []
     }

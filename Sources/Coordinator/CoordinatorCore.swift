@@ -246,6 +246,7 @@ package struct CoordinatorCore: Sendable {
         }
         guard !isBusy else { return }
         hasStopped = true
+        writeRefused()
         effects.append(.stopped)
     }
 

@@ -382,6 +382,38 @@ struct CorePictureTests {
         #expect(bench.store.facts[CoordinatorCore.drainedFact] == "a b")
     }
 
+    @Test("a word that comes between two answers of one failing transaction does not come between its writes")
+    func keepsOrderOfAnswers() throws {
+        let bench = Bench()
+        bench.join("a")
+        let ids = try ["p", "q"].map { try bench.submit([.euler($0)]) }
+        (bench.refusesWrites, bench.holdsStore) = (true, true)
+        bench.work()
+        try #require(bench.held.count == 2)
+        (bench.refusesWrites, bench.holdsStore) = (false, false)
+        bench.handle(bench.held.removeFirst())
+        #expect(bench.ask(.cancel(ids[1])) == nil)
+        #expect(bench.ask(.retry(ids[1])) == nil)
+        bench.release()
+        bench.wait(2, beating: ["a"])
+        for id in ids {
+            let stored = try #require(bench.store.jobs[id]?.status)
+            #expect(try bench.status(id).done == 1 && stored.done == 1 && stored.cancelled == 0)
+        }
+    }
+
+    @Test("what waits for the disk is given to it when the coordinator stops")
+    func writesAtStop() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        bench.refusesWrites = true
+        #expect(bench.ask(.drain(worker: "a")) == nil)
+        bench.refusesWrites = false
+        #expect(bench.ask(.drain(worker: "b")) == nil)
+        bench.handle(.stop)
+        #expect(bench.hasStopped && bench.store.facts[CoordinatorCore.drainedFact] == "a b")
+    }
+
     @Test("higher priority goes first, then older jobs")
     func ordersAdmission() throws {
         let bench = Bench { $0.flightsPerWorker = 1 }

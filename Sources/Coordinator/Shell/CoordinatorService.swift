@@ -165,6 +165,9 @@ package actor CoordinatorService {
         sockets.client.onEvent = { [weak self] event in
             self?.assumeIsolated { if case .refused(let error) = event { $0.refused(error, on: "client") } }
         }
+        sockets.events.onEvent = { [weak self] event in
+            self?.assumeIsolated { if case .refused(let error) = event { $0.refused(error, on: "events") } }
+        }
         handle(recovered)
         loop.schedule(after: .zero, every: .nanoseconds(settings.core.tick)) { [weak self] in
             self?.assumeIsolated {

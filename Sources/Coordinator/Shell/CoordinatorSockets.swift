@@ -35,7 +35,7 @@ final class CoordinatorSockets: @unchecked Sendable {
             .client(
                 name: "coordinator", bootID: bootID, accepting: .clientRequest, security: security.for(.client)))
         let events = try PublisherSocket(
-            loop, .control(name: "coordinator", bootID: bootID, security: security.for(.events)))
+            loop, .events(name: "coordinator", bootID: bootID, security: security.for(.events)))
         endpoints = ServiceEndpoints(
             control: try Self.listen("control", settings.control) { (at) throws(WireError) in try control.listen(on: at)
             },
