@@ -27,8 +27,8 @@ static inline void abz_pause(void) {
 #endif
 }
 
-/// Bytes that a TCP connection has received since it was made, unread ones included; -1 if the system does not say.
-int64_t abz_received_bytes(int socket);
+/// Bytes that a TCP connection has received since it was made and that were read; -1 if the system does not say.
+int64_t abz_read_bytes(int socket);
 
 /// Opens a counter that a poll loop waits on (eventfd, non-blocking, closed on exec); -1 with errno on failure.
 int abz_wake_open(void);

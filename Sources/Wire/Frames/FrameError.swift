@@ -77,7 +77,8 @@ package struct FrameError: Error, Equatable, Sendable, CustomStringConvertible {
         case .length(let frame, let bytes, let expected):
             "sent a \(frame) frame of \(bytes) bytes, \(expected) expected"
         case .frames(let count): "sent a message of \(count) frames"
-        case .unfinished(let bytes): "has sent \(bytes) bytes of a message that does not end"
+        case .unfinished(let bytes):
+            "has sent \(bytes) bytes of a message that does not end and was cut; nothing of ours does that, see who connects"
         case .magic(let magic): "does not speak this protocol (first bytes \(String(magic, radix: 16)))"
         case .version(let major, let minor):
             "speaks protocol \(major).\(minor), this side speaks \(FrameHeader.major).\(FrameHeader.minor): "

@@ -44,7 +44,8 @@ package final class DealerSocket: Socket {
             onEvent?(.connected(options.peerName))
         case ZMQ_EVENT_DISCONNECTED: hasEnded = isConnected
         case ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL:
-            // One that only takes long, because the other side is busy or stands still, says nothing of keys: libzmq's timer.
+            // One that only takes long, because the other side is busy or stands still, says nothing of keys. libzmq's timer sets
+            // no error of its own: the value is that of the last read, which had nothing to read (seen with 4.3.4).
             guard connection != EAGAIN else { break }
             brokenHandshakes += 1
             // One that demands keys often goes before its greeting, which says so, is read.

@@ -37,7 +37,7 @@ package class Socket {
     /// Accepted connections that said nothing yet and may be in their handshake, oldest first.
     private var strangers: [(connection: Int32, since: ContinuousClock.Instant)] = []
 
-    /// Accepted connections: bytes received when one of their messages was last seen to be complete.
+    /// Accepted connections: bytes that libzmq had read when one of their messages was last seen to be complete.
     private var accepted: [Int32: Int64] = [:]
     /// Those of which a complete message has come since they were looked at.
     private var heard: Set<Int32> = []
@@ -45,8 +45,8 @@ package class Socket {
 
     /// Sender's name, header, table, payload.
     private static let maxFrames = 4
-    /// Bytes without a complete message after which a connection is ended: those of the kernel, and as many messages as libzmq
-    /// holds for it while nobody reads.
+    /// Bytes without a complete message after which a connection is ended: as many as libzmq holds for it while nobody takes
+    /// any, and as much again as a large message.
     ///
     /// libzmq bounds a frame and counts complete messages, but takes frames that announce another one without end.
     private var mostUnfinished: Int64 { 64 << 20 + Int64(options.highWater * Self.largestFrame) }
@@ -78,7 +78,7 @@ package class Socket {
         self.handle = handle
         do throws(WireError) {
             try set(ZMQ_LINGER, 0)
-            try set(ZMQ_SNDHWM, Int32(options.highWater))
+            try set(ZMQ_SNDHWM, Int32(options.sendHighWater ?? options.highWater))
             try set(ZMQ_RCVHWM, Int32(options.highWater))
             try set(ZMQ_MAXMSGSIZE, wide: Int64(Self.largestFrame))
             try endDeadConnections()
@@ -273,12 +273,12 @@ package class Socket {
     private func endUnfinished() {
         readMonitor()
         for (connection, mark) in accepted {
-            let received = abz_received_bytes(connection)
+            let read = abz_read_bytes(connection)
             if heard.contains(connection) {
-                accepted[connection] = received
-            } else if received - mark > mostUnfinished {
+                accepted[connection] = read
+            } else if read - mark > mostUnfinished {
                 accepted[connection] = nil
-                onEvent?(.refused(FrameError(.unfinished(bytes: received - mark), peer: "a connection")))
+                onEvent?(.refused(FrameError(.unfinished(bytes: read - mark), peer: "a connection")))
                 cut(connection)
             }
         }

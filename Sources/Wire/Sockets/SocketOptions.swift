@@ -67,6 +67,8 @@ package struct SocketOptions: Sendable {
     package var security: Security
     /// Chunks that libzmq buffers in each direction for each peer.
     package var highWater: Int
+    /// Chunks to be sent, where that is another number.
+    package var sendHighWater: Int?
     /// Payload bytes that wait in this process for one peer, at most; more are refused.
     package var queueBytes: Int
     /// Payload bytes that wait for all peers, at most.
@@ -104,6 +106,14 @@ package struct SocketOptions: Sendable {
         }
     }
 
+    /// For sockets of events: what goes beyond the buffer is lost to that listener, so there is room for a line on each of a
+    /// thousand jobs.
+    package static func events(name: String, bootID: UInt64, security: Security = .none) -> SocketOptions {
+        var options = control(name: name, bootID: bootID, security: security)
+        options.sendHighWater = 1000
+        return options
+    }
+
     /// For client sockets: requests on the coordinator's side, replies on the client's.
     package static func client(
         name: String, bootID: UInt64, accepting kind: MessageKind, security: Security = .none
@@ -123,7 +133,7 @@ package enum SocketEvent: Equatable, Sendable {
     case connected(String)
     /// A peer's connection ended; messages that waited for it were dropped.
     case disconnected(String)
-    /// A message was refused; the connection goes on.
+    /// A message was refused; the connection goes on, unless the message had no end.
     case refused(FrameError)
     /// Messages to a peer were dropped because it is gone.
     case undeliverable(peer: String, messages: Int)
