@@ -65,12 +65,18 @@ package struct Bench: Sendable {
         _ body: () throws(E) -> Void
     ) throws(E) -> BenchResult {
         let format = format ?? compute.format
-        let first = now()
+        var (repeats, begin) = (1, now())
         try body()
         // As long as the ceiling beside it takes: what is shorter would begin each time with threads that sleep.
-        let repeats = max(1, Int((Self.shortest / (now() - first)).rounded(.up)))
+        if now() - begin < Self.shortest {
+            (repeats, begin) = (0, now())
+            repeat {
+                try body()
+                repeats += 1
+            } while now() - begin < Self.shortest
+        }
         var (times, ceilings): ([Double], [Double]) = ([], [])
-        let begin = now()
+        begin = now()
         repeat {
             if operations != nil { ceilings.append(ceiling(of: format)) }
             let start = now()

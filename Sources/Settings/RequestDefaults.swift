@@ -39,8 +39,9 @@ package struct RequestDefaults: Equatable, Sendable {
         switch (line.sampler, line.preset, line.steps) {
         case (nil, nil, nil): (line.sampler, line.preset, line.steps) = (sampler, preset, steps)
         case (nil, nil, _): line.sampler = "euler"
-        case ("euler", nil, nil): line.steps = steps
-        case ("ralu", nil, nil) where sampler != "euler": line.preset = preset
+        case (let own?, nil, nil):
+            if let preset, try Preset.named(preset, in: neighbourhood).sampler.name == own { line.preset = preset }
+            if own == "euler" && line.preset == nil { line.steps = steps }
         default: break
         }
         let chosen = try Self.sampler(of: line, presetPlace, facts: facts, neighbourhood: neighbourhood)

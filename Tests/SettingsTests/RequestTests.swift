@@ -50,6 +50,8 @@ struct RequestTests {
         #expect(own.seed == 7 && own.width == 128 && own.sampler == .euler(steps: 3) && own.negativePrompt == "y")
         let ralu = try request(flags) { $0.sampler = "ralu" }
         #expect(ralu.preset == "flux-7x")
+        let other = try request(flags) { $0.sampler = "euler" }
+        #expect(other.sampler == .euler(steps: 28) && other.preset == nil)
         (flags.preset, flags.steps) = (nil, 10)
         let euler = try request(flags) { $0.sampler = "euler" }
         #expect(euler.sampler == .euler(steps: 10))

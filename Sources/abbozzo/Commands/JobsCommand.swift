@@ -80,7 +80,8 @@ struct JobsCommand: ParsableCommand {
 
         func run() async throws {
             let status = try await chosen.connected { client, id in
-                try await follow(id, client, quietly: chosen.options.json)
+                // Asked once: whoever watches a job where nobody answers is to hear so at once.
+                try await follow(id, from: client.job(id), client, quietly: chosen.options.json)
             }
             try chosen.options.json ? sayJSON(status) : say(status.closingText)
             try status.throwUnlessDone()

@@ -164,11 +164,13 @@ struct SubmitCommand: AsyncParsableCommand {
 }
 
 /// Waits until a job is final and draws its progress; goes on when the coordinator comes back within a minute.
-func follow(_ id: JobID, _ client: Client, quietly: Bool) async throws -> JobStatus {
+///
+/// `status` is the last that is known of it.
+func follow(_ id: JobID, from status: JobStatus? = nil, _ client: Client, quietly: Bool) async throws -> JobStatus {
     let clock = ContinuousClock()
     var bar = ProgressBar()
     defer { bar.clear() }
-    var status: JobStatus?
+    var status = status
     var lastAnswer = clock.now
     while true {
         if let status {

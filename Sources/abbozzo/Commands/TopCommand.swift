@@ -79,18 +79,29 @@ extension ClusterStatus {
     }
 }
 
-/// The terminal's other page, with keys read as they are pressed.
+/// The terminal's other page, with keys read as they are pressed; Ctrl-C puts the terminal back before it ends the process.
 private struct LiveScreen {
     private let before: termios
+    private var signals: [any DispatchSourceSignal] = []
 
     init() {
         var state = termios()
         tcgetattr(STDIN_FILENO, &state)
         before = state
-        // Ctrl-C is a key as others: nobody would put the terminal back.
-        state.c_lflag &= ~tcflag_t(ICANON | ECHO | ISIG)
+        state.c_lflag &= ~tcflag_t(ICANON | ECHO)
         tcsetattr(STDIN_FILENO, TCSANOW, &state)
         write("\u{1B}[?1049h\u{1B}[?25l")
+        let restored = self
+        signals = [SIGINT, SIGTERM].map { number in
+            signal(number, SIG_IGN)
+            let source = DispatchSource.makeSignalSource(signal: number)
+            source.setEventHandler {
+                restored.close()
+                end(by: number)
+            }
+            source.resume()
+            return source
+        }
     }
 
     func close() {
@@ -106,13 +117,13 @@ private struct LiveScreen {
         write("\u{1B}[H" + visible.joined(separator: "\r\n") + "\r\n\u{1B}[J")
     }
 
-    /// Waits for a key; true for q, escape, Ctrl-C or Ctrl-D.
+    /// Waits for a key; true for q, escape or Ctrl-D.
     func isLeft(within seconds: Double) -> Bool {
         var request = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
         guard poll(&request, 1, Int32(seconds * 1000)) > 0 else { return false }
         var key: UInt8 = 0
         let count = read(STDIN_FILENO, &key, 1)
-        return count <= 0 || [3, 4, 27, UInt8(ascii: "q"), UInt8(ascii: "Q")].contains(key)
+        return count <= 0 || [4, 27, UInt8(ascii: "q"), UInt8(ascii: "Q")].contains(key)
     }
 
     private func write(_ text: String) {

@@ -55,7 +55,7 @@ private final class Flag: Sendable {
 }
 
 /// Ends the process as the signal would have.
-private func end(by number: Int32) -> Never {
+func end(by number: Int32) -> Never {
     signal(number, SIG_DFL)
     kill(getpid(), number)
     // The first process of a container is not ended by a signal's default; the code is that of shells.

@@ -30,9 +30,9 @@ func withoutCommands(_ text: String) -> String {
 }
 
 /// Writes text to standard error at once.
-func note(_ text: String, end: String = "\n") {
-    try? FileHandle.standardError.write(contentsOf: Data((text + end).utf8))
-}
+func note(_ text: String) { writeToError(withoutCommands(text) + "\n") }
+
+private func writeToError(_ text: String) { try? FileHandle.standardError.write(contentsOf: Data(text.utf8)) }
 
 /// Prints a value as one JSON object.
 func sayJSON(_ value: some Encodable) throws {
@@ -99,19 +99,19 @@ struct ProgressBar {
         if isLive {
             let filled = Int((min(max(share, 0), 1) * 30).rounded())
             let bar = String(repeating: "#", count: filled) + String(repeating: ".", count: 30 - filled)
-            line = "[\(bar)] \(text)"
+            line = "[\(bar)] \(withoutCommands(text))"
         } else {
             guard let milestone else { return }
             line = milestone
         }
         guard line != last else { return }
         last = line
-        note(isLive ? "\r\u{1B}[K" + line : line, end: isLive ? "" : "\n")
+        if isLive { writeToError("\r\u{1B}[K" + line) } else { note(line) }
     }
 
     /// Removes the bar.
     mutating func clear() {
-        if isLive && !last.isEmpty { note("\r\u{1B}[K", end: "") }
+        if isLive && !last.isEmpty { writeToError("\r\u{1B}[K") }
         last = ""
     }
 }
