@@ -21,7 +21,7 @@
 set -euo pipefail
 # What the caller names is where the caller is.
 for name in ABBOZZO MODEL; do
-    [ -z "${!name:-}" ] || printf -v "$name" %s "$(realpath -m -- "${!name}")"
+    [[ ${!name:-} != */* ]] || printf -v "$name" %s "$(realpath -m -- "${!name}")"
 done
 [ -z "${1:-}" ] || set -- "$(realpath -m -- "$1")"
 cd "$(dirname "$0")/.."

@@ -21,10 +21,16 @@ hosts=${2:-}
     exit 1
 }
 [ -r "$hosts" ] || fail "$hosts cannot be read; copy configs/hosts.example and name your machines in it"
-# As a shell on the other side reads them.
-program=$(printf '%q' "${PROGRAM:-abbozzo}")
-folder=$(printf '%q' "${FOLDER:-abbozzo-cluster}")
-model=${MODEL:+--model $(printf '%q' "$MODEL")}
+# As a shell on the other side reads them; ~/ is its user's home.
+quoted() {
+    case $1 in
+    '~/'*) printf '~/%q' "${1#'~/'}" ;;
+    *) printf '%q' "$1" ;;
+    esac
+}
+program=$(quoted "${PROGRAM:-abbozzo}")
+folder=$(quoted "${FOLDER:-abbozzo-cluster}")
+model=${MODEL:+--model $(quoted "$MODEL")}
 
 # Lines: role name ssh-target address [options…]
 coordinator=""
@@ -92,8 +98,10 @@ start)
     remote "$main" "umask 077 && mkdir -p $folder && cd $folder && { [ -f keys/coordinator.key ] || $program keys init --keys keys; }"
     for worker in "${workers[@]}"; do
         read -r name target address options <<<"$worker"
-        remote "$main" "umask 077 && cd $folder && { [ -f keys/$name.key ] || $program keys new worker $name --keys keys; } &&
-            $program keys authorize keys/$name.pub --role worker --keys keys" >/dev/null
+        # Once: a key that was revoked stays so.
+        remote "$main" "umask 077 && cd $folder && { [ -f keys/$name.key ] || { $program keys new worker $name --keys keys &&
+            $program keys authorize keys/$name.pub --role worker --keys keys ||
+            { rm -f keys/$name.key keys/$name.pub; exit 1; }; }; }" >/dev/null
         # The secret key travels inside ssh and is never on this machine's disk.
         for file in "$name.key" coordinator.pub; do
             remote "$main" "cat $folder/keys/$file" | ssh -o BatchMode=yes "$target" \

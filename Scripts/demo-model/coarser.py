@@ -31,8 +31,9 @@ class Coarser:
         self.map = None
         if pairs and least < 1:
             fine, coarse = max(pairs, key=lambda pair: pair[0].numel())
-            said, wanted = (_places(z) for z in (coarse.float(), F.avg_pool2d(fine.float(), 2)))
-            self.map = torch.linalg.lstsq(_with_one(said[:FITTED]), wanted[:FITTED]).solution
+            count = max(1, FITTED // (coarse.shape[2] * coarse.shape[3]))
+            said, wanted = _places(coarse[:count].float()), _places(F.avg_pool2d(fine[:count].float(), 2))
+            self.map = torch.linalg.lstsq(_with_one(said), wanted).solution
 
     @torch.no_grad()
     def velocity(self, batch, painter_velocity):
