@@ -49,9 +49,9 @@ def arguments(parser):
                         help="of the samples whose sigma is drawn evenly from 0.8 to 1, where what goes where is decided by the "
                              "caption alone; of the others a fifth lies there too; one for each level, finest first, the last "
                              "for all further ones (default 0.3)")
-    parser.add_argument("--told", type=float, default=0.88, metavar="SIGMA",
-                        help="from which on the coarser grid teaches the finest one (coarser.py); 1: never (dit only; "
-                             "default %(default)s)")
+    parser.add_argument("--told", type=float, default=1.0, metavar="SIGMA",
+                        help="from which on the coarser grid teaches the finest one (coarser.py), where that one is new: 0.88 for "
+                             "512 pixels after 256; 1, the default: never (dit only)")
     parser.add_argument("--pairs", type=float, default=2.0, metavar="WEIGHT",
                         help="how often a picture of two things is drawn, for one of a single thing (default %(default)s)")
     parser.add_argument("--drop", type=float, default=0.1, help="share of captions dropped (dit only)")

@@ -38,7 +38,7 @@ def run(a):
         command("encode", "--out", out)
         command("encode", "--out", out)  # keeps what is there
         command("read", "--out", out, "--steps", 5)
-        command("dit", "--out", out, "--tokens", 256, "--mixed", 0.4, *minutes, "--of", 3 * a.seconds / 60)
+        command("dit", "--out", out, "--tokens", 256, "--mixed", 0.4, "--told", 0.5, *minutes, "--of", 3 * a.seconds / 60)
         first = _counters(folder / "run" / "dit.safetensors")
         command("dit", "--out", out, "--tokens", 256, *minutes, "--of", 3 * a.seconds / 60)  # goes on
         second = _counters(folder / "run" / "dit.safetensors")

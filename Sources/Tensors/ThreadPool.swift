@@ -68,8 +68,8 @@ private final class SharedLoop: @unchecked Sendable {
 /// The pool's own threads and the list of loops they may join.
 ///
 /// pthread primitives rather than `Synchronization.Mutex`: a wait needs a condition, and the thread sanitiser knows them.
-/// A thread that waits polls at first: the loops of a block follow each other within microseconds, and waking takes tens of
-/// them (a product of 320 rows with an int8 weight of 1536 x 1536 takes 1.8 ms on two threads).
+/// A thread that waits polls at first: the loops of a block follow each other within microseconds. (A picture of the demo model
+/// takes 5 to 17 % less time on two threads than where they sleep at once, measured on Zen 4.)
 private final class Crew: @unchecked Sendable {
     private let mutex = UnsafeMutablePointer<pthread_mutex_t>.allocate(capacity: 1)
     private let wake = UnsafeMutablePointer<pthread_cond_t>.allocate(capacity: 1)

@@ -45,8 +45,8 @@ package class Socket {
 
     /// Sender's name, header, table, payload.
     private static let maxFrames = 4
-    /// Bytes without a complete message after which a connection is ended: as many as libzmq holds for it while nobody takes
-    /// any, and as much again as a large message.
+    /// Bytes without a complete message after which a connection is ended: 64 MiB, and as many as libzmq may hold for it while
+    /// nobody takes any.
     ///
     /// libzmq bounds a frame and counts complete messages, but takes frames that announce another one without end.
     private var mostUnfinished: Int64 { 64 << 20 + Int64(options.highWater * Self.largestFrame) }
