@@ -11,7 +11,7 @@ typedef struct tile_task {
     long a_stride, depth;
     float *c;
     long c_stride;
-    int onto;
+    int onto, streams;
     const float *column_bias, *row_bias;
     // From the tile's first stretch on.
     const float *row_scales, *row_zeros, *column_scales;
@@ -42,13 +42,14 @@ INLINE void each_tile(
 {
     long stretches = (p->panel_depth + ABZ_INT8_STRETCH - 1) / ABZ_INT8_STRETCH;
     long panel_columns = p->panel_columns ? p->panel_columns : TILE_COLUMNS;
+    int streams = p->streams && (uintptr_t)p->c % sizeof(lanes) == 0 && p->c_stride % LANES == 0;
     for (long j = 0; j < p->columns; j += panel_columns) {
         long wide = p->columns - j < panel_columns ? p->columns - j : panel_columns;
         int vectors = (int)((wide + LANES - 1) / LANES);
         long column = j * stretches + p->first_k / ABZ_INT8_STRETCH * vectors * LANES;
         tile_task t = {
             .b = (const char *)p->panels + (j * p->panel_depth + p->first_k * vectors * LANES) * panel_bytes,
-            .a_stride = p->a_stride, .depth = p->depth, .c_stride = p->c_stride, .onto = p->onto,
+            .a_stride = p->a_stride, .depth = p->depth, .c_stride = p->c_stride, .onto = p->onto, .streams = streams,
             .column_bias = p->column_bias ? p->column_bias + j : NULL,
             .scale_stride = p->scale_stride,
             .column_scales = p->column_scales ? p->column_scales + column : NULL,
@@ -71,7 +72,7 @@ INLINE void each_tile(
             int rows = (int)(p->rows - i < TILE_ROWS ? p->rows - i : TILE_ROWS);
             float *c = p->c + i * p->c_stride + j;
             // And the lines that its sums go to (2 to 4 % of an int8 product whose result is larger than the caches).
-            for (long r = 0; r < TILE_ROWS && i + TILE_ROWS + r < p->rows; r++)
+            for (long r = 0; !streams && r < TILE_ROWS && i + TILE_ROWS + r < p->rows; r++)
                 for (long n = 0; n < vectors; n++)
                     __builtin_prefetch(c + (TILE_ROWS + r) * p->c_stride + n * LANES, 1);
             t.a = (const char *)p->a + i * p->a_stride * row_bytes;
@@ -90,11 +91,14 @@ INLINE void each_tile(
             tile_task edge = t;
             edge.c = padded;
             edge.c_stride = TILE_COLUMNS;
+            edge.streams = 0;
             any_tile(rows, vectors, &edge);
             for (int r = 0; r < rows; r++)
                 memcpy(c + r * p->c_stride, padded + r * TILE_COLUMNS, (size_t)wide * sizeof(float));
         }
     }
+    // Such stores are not in order with those that tell another thread of them.
+    if (streams) __atomic_thread_fence(__ATOMIC_SEQ_CST);
 }
 
 // Makes of a tile the product of full tiles alone, one row of them, that neither bias nor earlier sums go into: the scores of
@@ -123,7 +127,9 @@ INLINE void store_tile(int rows, int vectors, const tile_task *t, lanes sum[TILE
             lanes y = sum[i][j];
             if (t->column_bias) y += load(t->column_bias + j * LANES);
             if (t->row_bias) y += all(t->row_bias[i]);
-            store(t->c + i * t->c_stride + j * LANES, y);
+            lanes *to = (lanes *)(t->c + i * t->c_stride + j * LANES);
+            if (t->streams) __builtin_nontemporal_store(y, to);
+            else store((float *)to, y);
         }
     }
 }

@@ -72,6 +72,20 @@ import Testing
         }
     }
 
+    @Test(arguments: ComputeFormat.allCases, [1616, 1617])
+    func `A result past the caches has the bits of its rows by themselves`(format: ComputeFormat, columns: Int) {
+        // 8 MiB and a little more; 1616 columns are not whole panels, 1617 do not begin their rows at a cache line.
+        let (rows, parts) = (1301, [0..<400, 400..<401, 401..<1000, 1000..<1301])
+        let (x, w, b) = (noise([rows, 24]), noise([columns, 24], seed: 2), noise([columns], seed: 3))
+        for compute in equalComputes where [1, 3].contains(compute.pool.threads) {
+            let layer = Linear(weight: w, bias: b, compute: compute, format: format)
+            let whole = layer(x)
+            for part in parts {
+                #expect(layer(x.rows(part)) == whole.rows(part), "\(compute.kernels.instructions), rows \(part)")
+            }
+        }
+    }
+
     @Test func `No rows give no rows`() {
         let layer = Linear(weight: noise([5, 3]), bias: nil, compute: Compute(threads: 2))
         #expect(layer(Tensor([], shape: [0, 3])).shape == [0, 5])

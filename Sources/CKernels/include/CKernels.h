@@ -30,6 +30,9 @@ typedef struct abz_product {
     long rows, columns, depth;
     /// Not zero: sums go on from what c holds; else c is not read and they start at 0.
     int onto;
+    /// Not zero: whole tiles of sums go past the caches, for a c that is larger than them and complete with this block. No
+    /// bit depends on it.
+    int streams;
     /// Added after the last k, one for each column or row; or NULL. Columns are padded to a multiple of 16.
     const float *column_bias;
     const float *row_bias;

@@ -99,7 +99,7 @@ package struct Convolution: Sendable {
                         panels: panels, panel_depth: pixels.depth, first_k: 0, panel_columns: 0, c: out + row * area,
                         c_stride: area,
                         rows: min(rowStep, outputs - row), columns: pixels.count, depth: pixels.depth,
-                        onto: k > 0 ? 1 : 0, column_bias: nil,
+                        onto: k > 0 ? 1 : 0, streams: 0, column_bias: nil,
                         row_bias: k + pixels.depth == depth ? bias + row : nil, row_scales: nil, row_zeros: nil,
                         scale_stride: 0, column_scales: nil, column_sums: nil)
                     compute.kernels.kernels.pointee.f32.product(&product)

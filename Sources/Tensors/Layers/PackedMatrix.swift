@@ -69,11 +69,12 @@ struct PackedMatrix: Sendable {
         guard rows > 0, columns > 0 else { return }
         let blocks = Blocks(
             rows: rows, columns: columns, depth: depth, multiplier, columnMultiple: result.columnStep, compute: compute)
+        let streams = result.streams(rows: rows)
         let work = { @Sendable (index: Int) in
             let (rows, columns) = blocks[index]
             result.withBlock(rows, columns) { y, stride in
                 if let multiplier {
-                    block(x, rows, columns, multiplier, y, stride)
+                    block(x, rows, columns, multiplier, y, stride, streams: streams)
                 } else {
                     x.withBlock(row: rows.lowerBound, k: 0) { left in
                         let values = left.values.assumingMemoryBound(to: Float.self)
@@ -94,7 +95,7 @@ struct PackedMatrix: Sendable {
     /// One block of y with our own kernels, in steps over k of whose panels the caches hold a part.
     private func block(
         _ x: Operand, _ rows: Range<Int>, _ columns: Range<Int>, _ multiplier: Multiplier,
-        _ y: UnsafeMutablePointer<Float>, _ yStride: Int
+        _ y: UnsafeMutablePointer<Float>, _ yStride: Int, streams: Bool
     ) {
         let kernels = multiplier.kernels
         let stretches = stretchCount(of: depth)
@@ -111,7 +112,7 @@ struct PackedMatrix: Sendable {
                                 panel_depth: multiplier.padded(depth), first_k: k, panel_columns: 0, c: y,
                                 c_stride: yStride,
                                 rows: rows.count, columns: columns.count, depth: multiplier.padded(count),
-                                onto: k > 0 ? 1 : 0,
+                                onto: k > 0 ? 1 : 0, streams: isLast && streams ? 1 : 0,
                                 column_bias: isLast ? bias.map { $0 + columns.lowerBound } : nil, row_bias: nil,
                                 row_scales: left.scales, row_zeros: left.zeros, scale_stride: left.scaleStride,
                                 column_scales: scales.baseAddress.map { $0 + columns.lowerBound * stretches },

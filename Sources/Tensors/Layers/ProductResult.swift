@@ -41,6 +41,14 @@ struct ProductResult: @unchecked Sendable {
         (end, self.compute) = (.geluTanh(operand), compute)
     }
 
+    /// Whether sums go past the caches: the caches would read each line of a result of that size before they write it, and not
+    /// hold it until somebody wants it.
+    ///
+    /// Measured on Zen 4 with 32 MiB, one thread: 1 % of a bf16 product, 1 to 4 % of an int8 product.
+    func streams(rows: Int) -> Bool {
+        sums != nil && rows * columns * MemoryLayout<Float>.stride >= 8 << 20
+    }
+
     /// Blocks begin at a multiple of this column.
     var columnStep: Int {
         if case .geluTanh(let operand) = end { operand.columnStep } else { 1 }
