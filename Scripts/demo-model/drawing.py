@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 import landscapes
 from vocabulary import COLOURS, OBJECTS, SHAPES
 
-VERSION = 2  # raised when pictures of the same scenes change
+VERSION = 3  # raised when pictures of the same scenes change
 SUPERSAMPLING = 2
 STEPS = 16  # of the grid, on the long side
 SPRITE_PIXELS = 288
@@ -109,8 +109,6 @@ def _draw_object(c, thing, sprite, ground):
     image = Image.fromarray(sprite, "RGBA")
     if thing.colour:
         image = _tinted(image, COLOURS[thing.colour])
-    if thing.flipped:
-        image = image.transpose(Image.FLIP_LEFT_RIGHT)
     step = _grid_step(c)
     scale = _whole(thing.extent * c.U, step) / max(image.size)
     w, h = (side * scale for side in image.size)  # not in whole pixels: the place must not depend on the picture's size

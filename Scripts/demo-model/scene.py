@@ -7,12 +7,15 @@ import random
 import zlib
 from dataclasses import asdict, dataclass, field
 
-from vocabulary import (AIR, COLOURS, FLOATING, INDOORS, OBJECTS, OPPOSITE, PLACES, SHAPES, TIMES, TINTS, WATER, WEATHER,
-                        article)
+from vocabulary import (AIR, COLOURS, FLOATING, INDOORS, OBJECTS, OPPOSITE, PLACES, SHAPES, SIZES, TIMES, TINTS, WATER,
+                        WEATHER, article)
 
 # Width and height in eighths of the long side, and how often each is drawn.
 ASPECTS = {(8, 8): 0.4, (8, 6): 0.1, (6, 8): 0.1, (8, 5): 0.1, (5, 8): 0.1, (8, 4): 0.1, (4, 8): 0.1}
 HELD_OUT_SHARE = 12  # one content of so many is never trained on
+# How large things are (Thing.extent). The words alone decide it, as they decide which way things look: a model that had to
+# choose among some sizes, and between a thing and its mirror image, drew mixtures of them.
+EXTENTS = {"one shape": 0.27, "two shapes": 0.165, "alone": 0.44, "beside": 0.35, "stacked": 0.31, "tiny": 0.2, "huge": 0.64}
 
 
 @dataclass
@@ -25,7 +28,6 @@ class Thing:
     x: float  # centre, share of the width
     y: float | None  # centre, share of the height; None: it stands on the ground
     extent: float  # its longer side (a shape's radius), share of the picture's shorter side
-    flipped: bool = False
     size: str | None = None
 
     @property
@@ -91,13 +93,13 @@ class World:
         scene = Scene(seed, aspect, "plain", [], background=colours[2])
         if random_.random() < 0.25:
             scene.things = [Thing(random_.choice(SHAPES), colours[0], 0.5 + random_.uniform(-0.04, 0.04),
-                                  0.5 + random_.uniform(-0.04, 0.04), random_.uniform(0.24, 0.30))]
+                                  0.5 + random_.uniform(-0.04, 0.04), EXTENTS["one shape"])]
             return scene
         scene.relation = random_.choice(list(OPPOSITE))
         places = {"left of": ((0.27, 0.5), (0.73, 0.5)), "right of": ((0.73, 0.5), (0.27, 0.5)),
                   "above": ((0.5, 0.27), (0.5, 0.73)), "below": ((0.5, 0.73), (0.5, 0.27))}[scene.relation]
         scene.things = [Thing(random_.choice(SHAPES), colour, x + random_.uniform(-0.03, 0.03),
-                              y + random_.uniform(-0.03, 0.03), random_.uniform(0.15, 0.18))
+                              y + random_.uniform(-0.03, 0.03), EXTENTS["two shapes"])
                         for (x, y), colour in zip(places, colours)]
         return scene
 
@@ -117,33 +119,30 @@ class World:
             self._alone(random_, scene, first)
         elif kind < 0.85:
             second = random_.choice([o for o in fits if o != first] or fits)
-            extent = random_.uniform(0.32, 0.38)
             scene.relation = "left of"
             for name, x in ((first, 0.28), (second, 0.72)):
                 y = self._height(random_, place, name)
-                scene.things.append(self._thing(random_, scene, name, x + random_.uniform(-0.03, 0.03), y, extent))
+                scene.things.append(self._thing(random_, scene, name, x + random_.uniform(-0.03, 0.03), y, "beside"))
         else:
             flyers = [o for o in self.objects if OBJECTS[o].habitat == AIR and o != first]
             second = random_.choice(flyers) if flyers else first
-            extent = random_.uniform(0.28, 0.33)
             hangs = place in FLOATING or OBJECTS[first].habitat == AIR
             scene.relation = "below"
             for name, y in ((first, random_.uniform(0.68, 0.74) if hangs else None),
                             (second, random_.uniform(0.22, 0.27))):
-                scene.things.append(self._thing(random_, scene, name, 0.5 + random_.uniform(-0.1, 0.1), y, extent))
+                scene.things.append(self._thing(random_, scene, name, 0.5 + random_.uniform(-0.1, 0.1), y, "stacked"))
         return scene
 
     def _alone(self, random_, scene, name):
-        size, extent, x = None, random_.uniform(0.40, 0.48), 0.5 + random_.uniform(-0.06, 0.06)
+        size, x = None, 0.5 + random_.uniform(-0.06, 0.06)
         if random_.random() < 0.2:
-            size, extent = random_.choice([("tiny", random_.uniform(0.18, 0.22)), ("huge", random_.uniform(0.60, 0.68))])
+            size = random_.choice(SIZES)
         if random_.random() < 0.25:
             scene.relation = random_.choice(["on the left", "on the right"])
             x = 0.27 if scene.relation == "on the left" else 0.73
-            extent = min(extent, 0.45)
             size = None if size == "huge" else size
         y = self._height(random_, scene.place, name)
-        scene.things = [self._thing(random_, scene, name, x, y, extent, size)]
+        scene.things = [self._thing(random_, scene, name, x, y, size or "alone", size)]
 
     def _fitting(self, place):
         """The objects for a place: boats and fish for water, nothing that swims for space."""
@@ -169,7 +168,7 @@ class World:
         colour = random_.choice(TINTS) if OBJECTS[name].tintable and random_.random() < 0.3 else None
         if colour == scene.background:
             colour = None
-        return Thing(name, colour, x, y, extent, random_.random() < 0.5, size)
+        return Thing(name, colour, x, y, EXTENTS[extent], size)
 
 
 def captions(scene, count=4):
