@@ -1,8 +1,8 @@
 """Blocks of a FLUX with random weights in Abbozzo and in others, in rounds; tables in Markdown.
 
 A round starts each program once, one at a time, ours between the others. Each program makes its
-weights, runs a shape once for warmth and then three times, and tells the shortest and the median
-time. The tables have the shortest time of all rounds and the median of the rounds' medians.
+weights, runs a shape once for warmth and then three times (no more where the first takes half a minute), and tells the
+shortest and the median time. The tables have the shortest time of all rounds and the median of the rounds' medians.
 """
 import argparse
 import json
@@ -25,7 +25,7 @@ ORDER = (  # of a round
     ("abbozzo", "int8"), ("openvino", "int8-weights"), ("openvino", "int8"),
 )
 NAMES = {"abbozzo": "Abbozzo", "pytorch": "PyTorch", "openvino": "OpenVINO"}
-FORMATS = {"int8-weights": "int8 weights, f32 products", "int8": "int8, calibrated"}
+FORMATS = {"int8-weights": "int8 weights", "int8": "int8, calibrated"}
 INSTRUCTIONS = ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 LEFT_OUT = (
     "stable-diffusion.cpp is left out: PyPI has stable-diffusion-cpp-python as source only, which builds a C++ project "
@@ -48,16 +48,18 @@ def measured(a):
         if any(library == "openvino" for library, _ in chosen):
             progress("converting the blocks for OpenVINO")
             yield from child([sys.executable, PEERS, "prepare", "--models", models, *common])
-        useless = set()  # a library's refusal of a format does not change from round to round
+        refused = set()  # what a library refuses in one round it would refuse in the next
         for round_ in range(1, a.rounds + 1):
             for library, format_ in chosen:
-                if (library, format_) in useless:
+                rows = [n for n in a.rows if (library, format_, n) not in refused]
+                if not rows:
                     continue
                 progress("round %d of %d: %s %s" % (round_, a.rounds, NAMES[library], format_))
                 run = [sys.executable, PEERS, "run", library, format_, "--models", models, "--runs", a.runs, "--limit", a.limit]
-                for record in ours(a, format_) if library == "abbozzo" else child([*run, *common]):
-                    if record.get("refused"):
-                        useless.add((library, format_))
+                run += [*common, "--rows", ",".join(map(str, rows))]
+                for record in ours(a, format_) if library == "abbozzo" else child(run):
+                    if record.get("refused"):  # a shape that takes too long, or else the format
+                        refused |= {(library, format_, n) for n in ([record["rows"]] if "estimatedSeconds" in record else a.rows)}
                     yield dict(record, round=round_)
     # ru_maxrss counts kilobytes: that of the largest child.
     yield {"peakGB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6}
@@ -109,7 +111,7 @@ def same_work(facts, runs):
     """A line for each shape: what we say that a block costs beside what PyTorch counts; stops where they differ."""
     for shape, counted in facts["operations"].items():
         kind, rows = shape.split()
-        for run in runs[("abbozzo", "f32", kind, int(rows))][:1]:
+        for run in [run for format_ in OURS for run in runs[("abbozzo", format_, kind, int(rows))]][:1]:
             if abs(run["operations"] / counted - 1) > 0.01:
                 sys.exit("a %s block of %s rows: Abbozzo counts %.4g operations, PyTorch %.4g: not the same work" % (
                     kind, rows, run["operations"], counted))
@@ -119,7 +121,12 @@ def same_work(facts, runs):
 
 def report(records):
     """Everything that people read, in lines."""
-    facts = next(record for record in records if "versions" in record)
+    facts, *others = (record for record in records if "versions" in record)
+    for other in others:
+        for name in {*facts, *other} - {"rounds", "operations"}:
+            if facts.get(name) != other.get(name):
+                sys.exit("these files do not belong into one table: %s is %s in one, %s in another" % (
+                    name, facts.get(name), other.get(name)))
     counted = {}
     runs, how, refused = defaultdict(list), {}, {}  # how: what a program says about its inside
     for record in records:

@@ -5,7 +5,8 @@
     peers.py run LIBRARY FORMAT --rows 1536 ...  times both blocks: a line of JSON for each shape
 
 Formats of PyTorch: f32, bf16. Of OpenVINO: f32, bf16 (the precision hint), int8-weights (nncf.compress_weights:
-weights int8, products as the hint says), int8 (nncf.quantize: activations, too, calibrated on random inputs).
+weights int8, what they are multiplied in as the plug-in chooses), int8 (nncf.quantize: activations, too, calibrated on random
+inputs). What is not int8 in the last two has the plug-in's own format, bf16 where the processor has it.
 """
 import argparse
 import collections
@@ -21,7 +22,7 @@ SEED = 20260101
 
 
 def block(kind, heads, head_width, dtype="float32", device="cpu"):
-    """A diffusers block whose parameters are noise between -1/32 and 1/32, as those of `abbozzo bench block`."""
+    """A diffusers block whose parameters are noise between -1/32 and 1/32."""
     import torch
     from diffusers.models.transformers.transformer_flux import FluxSingleTransformerBlock, FluxTransformerBlock
 
@@ -107,9 +108,8 @@ def path(a, kind, name):
 
 
 def settings(a, name):
-    # int8 leaves what is not int8 in f32; the default would be bf16 where the processor has it.
-    return {"INFERENCE_PRECISION_HINT": "bf16" if name == "bf16" else "f32", "PERFORMANCE_HINT": "LATENCY",
-            "INFERENCE_NUM_THREADS": a.threads, "NUM_STREAMS": 1}
+    hint = {"INFERENCE_PRECISION_HINT": name} if name in ("f32", "bf16") else {}
+    return {**hint, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": a.threads, "NUM_STREAMS": 1}
 
 
 # MARK: - Running

@@ -50,7 +50,7 @@ extension Bench {
                 measure(
                     "attention", "\(count) rows, \(heads) heads of \(headWidth)",
                     operations: 4 * Double(count) * Double(count) * Double(heads * headWidth),
-                    in: compute.format.attention
+                    in: compute.attentionFormats(headWidth: headWidth)
                 ) {
                     _ = compute.attention(
                         q: q, k: k, v: v, scale: 1 / Float(headWidth).squareRoot(), format: compute.format)
@@ -170,7 +170,7 @@ extension Bench {
             let latent = Self.noise([16, side / 8, side / 8], seed: 10)
             report(
                 measure(
-                    "vae", "\(side)x\(side)", operations: operationsPerPixel * Double(side * side), in: .f32
+                    "vae", "\(side)x\(side)", operations: operationsPerPixel * Double(side * side), in: [.f32]
                 ) { _ = decoder.decode(latent) {} })
         }
     }

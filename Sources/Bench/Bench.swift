@@ -26,8 +26,9 @@ package struct BenchResult: Codable, Equatable, Sendable {
     package var rate: Double?
     /// What the processor does when it does nothing else, measured between the runs: median, same unit.
     package var ceiling: Double?
-    /// Number format of the ceiling, the one in which most of this shape's products are computed: attention's is bf16 when
-    /// the blocks' is int8, the decoder's always f32.
+    /// Number format of the ceiling, the one in which most of this shape's products are computed: the decoder's is always f32.
+    ///
+    /// Attention whose two products differ has both, `int8+bf16`, and the ceiling of half the operations in each.
     package var ceilingFormat: String?
     /// Rate over ceiling.
     package var share: Double?
@@ -58,13 +59,13 @@ package struct Bench: Sendable {
         self.seconds = seconds
     }
 
-    /// Runs `body` for about `seconds`, at least three times, and says how it compares with the ceiling of `format`, by
-    /// default that of the blocks.
+    /// Runs `body` for about `seconds`, at least three times, and says how it compares with the ceiling of as many
+    /// operations in each of `formats`, by default the blocks' alone.
     package func measure<E: Error>(
-        _ bench: String, _ shape: String, operations: Double? = nil, in format: ComputeFormat? = nil,
+        _ bench: String, _ shape: String, operations: Double? = nil, in formats: [ComputeFormat]? = nil,
         _ body: () throws(E) -> Void
     ) throws(E) -> BenchResult {
-        let format = format ?? compute.format
+        let formats = formats ?? [compute.format]
         var (repeats, begin) = (1, now())
         try body()
         // As long as the ceiling beside it takes: what is shorter would begin each time with threads that sleep.
@@ -78,7 +79,7 @@ package struct Bench: Sendable {
         var (times, ceilings): ([Double], [Double]) = ([], [])
         begin = now()
         repeat {
-            if operations != nil { ceilings.append(ceiling(of: format)) }
+            if operations != nil { ceilings.append(ceiling(of: formats)) }
             let start = now()
             for _ in 0..<repeats { try body() }
             times.append((now() - start) / Double(repeats))
@@ -86,19 +87,24 @@ package struct Bench: Sendable {
         let median = Self.median(times)
         let rate = operations.map { $0 / median * 1e-9 }
         let ceiling = ceilings.isEmpty ? nil : Self.median(ceilings) * 1e-9
-        return result(bench, shape, times, rate: rate, ceiling: ceiling, of: format)
+        return result(bench, shape, times, rate: rate, ceiling: ceiling, of: formats)
     }
 
     func result(
         _ bench: String, _ shape: String, _ times: [Double], rate: Double?, ceiling: Double?,
-        of format: ComputeFormat? = nil
+        of formats: [ComputeFormat] = []
     ) -> BenchResult {
         BenchResult(
             bench: bench, shape: shape, compute: compute.format.rawValue,
             kernels: "\(compute.kernels.name) \(compute.kernels.instructions)", threads: compute.pool.threads,
             runs: times.count, minimumSeconds: times.min() ?? 0, medianSeconds: Self.median(times), rate: rate,
-            ceiling: ceiling, ceilingFormat: ceiling.flatMap { _ in format?.rawValue },
+            ceiling: ceiling, ceilingFormat: ceiling.map { _ in formats.map(\.rawValue).joined(separator: "+") },
             share: rate.flatMap { rate in ceiling.map { rate / $0 } }, peakBytes: peakBytes())
+    }
+
+    /// Operations a second where each of the formats has an equal part of them.
+    private func ceiling(of formats: [ComputeFormat]) -> Double {
+        Double(formats.count) / formats.reduce(0) { $0 + 1 / ceiling(of: $1) }
     }
 
     /// Operations a second of multiply-adds in registers on all threads.
@@ -116,7 +122,7 @@ package struct Bench: Sendable {
         return Double(threads * rounds) * ceiling.operations / (now() - start)
     }
 
-    /// The processor's ceiling, and reading and copying memory that fits no cache.
+    /// The processor's ceiling, and copying memory that fits no cache.
     package func ceilings() -> [BenchResult] {
         var (times, rates): ([Double], [Double]) = ([], [])
         let begin = now()
@@ -125,13 +131,13 @@ package struct Bench: Sendable {
             rates.append(ceiling(of: compute.format) * 1e-9)
             times.append(now() - start)
         } while times.count < 3 || now() - begin < seconds
-        var results = [result("ceilings", "multiply-adds", times, rate: Self.median(rates), ceiling: nil)]
+        let computed = result("ceilings", "multiply-adds", times, rate: Self.median(rates), ceiling: nil)
 
         let count = 64 << 20
         let source = Tensor(repeating: 1, shape: [count])
         var target = Tensor(repeating: 0, shape: [count])
         let parts = compute.pool.threads
-        let copied = measure("ceilings", "copy 256 MiB") {
+        var copied = measure("ceilings", "copy 256 MiB") {
             target.withUnsafeMutableBuffer { to in
                 source.withUnsafeBuffer { from in
                     guard let written = to.baseAddress, let read = from.baseAddress else { return }
@@ -143,14 +149,9 @@ package struct Bench: Sendable {
                 }
             }
         }
-        results.append(
-            result(
-                "ceilings", copied.shape, [copied.minimumSeconds, copied.medianSeconds],
-                // Read and written.
-                rate: 2 * Double(count) * 4 / copied.medianSeconds * 1e-9, ceiling: nil))
-        results[1].runs = copied.runs
-        results[1].medianSeconds = copied.medianSeconds
-        return results
+        // Read and written.
+        copied.rate = 2 * Double(count) * 4 / copied.medianSeconds * 1e-9
+        return [computed, copied]
     }
 
     static func median(_ values: [Double]) -> Double {

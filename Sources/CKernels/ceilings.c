@@ -90,14 +90,27 @@ __attribute__((target("avx2"))) static void peak_int8_avx2(long rounds, float *s
 }
 #endif
 
+// Vectors of four, as every processor has them, a product and a sum each.
+typedef float four __attribute__((vector_size(16)));
+#if defined(__x86_64__)
+#define ANY_VECTOR "+x"
+#elif defined(__aarch64__)
+#define ANY_VECTOR "+w"
+#else
+#define ANY_VECTOR "+m"
+#endif
+
 static void peak_portable(long rounds, float *sink) {
-    float a = 1e-9f, b = 1, sums[16];
-    for (int i = 0; i < 16; i++) sums[i] = (float)i;
+    four a = {1e-9f, 1e-9f, 1e-9f, 1e-9f}, b = {1, 1, 1, 1}, sums[FEW_SUMS];
+    for (int i = 0; i < FEW_SUMS; i++) sums[i] = a * (float)i;
     for (long n = 0; n < rounds; n++) {
-        for (int i = 0; i < 16; i++) sums[i] += a * b;
-        __asm__ volatile("" : "+m"(a), "+m"(b));
+#pragma clang loop unroll(full)
+        for (int i = 0; i < FEW_SUMS; i++) {
+            sums[i] += a * b;
+            __asm__ volatile("" : ANY_VECTOR(a));
+        }
     }
-    for (int i = 0; i < 16; i++) *sink += sums[i];
+    for (int i = 0; i < FEW_SUMS; i++) *sink += sums[i][0];
 }
 
 // Chosen by the class, not by what the processor could do besides.
@@ -115,5 +128,5 @@ abz_ceiling abz_ceiling_of(const char *instructions, const char *format) {
     (void)instructions;
     (void)format;
 #endif
-    return (abz_ceiling){32, peak_portable};
+    return (abz_ceiling){FEW_SUMS * 8, peak_portable};
 }

@@ -36,13 +36,22 @@ typedef struct tile_task {
         }                                                                                                       \
     }
 
+// Stores past the caches are in no order with those that tell another thread of them, before this.
+INLINE void finish_streams(void) {
+#if defined(__x86_64__)
+    __builtin_ia32_sfence();
+#else
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+#endif
+}
+
 // A block of tiles; `panel_bytes` and `row_bytes` are those of the multiplier.
 INLINE void each_tile(
     const abz_product *p, long panel_bytes, long row_bytes, void (*any_tile)(int, int, const tile_task *))
 {
     long stretches = (p->panel_depth + ABZ_INT8_STRETCH - 1) / ABZ_INT8_STRETCH;
     long panel_columns = p->panel_columns ? p->panel_columns : TILE_COLUMNS;
-    int streams = p->streams && (uintptr_t)p->c % sizeof(lanes) == 0 && p->c_stride % LANES == 0;
+    int streams = p->streams && !p->onto && (uintptr_t)p->c % sizeof(lanes) == 0 && p->c_stride % LANES == 0;
     for (long j = 0; j < p->columns; j += panel_columns) {
         long wide = p->columns - j < panel_columns ? p->columns - j : panel_columns;
         int vectors = (int)((wide + LANES - 1) / LANES);
@@ -97,8 +106,7 @@ INLINE void each_tile(
                 memcpy(c + r * p->c_stride, padded + r * TILE_COLUMNS, (size_t)wide * sizeof(float));
         }
     }
-    // Such stores are not in order with those that tell another thread of them.
-    if (streams) __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (streams) finish_streams();
 }
 
 // Makes of a tile the product of full tiles alone, one row of them, that neither bias nor earlier sums go into: the scores of
@@ -122,14 +130,19 @@ INLINE void each_tile(
 
 // What a tile's float sums become: c = sum + bias.
 INLINE void store_tile(int rows, int vectors, const tile_task *t, lanes sum[TILE_ROWS][TILE_VECTORS]) {
-    EACH_ROW(i) {
-        EACH_VECTOR(j) {
-            lanes y = sum[i][j];
-            if (t->column_bias) y += load(t->column_bias + j * LANES);
-            if (t->row_bias) y += all(t->row_bias[i]);
-            lanes *to = (lanes *)(t->c + i * t->c_stride + j * LANES);
-            if (t->streams) __builtin_nontemporal_store(y, to);
-            else store((float *)to, y);
-        }
+    float *c = t->c;
+    const float *column_bias = t->column_bias, *row_bias = t->row_bias;
+    long stride = t->c_stride;
+    int streams = t->streams;
+    if (column_bias) {
+        EACH_ROW(i) EACH_VECTOR(j) sum[i][j] += load(column_bias + j * LANES);
+    }
+    if (row_bias) {
+        EACH_ROW(i) EACH_VECTOR(j) sum[i][j] += all(row_bias[i]);
+    }
+    if (streams) {
+        EACH_ROW(i) EACH_VECTOR(j) __builtin_nontemporal_store(sum[i][j], (lanes *)(c + i * stride + j * LANES));
+    } else {
+        EACH_ROW(i) EACH_VECTOR(j) store(c + i * stride + j * LANES, sum[i][j]);
     }
 }

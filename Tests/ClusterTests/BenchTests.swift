@@ -56,15 +56,17 @@ struct BenchTests {
     }
 
     @Test(
-        "the ceiling is that of the format which the products are in, whatever the blocks'",
+        "the ceiling is that of the formats which the products are in, whatever the blocks'",
         arguments: [
-            (["gemm", "--heads", "1", "--head-width", "16", "--rows", "4"], "int8"),
-            (["attention", "--heads", "1", "--head-width", "16", "--rows", "4"], "bf16"),
-            (["vae", "--model", TestPicture.model, "--sides", "32"], "f32"),
+            ("portable", ["gemm", "--heads", "1", "--head-width", "16", "--rows", "4"], "int8"),
+            ("portable", ["attention", "--heads", "1", "--head-width", "72", "--rows", "4"], "bf16"),
+            ("portable-bytes", ["attention", "--heads", "1", "--head-width", "72", "--rows", "4"], "int8+bf16"),
+            ("portable", ["vae", "--model", TestPicture.model, "--sides", "32"], "f32"),
         ])
-    func ceilingFormat(_ arguments: [String], format: String) async throws {
+    func ceilingFormat(kernels: String, _ arguments: [String], format: String) async throws {
         let outcome = try await Abbozzo.run(
-            ["bench"] + arguments + ["--compute", "int8", "--threads", "1", "--seconds", "0"])
+            ["bench"] + arguments + ["--compute", "int8", "--threads", "1", "--seconds", "0"],
+            environment: ["ABBOZZO_KERNELS": kernels])
         #expect(outcome.status == .exited(0), "\(outcome.errors)")
         let lines = try outcome.output.split(separator: "\n").map {
             try JSONDecoder().decode(Line.self, from: Data($0.utf8))

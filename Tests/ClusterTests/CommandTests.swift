@@ -67,6 +67,17 @@ struct CommandTests {
         #expect(version.output == programVersion + "\n")
     }
 
+    @Test("the help names the words that the demo model knows, as its card does", arguments: ["render", "submit"])
+    func vocabulary(verb: String) async throws {
+        let output = try await Abbozzo.run([verb, "--help"]).output
+        let help = output.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+        let card = try String(contentsOfFile: Fixtures.demoModel + "/README.md", encoding: .utf8)
+        let groups = card.components(separatedBy: "\n").filter { $0.hasPrefix("- **") }
+            .map { $0.dropFirst(4).replacing("**:", with: ":") }
+        #expect(groups.count == 8)
+        for words in groups { #expect(help.contains(words)) }
+    }
+
     @Test("a command line that makes no sense is a usage error")
     func usage() async throws {
         try await refused(["paint"], "there is no verb paint", "render", "--help")

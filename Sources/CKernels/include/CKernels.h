@@ -30,8 +30,8 @@ typedef struct abz_product {
     long rows, columns, depth;
     /// Not zero: sums go on from what c holds; else c is not read and they start at 0.
     int onto;
-    /// Not zero: whole tiles of sums go past the caches, for a c that is larger than them and complete with this block. No
-    /// bit depends on it.
+    /// Not zero: sums go past the caches, where a whole result is too large for them. Without effect on a c that is not
+    /// 64-byte aligned, a `c_stride` that is no multiple of 16, and with `onto`; no bit depends on it.
     int streams;
     /// Added after the last k, one for each column or row; or NULL. Columns are padded to a multiple of 16.
     const float *column_bias;
@@ -127,8 +127,8 @@ typedef struct abz_attention {
 
 /// Kernels for one instruction set.
 ///
-/// All sets give the same bits, with two exceptions: the products `bf16` of a set with `bf16_dot`, and `int8`, whose rows
-/// are as fine as `int8_levels` says.
+/// All sets give the same bits, with exceptions: the products `bf16` and `attend_bf16` of a set with `bf16_dot`, and `int8`,
+/// whose rows are as fine as `int8_levels` says, with `attend_int8`, which only sets with bytes have.
 typedef struct abz_kernels {
     const char *name;
     /// Columns of a full panel; a multiple of 16.

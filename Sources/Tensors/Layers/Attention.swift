@@ -43,6 +43,12 @@ extension Compute {
         return y
     }
 
+    /// The formats of attention's two products, queries by keys and shares by values; one where they are the same.
+    package func attentionFormats(headWidth: Int) -> [ComputeFormat] {
+        let scores = PackedHeads(keys: 1, width: headWidth, format: format, compute: self).scores
+        return scores == format.attention ? [scores] : [scores, format.attention]
+    }
+
     private func attend(
         _ q: UnsafePointer<Float>, _ packed: AlignedMemory, _ layout: PackedHeads, heads: Range<Int>, of headCount: Int,
         queries: Int, scale: Float, bias: UnsafePointer<Float>?, causal: Bool, into out: UnsafeMutablePointer<Float>

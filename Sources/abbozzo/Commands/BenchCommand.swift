@@ -59,8 +59,8 @@ struct BenchCommand: ParsableCommand {
         var headWidth = 128
 
         func validate() throws {
-            guard 1...1024 ~= heads, 16...1024 ~= headWidth, headWidth % 16 == 0 else {
-                throw ValidationError("--heads takes 1 to 1024, --head-width a multiple of 16 up to 1024")
+            guard 1...1024 ~= heads, 16...1024 ~= headWidth, headWidth % 8 == 0 else {
+                throw ValidationError("--heads takes 1 to 1024, --head-width a multiple of 8 from 16 to 1024")
             }
         }
     }

@@ -16,6 +16,8 @@ struct RenderCommand: AsyncParsableCommand {
         discussion: """
             The same bytes as any cluster makes from the same request. For comparison with reference runs, --inject takes \
             noise and embeddings from a file and --trace writes every intermediate tensor.
+
+            \(DemoWords.help)
             """)
 
     @Option(help: ArgumentHelp("Model folder in diffusers layout. Default: the demo model.", valueName: "dir"))
@@ -24,8 +26,7 @@ struct RenderCommand: AsyncParsableCommand {
     @Option(
         name: .shortAndLong, parsing: .unconditional,
         help: ArgumentHelp(
-            "The text to draw. The words that the demo model knows are listed in configs/models/demo/README.md.",
-            valueName: "text"))
+            "The text to draw. The demo model's words are above.", valueName: "text"))
     var prompt: String
 
     @OptionGroup var picture: PictureOptions

@@ -15,6 +15,8 @@ struct SubmitCommand: AsyncParsableCommand {
             line (prompt, negative_prompt, seed, width, height, steps, guidance, sampler, preset); a negative prompt is only \
             kept with the picture, FLUX models have no use for it. Once the job is accepted it is on the coordinator's \
             disk and goes on without this process.
+
+            \(DemoWords.help)
             """)
 
     @Argument(help: ArgumentHelp("Prompts, .txt or .jsonl.", valueName: "file"))
