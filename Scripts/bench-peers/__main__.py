@@ -25,6 +25,7 @@ ORDER = (  # of a round
     ("abbozzo", "int8"), ("openvino", "int8-weights"), ("openvino", "int8"),
 )
 NAMES = {"abbozzo": "Abbozzo", "pytorch": "PyTorch", "openvino": "OpenVINO"}
+KINDS = ("double", "single")
 FORMATS = {"int8-weights": "int8 weights", "int8": "int8, calibrated"}
 INSTRUCTIONS = ("avx2", "fma", "avx_vnni", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "amx_int8")
 LEFT_OUT = (
@@ -41,7 +42,7 @@ def measured(a):
     facts = next(child([sys.executable, PEERS, "facts", *common]))
     version = subprocess.run([a.abbozzo, "--version"], capture_output=True, text=True).stdout.strip()
     yield dict(
-        facts, abbozzo=version, processor=processor(), instructions=instructions(), threads=a.threads, heads=a.heads,
+        facts, abbozzo=version, hint="OpenVINO's own for what is not int8", processor=processor(), instructions=instructions(), threads=a.threads, heads=a.heads,
         headWidth=a.head_width, text=a.text, rounds=a.rounds)
     chosen = [one for one in ORDER if a.only is None or "-".join(one) in a.only or one[0] in a.only]
     with tempfile.TemporaryDirectory() as models:
@@ -51,15 +52,17 @@ def measured(a):
         refused = set()  # what a library refuses in one round it would refuse in the next
         for round_ in range(1, a.rounds + 1):
             for library, format_ in chosen:
-                rows = [n for n in a.rows if (library, format_, n) not in refused]
+                rows = [n for n in a.rows if not {(library, format_, n, kind) for kind in KINDS} <= refused]
                 if not rows:
                     continue
                 progress("round %d of %d: %s %s" % (round_, a.rounds, NAMES[library], format_))
                 run = [sys.executable, PEERS, "run", library, format_, "--models", models, "--runs", a.runs, "--limit", a.limit]
                 run += [*common, "--rows", ",".join(map(str, rows))]
                 for record in ours(a, format_) if library == "abbozzo" else child(run):
-                    if record.get("refused"):  # a shape that takes too long, or else the format
-                        refused |= {(library, format_, n) for n in ([record["rows"]] if "estimatedSeconds" in record else a.rows)}
+                    if record.get("refused"):  # a block that takes too long, or else the format
+                        is_one = "estimatedSeconds" in record
+                        refused |= {(library, format_, n, kind) for n in a.rows for kind in KINDS
+                                    if not is_one or (n, kind) == (record["rows"], record["kind"])}
                     yield dict(record, round=round_)
     # ru_maxrss counts kilobytes: that of the largest child.
     yield {"peakGB": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e6}
@@ -153,11 +156,11 @@ def report(records):
         yield "| %d tokens | double block | single block | %s |" % (rows, " | ".join("Abbozzo %s" % f for f in OURS))
         yield "| --- |" + " ---: |" * (2 + len(OURS))
         for library, format_ in ORDER:
-            times = [time(library, format_, kind, rows) for kind in ("double", "single")]
+            times = [time(library, format_, kind, rows) for kind in KINDS]
             if not all(times):
                 continue
             both = sum(t[0] for t in times)
-            mine = [[time("abbozzo", f, kind, rows) for kind in ("double", "single")] for f in OURS]
+            mine = [[time("abbozzo", f, kind, rows) for kind in KINDS] for f in OURS]
             ratios = ["%.2f×" % (both / sum(t[0] for t in m)) if all(m) else "" for m in mine]
             yield "| %s %s | %s | %s |" % (
                 NAMES[library], FORMATS.get(format_, format_) if library == "openvino" else format_,

@@ -3,6 +3,7 @@
     OUT/pictures/000000.png …   one picture a scene
     OUT/captions.jsonl          a line each: file, captions, scene
     OUT/sprites.npz             the objects; a machine without an SVG renderer needs only this file
+    OUT/NOTICE                  whose drawings they are
 
 A run that was stopped goes on where it was: pictures whose line in captions.jsonl is still
 the same are kept.
@@ -17,7 +18,7 @@ from PIL import Image
 
 from drawing import VERSION, draw, size_of, sprites
 from scene import ASPECTS, Scene, World, captions
-from vocabulary import OBJECTS, PLACES
+from vocabulary import OBJECTS, PLACES, write_notice
 
 _worker = {}  # what each drawing process holds
 
@@ -54,6 +55,7 @@ def run(a):
     with open(path + ".new", "w") as file:
         file.writelines(line + "\n" for line in lines)
     os.replace(path + ".new", path)
+    write_notice(a.out)
 
     missing = [(i, s) for i, s in enumerate(scenes) if not os.path.exists(os.path.join(a.out, name(i)))]
     cut = sprites(os.path.join(a.out, "sprites.npz"), objects)
@@ -72,6 +74,8 @@ def read(folder):
     with open(os.path.join(folder, "captions.jsonl")) as file:
         for line in file:
             record = json.loads(line)
+            if record.get("drawn") != VERSION:
+                raise SystemExit("%s was drawn by another version of this program: call `dataset` again" % folder)
             yield record["file"], record["captions"], Scene.of(record["scene"])
 
 

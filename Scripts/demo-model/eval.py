@@ -10,11 +10,15 @@ that RALU starts from every fourth value of the noise, so its picture of a seed 
 picture: PSNR, SSIM and edge error then say how different, not how bad. With --shared-noise the
 coarse noise is the full noise halved (averages of 2x2, doubled), and they say more.
 
-Settings, for each preset: plain sampling with as many steps; plain sampling at about
-equal cost in token-steps; RALU with each pair of switches. Then full steps with products in
-other formats, and naive upsampling: all steps at half the size, the picture enlarged (Lanczos).
+Settings: full steps; for each preset RALU with each pair of switches, plain sampling with as
+many steps, plain sampling at about equal cost in token-steps; full steps with products in
+other formats; naive upsampling: all steps at half the size, the picture enlarged (Lanczos);
+the true pictures.
 
-Columns: share of what the captions ask that the judge finds, by attribute; PSNR (dB),
+    OUT/table.md    the table
+    OUT/sheet.png   a row for each of the table's, the first pictures across
+
+Columns: share of what the captions ask, sizes aside, that the judge finds, by attribute; PSNR (dB),
 SSIM and edge error (grey levels) against full steps; ripple, the unrest beside edges
 (measures.py); token-steps and seconds (render without loading, --jobs pictures at a time).
 Pictures that are there are not rendered again, if the same program made them of the same weights.
@@ -34,12 +38,14 @@ from safetensors.torch import load_file, save_file
 
 import measures
 import renderer
+from dataset import sheet
 from drawing import draw, size_of, sprites
 from judge import ATTRIBUTES, SHIPPED, Judge, marks, mean_marks
 from scene import World, captions
 
 PRESETS = renderer.ROOT / "configs" / "presets"
 SWITCHES = ("official+token-repeat", "official+latent-nearest", "exact+token-repeat", "exact+latent-nearest")
+ACROSS, CELL = 8, 192  # pictures of a row of the sheet, and their pixels
 
 
 class Case:
@@ -62,7 +68,7 @@ class Bench:
         self.made_by = [_digest(path) for path in (a.abbozzo, *sorted(Path(a.model).rglob("*.safetensors")))]
         self.made_by += [a.jobs, a.threads]
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.references = []
+        self.references, self.shown = [], []
 
     def run(self, name, options, scale=1, coarse=False, traced=False):
         """Renders all cases; `scale` 2 renders at half the size and enlarges."""
@@ -77,6 +83,7 @@ class Bench:
     def add(self, name, pictures, reports=None, reference=True):
         """Measures the pictures of a setting."""
         arrays = [np.asarray(p) for p in pictures]
+        self.shown += [p.copy() for p in pictures[:ACROSS]]
         full = [np.asarray(p) for p in self.references]
 
         def mean(values):
@@ -116,7 +123,8 @@ class Bench:
     def table(self):
         columns = [k for k in ATTRIBUTES if any(k in r["marks"] for r in self.rows)]
         counts = self.rows[0]["marks"]
-        lines = [["setting", *("%s (%d)" % (k, counts[k][1]) for k in columns), "PSNR", "SSIM", "edge", "ripple", "token-steps", "s"]]
+        lines = [["setting", *("%s (%d)" % (k, counts[k][1]) for k in columns), "PSNR", "SSIM", "edge", "ripple", "token-steps",
+                  "s"]]
         for r in self.rows:
             def cell(key, form):
                 return "–" if r.get(key) is None else "same" if r[key] == math.inf else form % r[key]
@@ -144,7 +152,7 @@ def preset_with(name, idle_noise, upsampling, folder):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     renderer.add_arguments(parser)
-    parser.add_argument("--out", required=True, metavar="FOLDER", help="pictures and table.md go there")
+    parser.add_argument("--out", required=True, metavar="FOLDER", help="pictures, table.md and sheet.png go there")
     parser.add_argument("--judge", default=SHIPPED, metavar="FILE")
     parser.add_argument("--captions", type=int, default=64)
     parser.add_argument("--seeds", type=int, default=1, help="pictures of each caption")
@@ -187,10 +195,12 @@ def main():
     bench.add("composed pictures", [draw(c.scene, cut, a.size) for c in cases], reference=False)
 
     ceiling = "  ".join("%s %.3f" % item for item in bench.facts.get("ceiling", {}).items())
-    head = "%d pictures, %d pixels, guidance %s%s; %d at a time, %d threads each\njudge on %s composed pictures it has not seen: %s\n" % (
-        len(cases), a.size, a.guidance, ", shared noise" if a.shared_noise else "", a.jobs, a.threads, bench.facts.get("judged", "no"), ceiling or "not scored")
+    head = "%d pictures, %d pixels, guidance %s%s; %d at a time, %d threads each\n" % (
+        len(cases), a.size, a.guidance, ", shared noise" if a.shared_noise else "", a.jobs, a.threads)
+    head += "judge on %s composed pictures it has not seen: %s\n" % (bench.facts.get("judged", "no"), ceiling or "not scored")
     (bench.folder / "table.md").write_text(head + "\n" + bench.table() + "\n")
     print(head + "\n" + bench.table())
+    sheet(bench.shown, min(ACROSS, len(cases)), CELL).save(bench.folder / "sheet.png")
 
 
 if __name__ == "__main__":

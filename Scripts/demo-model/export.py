@@ -15,9 +15,11 @@ from safetensors.torch import load_file
 import few_steps
 import inherit
 from autoencoder import new_autoencoder
+from flow import expect_up_to_date
 from painter import Painter
 from pictures import run_settings
 from training import NOTHING_YET, Stage, is_trained, read_json, write_json
+from vocabulary import write_notice
 
 SCHEDULER = dict(_class_name="FlowMatchEulerDiscreteScheduler", num_train_timesteps=1000, shift=3.0, use_dynamic_shifting=True,
                  base_shift=0.5, max_shift=1.15, base_image_seq_len=256, max_image_seq_len=4096)
@@ -37,7 +39,8 @@ def arguments(parser):
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--undistilled", action="store_true", help="take `dit`, although there is a `distill`")
     which.add_argument("--few", action="store_true", help="the variant for few steps")
-    parser.add_argument("--share", metavar="FOLDER", help="with --few: link text encoders, tokenizers and autoencoder from this model")
+    parser.add_argument("--share", metavar="FOLDER",
+                        help="with --few: link text encoders, tokenizers and autoencoder from this model")
 
 
 def run(a):
@@ -52,9 +55,12 @@ def run(a):
     counters["distill"] = None if a.undistilled else Stage(a.out, "distill").load(painter)
     if not counters["vae"] or not is_trained(settings, counters["dit"]):
         raise SystemExit("train `vae` and `dit` first")
+    if counters["distill"]:
+        expect_up_to_date(a.out, counters["distill"])
     if a.few:
         painter, counters[few_steps.STAGE] = few_steps.load(a.out, settings)
-    vae.register_to_config(sample_size=a.side or settings["size"], shift_factor=settings["shift_factor"], scaling_factor=settings["scaling_factor"])
+    vae.register_to_config(sample_size=a.side or settings["size"], shift_factor=settings["shift_factor"],
+                           scaling_factor=settings["scaling_factor"])
     parts = dict(vae=vae, transformer=painter.transformer, text_encoder=painter.clip, text_encoder_2=painter.t5)
     for part, model in parts.items():
         model.to(dtype)
@@ -77,8 +83,10 @@ def run(a):
     inherited = settings.get("inherited", {})
     counters = {k: inherit.added(inherited.get(k, NOTHING_YET), v or NOTHING_YET) for k, v in counters.items()}
     write_json(os.path.join(a.model, inherit.HISTORY), counters)
+    write_notice(a.model)
     total = sum(os.path.getsize(os.path.join(root, f)) for root, _, files in os.walk(a.model) for f in files)
-    print("%s: %.1f MB, %d pixels, %d objects; trained %s" % (a.model, total / 1e6, settings["size"], settings["objects"], counters))
+    print("%s: %.1f MB, %d pixels, %d objects; trained %s" % (
+        a.model, total / 1e6, settings["size"], settings["objects"], counters))
 
 
 def _same_weights(model, part, folder):

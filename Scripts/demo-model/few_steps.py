@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 
 from batches import LEVELS, Batches
+from flow import expect_up_to_date
 from painter import Painter
 from pictures import run_settings
-from training import (DEVICE, NOTHING_YET, Average, Optimizers, Precision, Stage, Timer, counted, rate, run_as_team,
+from training import (DEVICE, NOTHING_YET, Average, Optimizers, Precision, Stage, Timer, counted, digest, rate, run_as_team,
                       team_arguments, time_arguments)
 
 STEPS = 4  # of the student from noise to picture, evenly in sigma, as FLUX.1-schnell's schedule has them
@@ -50,7 +51,7 @@ def train(a, team):
     settings, precision, stage = run_settings(a.out), Precision(team), Stage(a.out, STAGE)
     if min(a.smaller, a.uses) < 1:
         raise SystemExit("--smaller and --uses are at least 1")
-    teacher = load_teacher(a.out, settings)
+    teacher, base = load_teacher(a.out, settings), digest(a.out, "distill")
     student = student_of(teacher, settings)
     learning = student.transformer
     before = stage.load(learning)
@@ -85,9 +86,9 @@ def train(a, team):
         if team.leads and timer.due():
             print("few %5d  loss %.4f  %.1f samples/s" % (step, total / count, samples / timer.seconds), flush=True)
             total, count = 0.0, 0
-            stage.save(average.weights, counted(before, step, samples, timer))
+            stage.save(average.weights, dict(counted(before, step, samples, timer), taught=base))
     if team.leads:
-        counters = counted(before, step, samples, timer)
+        counters = dict(counted(before, step, samples, timer), taught=base)
         stage.save(average.weights, counters)
         print("few: %s, %s" % (counters, precision.format))
 
@@ -98,13 +99,17 @@ def load(folder, settings):
     counters = Stage(folder, STAGE).load(student.transformer)
     if counters is None:
         raise SystemExit("train `few` first")
+    if counters.get("taught") != digest(folder, "distill"):
+        raise SystemExit("`distill` is not the one that taught `few`: call `few` again")
     return student, counters
 
 
 def load_teacher(folder, settings):
     teacher = Painter(settings)
-    if Stage(folder, "distill").load(teacher) is None:
+    counters = Stage(folder, "distill").load(teacher)
+    if counters is None:
         raise SystemExit("distil the guidance first (`distill`), also that of a model which was distilled before this run")
+    expect_up_to_date(folder, counters)
     return teacher
 
 

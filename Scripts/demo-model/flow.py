@@ -1,6 +1,7 @@
 """Trains the painter: `dit` by flow matching, then `distill` for a guidance input with its usual meaning.
 
     OUT/dit.safetensors, OUT/distill.safetensors     averaged weights
+    OUT/taught-DIGEST.safetensors                    what `distill` learned from: `dit` as it was then
     OUT/head.safetensors, OUT/reader.safetensors     what answers the second and third task of `dit` (labelling.py, reading.py)
 
 `dit` drops some captions, so that the model also knows pictures without one. Things
@@ -8,8 +9,12 @@ count more than the place around them at first (--things): that is where the pai
 weak, and most tokens show none. Weights that depend on the clean picture bias the velocity
 towards it, so the plan's last quarter has even ones.
 `distill` teaches a copy to give in one pass, told a guidance g in 1…5, what the
-first one gives by true guidance, v0 + g (v - v0), as FLUX.1-dev was made.
+first one gives by true guidance, v0 + g (v - v0), as FLUX.1-dev was made. Where `dit` was trained
+further since, the copy begins with what distillation had changed in the weights before, added to the new ones.
 """
+import glob
+import os
+import shutil
 from collections import Counter
 
 import torch
@@ -21,7 +26,7 @@ from labelling import Head
 from painter import HEAD, Painter
 from pictures import run_settings
 from reading import Captions, Reader
-from training import (DEVICE, NOTHING_YET, Average, Optimizers, Precision, Stage, Timer, counted, is_trained, rate,
+from training import (DEVICE, NOTHING_YET, Average, Optimizers, Precision, Stage, Timer, counted, digest, is_trained, rate,
                       run_as_team, team_arguments, time_arguments)
 
 MOST_GUIDANCE = 5.0
@@ -67,13 +72,16 @@ def run(a):
 def train(a, team):
     settings, precision, stage = run_settings(a.out), Precision(team), Stage(a.out, a.command)
     model, teacher = Painter(settings), None
-    before = stage.load(model)
+    before, base = stage.load(model), None
     if a.command == "distill":
         teacher = Painter(settings)
         if not is_trained(settings, Stage(a.out, "dit").load(teacher)):
             raise SystemExit("train the model first (`dit`)")
+        base = digest(a.out, "dit")
         if before is None:
             model.load_state_dict(teacher.state_dict())
+        elif before.get("taught") != base:
+            catch_up(a.out, model, teacher, Painter(settings), before.get("taught"))
         teacher.to(DEVICE).eval().requires_grad_(False)
     before = before or NOTHING_YET
     model.to(DEVICE).train()
@@ -104,7 +112,13 @@ def train(a, team):
 
     def save():
         total = counted(before, step, samples, timer)
+        if base:  # first the weights that the difference is to, then the stage that names them, then out with older ones
+            keep_base(a.out, base)
+            total["taught"] = base
         stage.save(average.weights, total)
+        if base:
+            for path in set(glob.glob(Stage(a.out, "taught-*").path)) - {Stage(a.out, "taught-" + base).path}:
+                os.remove(path)
         if head:
             head_stage.save(head.state_dict(), total)
         if reader:
@@ -158,6 +172,32 @@ def score(a):
         if counters:
             print("%s: %s at guidance 1 after %d steps" % (
                 name, unseen_loss(model.to(DEVICE).eval(), batches, precision), counters["steps"]))
+
+
+def keep_base(out, base):
+    """Keeps a copy of `dit`, whose digest is `base`, for `catch_up`."""
+    path = Stage(out, "taught-" + base).path
+    if not os.path.exists(path):
+        shutil.copyfile(Stage(out, "dit").path, path + ".new")
+        if digest(out, "dit") != base:
+            raise SystemExit("`dit` was trained while it was distilled: call `distill` again")
+        os.replace(path + ".new", path)
+
+
+@torch.no_grad()
+def catch_up(out, model, teacher, old, base):
+    """Adds to a distilled model what `dit` learned since it was `base`, by its digest."""
+    if base is None or Stage(out, "taught-" + base).load(old) is None:
+        raise SystemExit("what `distill` learned from (taught-%s.safetensors) is not in %s, so it cannot go on from another "
+                         "`dit`: remove distill.safetensors to begin anew" % (base or "DIGEST", out))
+    for w, was, now in zip(model.parameters(), old.parameters(), teacher.parameters()):
+        w += now - was
+
+
+def expect_up_to_date(out, distilled):
+    """Ends the program if `dit` was trained on after it was distilled, by the counters of `distill`."""
+    if distilled.get("taught") != digest(out, "dit"):
+        raise SystemExit("`dit` is not the one that was distilled: call `distill` again")
 
 
 def velocity(model, batch, guidance):

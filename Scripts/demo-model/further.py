@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 
 import inherit
-from training import DEVICE
+from training import DEVICE, read_json
 
 
 def arguments(parser):
@@ -51,7 +51,8 @@ def run(a):
         if minutes > 0:
             _call(stage, "--out", out, "--minutes", minutes, *how)
     _call("score", "--out", out)
-    _call("export", "--out", out, "--model", model)
+    side = read_json(os.path.join(a.model, "vae", "config.json"))["sample_size"]
+    _call("export", "--out", out, "--model", model, "--side", side, *(["--undistilled"] if a.distill == 0 else []))
 
 
 def _call(*words):

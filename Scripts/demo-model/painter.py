@@ -7,8 +7,8 @@ import torch
 
 # FLUX's shapes: heads of 64, rotary axes of 8, 28 and 28 (56 + 8 in all), packed latents of 64.
 PRESETS = {
-    "proto": dict(vae=(16, 32, 64, 128), heads=4, double=2, single=4, t5=192, t5_layers=2, clip=128, clip_layers=2),
-    "demo": dict(vae=(32, 64, 128, 128), heads=4, double=3, single=6, t5=192, t5_layers=2, clip=128, clip_layers=2),
+    "demo": dict(vae=(16, 32, 64, 128), heads=4, double=2, single=4, t5=192, t5_layers=2, clip=128, clip_layers=2),
+    "large": dict(vae=(32, 64, 128, 128), heads=4, double=3, single=6, t5=192, t5_layers=2, clip=128, clip_layers=2),
     "toy": dict(vae=(8, 8, 16, 16), heads=1, double=1, single=1, t5=32, t5_layers=1, clip=64, clip_layers=1),
 }
 HEAD = 64

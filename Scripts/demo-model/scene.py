@@ -13,8 +13,8 @@ from vocabulary import (AIR, COLOURS, FLOATING, INDOORS, OBJECTS, OPPOSITE, PLAC
 # Width and height in eighths of the long side, and how often each is drawn.
 ASPECTS = {(8, 8): 0.4, (8, 6): 0.1, (6, 8): 0.1, (8, 5): 0.1, (5, 8): 0.1, (8, 4): 0.1, (4, 8): 0.1}
 HELD_OUT_SHARE = 12  # one content of so many is never trained on
-# How large things are (Thing.extent). The words alone decide it, as they decide which way things look: a model that had to
-# choose among some sizes, and between a thing and its mirror image, drew mixtures of them.
+# How large things are (Thing.extent). Words and the picture's shape decide that, and where things are but for the height of
+# the ground: a model that had to choose among sizes and places, or between a thing and its mirror image, drew mixtures.
 EXTENTS = {"one shape": 0.27, "two shapes": 0.165, "alone": 0.44, "beside": 0.35, "stacked": 0.31, "tiny": 0.2, "huge": 0.64}
 
 
@@ -92,14 +92,12 @@ class World:
         colours = random_.sample(list(COLOURS), 3)
         scene = Scene(seed, aspect, "plain", [], background=colours[2])
         if random_.random() < 0.25:
-            scene.things = [Thing(random_.choice(SHAPES), colours[0], 0.5 + random_.uniform(-0.04, 0.04),
-                                  0.5 + random_.uniform(-0.04, 0.04), EXTENTS["one shape"])]
+            scene.things = [Thing(random_.choice(SHAPES), colours[0], 0.5, 0.5, EXTENTS["one shape"])]
             return scene
         scene.relation = random_.choice(list(OPPOSITE))
         places = {"left of": ((0.27, 0.5), (0.73, 0.5)), "right of": ((0.73, 0.5), (0.27, 0.5)),
                   "above": ((0.5, 0.27), (0.5, 0.73)), "below": ((0.5, 0.73), (0.5, 0.27))}[scene.relation]
-        scene.things = [Thing(random_.choice(SHAPES), colour, x + random_.uniform(-0.03, 0.03),
-                              y + random_.uniform(-0.03, 0.03), EXTENTS["two shapes"])
+        scene.things = [Thing(random_.choice(SHAPES), colour, x, y, EXTENTS["two shapes"])
                         for (x, y), colour in zip(places, colours)]
         return scene
 
@@ -121,27 +119,25 @@ class World:
             second = random_.choice([o for o in fits if o != first] or fits)
             scene.relation = "left of"
             for name, x in ((first, 0.28), (second, 0.72)):
-                y = self._height(random_, place, name)
-                scene.things.append(self._thing(random_, scene, name, x + random_.uniform(-0.03, 0.03), y, "beside"))
+                scene.things.append(self._thing(random_, scene, name, x, self._height(place, name), "beside"))
         else:
             flyers = [o for o in self.objects if OBJECTS[o].habitat == AIR and o != first]
             second = random_.choice(flyers) if flyers else first
             hangs = place in FLOATING or OBJECTS[first].habitat == AIR
             scene.relation = "below"
-            for name, y in ((first, random_.uniform(0.68, 0.74) if hangs else None),
-                            (second, random_.uniform(0.22, 0.27))):
-                scene.things.append(self._thing(random_, scene, name, 0.5 + random_.uniform(-0.1, 0.1), y, "stacked"))
+            for name, y in ((first, 0.71 if hangs else None), (second, 0.245)):
+                scene.things.append(self._thing(random_, scene, name, 0.5, y, "stacked"))
         return scene
 
     def _alone(self, random_, scene, name):
-        size, x = None, 0.5 + random_.uniform(-0.06, 0.06)
+        size, x = None, 0.5
         if random_.random() < 0.2:
             size = random_.choice(SIZES)
         if random_.random() < 0.25:
             scene.relation = random_.choice(["on the left", "on the right"])
             x = 0.27 if scene.relation == "on the left" else 0.73
             size = None if size == "huge" else size
-        y = self._height(random_, scene.place, name)
+        y = self._height(scene.place, name)
         scene.things = [self._thing(random_, scene, name, x, y, size or "alone", size)]
 
     def _fitting(self, place):
@@ -158,17 +154,17 @@ class World:
         return fits or self.objects
 
     @staticmethod
-    def _height(random_, place, name):
+    def _height(place, name):
         if place in FLOATING:
-            return random_.uniform(0.46, 0.54)
-        return random_.uniform(0.32, 0.40) if OBJECTS[name].habitat == AIR else None
+            return 0.5
+        return 0.36 if OBJECTS[name].habitat == AIR else None
 
     @staticmethod
-    def _thing(random_, scene, name, x, y, extent, size=None):
+    def _thing(random_, scene, name, x, y, kind, size=None):
         colour = random_.choice(TINTS) if OBJECTS[name].tintable and random_.random() < 0.3 else None
         if colour == scene.background:
             colour = None
-        return Thing(name, colour, x, y, EXTENTS[extent], size)
+        return Thing(name, colour, x, y, EXTENTS[kind], size)
 
 
 def captions(scene, count=4):

@@ -48,6 +48,9 @@ def run(a):
         _expect(third["steps"] == second["steps"] + 3, "three steps more after the third call")
         _check_coarser(out)
         command("distill", "--out", out, "--tokens", 256, *minutes)
+        _check_catching_up(command, out, model)
+        third = _counters(folder / "run" / "dit.safetensors")
+        command("words", "--objects", 6)
         command("score", "--out", out)
         (folder / "prompts.txt").write_text("a red car in the desert\n")
         command("sample", "--out", out, "--prompts", folder / "prompts.txt", "--true-guidance", "--steps", 2, "--sheet",
@@ -75,13 +78,15 @@ def run(a):
         command("read", "--out", again, "--turn", "--steps", 5)
         command("dit", "--out", again, "--tokens", 256, "--levels", 1, 2, *minutes)
         more = _counters(folder / "run-again" / "dit.safetensors")
-        command("export", "--out", again, "--model", model_again)
+        command("export", "--out", again, "--model", model_again, "--side", 32)
         trained = json.loads((folder / "model-again" / "training.json").read_text())["dit"]
         _expect(trained["samples"] == third["samples"] + more["samples"], "training.json to add up")
         command("further", "--model", model_again, "--folder", folder / "further", "--count", 60, "--size", PIXELS, "--smallest",
                 32, "--objects", 6, "--workers", 1, "--tokens", 256, "--minutes", 2 * a.seconds / 60)
         further = json.loads((folder / "further" / "model" / "training.json").read_text())["dit"]
         _expect(further["samples"] > trained["samples"], "more samples after `further`")
+        side = json.loads((folder / "further" / "model" / "vae" / "config.json").read_text())["sample_size"]
+        _expect(side == 32 and (folder / "further" / "model" / "NOTICE").exists(), "the side of the model before, and a notice")
 
         judge = HERE / "judge.py"
         _call(judge, "train", "--data", data, "--judge", judged, "--batch", 8, *minutes)
@@ -143,6 +148,26 @@ def _check_coarser(out):
     _expect(torch.allclose(*fine, atol=1e-4), "the fine part as it was")
     coarse = [F.avg_pool2d(v, 2) for v in (own, told)]
     _expect(F.mse_loss(*coarse) < 0.6 * coarse[0].var(), "the coarse part as the coarser picture has it")  # 0.4 at toy size
+
+
+def _check_catching_up(command, out, model):
+    """What `dit` learned since it was distilled is added to what distillation had changed; till then nothing is exported."""
+    from safetensors.torch import load_file
+
+    def weights(stage):
+        return {k: w.float() for k, w in load_file(os.path.join(out, stage + ".safetensors")).items() if w.is_floating_point()}
+    before = weights("dit"), weights("distill")
+    command("dit", "--out", out, "--tokens", 256, "--steps", 3, "--lr", 0.01, "--warm-up", 1)
+    for stage in ("few", "export"):
+        words = ["few", "--out", out, "--steps", "1"] if stage == "few" else ["export", "--out", out, "--model", model]
+        refused = subprocess.run([sys.executable, str(HERE), *words], capture_output=True, text=True)
+        _expect("call `distill` again" in refused.stderr and "Traceback" not in refused.stderr, "%s to refuse what is behind" % stage)
+    command("distill", "--out", out, "--tokens", 256, "--steps", 1, "--lr", 1e-9)
+    after = weights("dit"), weights("distill")
+    moved = max((after[0][k] - before[0][k]).abs().max() for k in after[0])
+    apart = max(((after[1][k] - before[1][k]) - (after[0][k] - before[0][k])).abs().max() for k in after[0])
+    _expect(apart < 0.1 * moved, "the distilled model to have moved as `dit` did")
+    _expect(len([name for name in os.listdir(out) if name.startswith("taught-")]) == 1, "one taught file")
 
 
 def _told(out):

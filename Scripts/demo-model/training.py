@@ -5,6 +5,7 @@ import os
 import re
 import tempfile
 import time
+import zlib
 
 import torch
 
@@ -268,6 +269,12 @@ class Stage:
                 for name, w in weights.items() if name not in TIED}
         save_file(half, self.path + ".new", metadata={"counters": json.dumps(counters)})
         os.replace(self.path + ".new", self.path)
+
+
+def digest(folder, stage):
+    """What tells a stage's weights from others: of its file."""
+    with open(Stage(folder, stage).path, "rb") as file:
+        return "%08x" % zlib.crc32(file.read())
 
 
 TIED = {"t5.encoder.embed_tokens.weight": "t5.shared.weight"}  # alias: the name that is kept

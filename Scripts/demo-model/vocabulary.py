@@ -4,11 +4,14 @@ A caption is put together from these words only, so they are all that the model
 can know. `python Scripts/demo-model words` prints them as they stand in the
 model card.
 
-The objects are Twemoji drawings: Copyright 2019 Twitter, Inc and other
-contributors, licensed under CC-BY 4.0 (https://creativecommons.org/licenses/by/4.0/).
+The objects are Twemoji drawings; NOTICE says what has to be said of them.
 """
+import os
 from typing import NamedTuple
 
+NOTICE = """The objects derive from Twemoji. Twemoji, Copyright 2019 Twitter, Inc and other contributors, licensed under
+CC-BY 4.0 (https://creativecommons.org/licenses/by/4.0/); recoloured and composed.
+"""
 LAND, AIR, WATER, ITEM = "land", "air", "water", "item"
 
 
@@ -198,6 +201,12 @@ def article(words: str) -> str:
     if words.split()[-1] in WITHOUT_ARTICLE:
         return words
     return ("an " if words[0] in "aeiou" and not words.startswith(("uni", "eu")) else "a ") + words
+
+
+def write_notice(folder):
+    """Lays the notice beside what derives from the drawings: data sets and models."""
+    with open(os.path.join(folder, "NOTICE"), "w") as file:
+        file.write(NOTICE)
 
 
 def card(objects: int) -> str:

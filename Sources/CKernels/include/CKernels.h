@@ -30,8 +30,9 @@ typedef struct abz_product {
     long rows, columns, depth;
     /// Not zero: sums go on from what c holds; else c is not read and they start at 0.
     int onto;
-    /// Not zero: sums go past the caches, where a whole result is too large for them. Without effect on a c that is not
-    /// 64-byte aligned, a `c_stride` that is no multiple of 16, and with `onto`; no bit depends on it.
+    /// Not zero: sums go past the caches, where a whole result is too large for them and no later block goes on from it.
+    /// Without effect on a c that is not 64-byte aligned, a `c_stride` that is no multiple of 16, and with `onto`; no bit
+    /// depends on it.
     int streams;
     /// Added after the last k, one for each column or row; or NULL. Columns are padded to a multiple of 16.
     const float *column_bias;

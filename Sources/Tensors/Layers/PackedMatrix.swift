@@ -112,7 +112,7 @@ struct PackedMatrix: Sendable {
                                 panel_depth: multiplier.padded(depth), first_k: k, panel_columns: 0, c: y,
                                 c_stride: yStride,
                                 rows: rows.count, columns: columns.count, depth: multiplier.padded(count),
-                                onto: k > 0 ? 1 : 0, streams: streams ? 1 : 0,
+                                onto: k > 0 ? 1 : 0, streams: streams && isLast && k == 0 ? 1 : 0,
                                 column_bias: isLast ? bias.map { $0 + columns.lowerBound } : nil, row_bias: nil,
                                 row_scales: left.scales, row_zeros: left.zeros, scale_stride: left.scaleStride,
                                 column_scales: scales.baseAddress.map { $0 + columns.lowerBound * stretches },

@@ -16,8 +16,8 @@ struct BenchCommand: ParsableCommand {
         discussion: """
             Each line has the shortest and the median time, the rate in 10^9 operations a second (a multiply-add is two; \
             bytes for memory), its share of the ceiling, which is multiply-adds in registers in the number format of the \
-            shape's products (ceilingFormat), measured in turn with the runs, and the most memory that the process has \
-            had in use so far (peakBytes). Two clusters are compared by Scripts/bench-cluster.sh.
+            shape's products (ceilingFormat, both where they differ), measured in turn with the runs, and the most memory \
+            that the process has had in use so far (peakBytes). Two clusters are compared by Scripts/bench-cluster.sh.
             """,
         subcommands: [
             Ceilings.self, Gemm.self, Attention.self, Block.self, Picture.self, VAE.self, Image.self,
