@@ -205,8 +205,10 @@ def article(words: str) -> str:
 
 def write_notice(folder):
     """Lays the notice beside what derives from the drawings: data sets and models."""
-    with open(os.path.join(folder, "NOTICE"), "w") as file:
+    path = os.path.join(folder, "NOTICE")
+    with open(path + ".new", "w") as file:
         file.write(NOTICE)
+    os.replace(path + ".new", path)
 
 
 def card(objects: int) -> str:
