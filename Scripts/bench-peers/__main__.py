@@ -42,8 +42,8 @@ def measured(a):
     facts = next(child([sys.executable, PEERS, "facts", *common]))
     version = subprocess.run([a.abbozzo, "--version"], capture_output=True, text=True).stdout.strip()
     yield dict(
-        facts, abbozzo=version, hint="OpenVINO's own for what is not int8", processor=processor(), instructions=instructions(), threads=a.threads, heads=a.heads,
-        headWidth=a.head_width, text=a.text, rounds=a.rounds)
+        facts, abbozzo=version, hint="OpenVINO's own for what is not int8", processor=processor(), instructions=instructions(),
+        threads=a.threads, heads=a.heads, headWidth=a.head_width, text=a.text, rounds=a.rounds)
     chosen = [one for one in ORDER if a.only is None or "-".join(one) in a.only or one[0] in a.only]
     with tempfile.TemporaryDirectory() as models:
         if any(library == "openvino" for library, _ in chosen):
