@@ -5,8 +5,8 @@
 #   Scripts/cluster-ssh.sh status HOSTS      what each node does
 #   Scripts/cluster-ssh.sh stop HOSTS        drains: pictures in flight are kept and go on at the next start
 #
-# Every host needs the program and, for workers, the model at the same path: PROGRAM (default abbozzo, found on the PATH)
-# and MODEL (default: the demo model beside the program). State, keys, logs and pictures are in FOLDER (default
+# Every host needs the program and, for workers, the model at the same path: PROGRAM (default abbozzo, on the PATH that ssh
+# gives a command, such as /usr/local/bin) and MODEL (default: the demo model beside the program). State, keys, logs and pictures are in FOLDER (default
 # abbozzo-cluster, below the home of the ssh user). ssh must not ask for a password. For services use deploy/systemd.
 set -euo pipefail
 
@@ -95,6 +95,11 @@ end() { # target, name: SIGTERM, then wait for the end
 
 case $verb in
 start)
+    for target in "$main" "${workers[@]}"; do
+        [ "$target" = "$main" ] || read -r _ target _ <<<"$target"
+        remote "$target" "command -v $program" >/dev/null ||
+            fail "on $target no command of ssh finds $program (or ssh itself failed, see above): give its path as PROGRAM"
+    done
     remote "$main" "umask 077 && mkdir -p $folder && cd $folder && { [ -f keys/coordinator.key ] || $program keys init --keys keys; }"
     for worker in "${workers[@]}"; do
         read -r name target address options <<<"$worker"

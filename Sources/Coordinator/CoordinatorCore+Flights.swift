@@ -249,9 +249,7 @@ extension CoordinatorCore {
         guard fits(output, flight) else {
             return take(Fault(key.id, text: "its answer has the wrong shape", isRetriable: true), from: worker)
         }
-        flights[key.image]?.faults = 0
-        flights[key.image]?.deaths = []
-        flights[key.image]?.recalls = []
+        flights[key.image]?.passTask()
         switch output {
         case .conditioning(let conditioning):
             flights[key.image]?.conditioning = conditioning

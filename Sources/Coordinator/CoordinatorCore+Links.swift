@@ -1,7 +1,7 @@
 internal import Logging
 internal import Plan
 
-/// Links between workers, which the coordinator knows from what workers say of them.
+/// Links between workers, which the coordinator knows from what workers say of them, and their data links to itself.
 ///
 /// A worker that the coordinator hears may still be out of its neighbour's reach: a firewall, a switch, a cable between
 /// two racks. What was sent over such a link is lost and nothing more comes, so the plan goes on without one of the two,
@@ -24,6 +24,9 @@ extension CoordinatorCore {
         /// How often it was noticed.
         var times: Int
     }
+
+    /// What stands for the coordinator's data socket among the ends of links; no worker may have that name.
+    static let dataSocket = "coordinator"
 
     /// Shortest time that a plan does without a silent link; it doubles each time, at most so often.
     private static let shortestParting: UInt64 = 60_000_000_000
@@ -56,11 +59,36 @@ extension CoordinatorCore {
                 wantPlan(.link, text, isGraceful: false)
             case .silent:
                 let text = "\(share.worker) does not reach \(next.worker)"
-                log(.warning, "\(text), though both are heard here: check the network between them")
+                let endpoint = members[next.worker].map { " at \($0.hello.dataEndpoint)" } ?? ""
+                log(
+                    .warning,
+                    "\(text)\(endpoint), though both are heard here: check that address and the network between them")
                 part(LinkEnds(from: share.worker, to: next.worker))
                 wantPlan(.link, text, isGraceful: false)
             }
             return
+        }
+    }
+
+    /// Replans without workers that have loaded and are heard, but whose data link does not come up: neither work nor what
+    /// becomes of it gets through.
+    ///
+    /// Those in the middle of a pipeline need none.
+    mutating func watchDataLinks() {
+        guard let plan, replan?.isGraceful ?? true else { return }
+        let ends = plan.pipelines.flatMap { [$0.first?.worker, $0.last?.worker] }
+        for share in plan.placements where share.encodes || share.decodes || ends.contains(share.worker) {
+            let name = share.worker
+            guard let since = members[name]?.unlinkedSince, isHeard(name), now - min(now, since) >= settings.lostAfter
+            else { continue }
+            members[name]?.unlinkedSince = nil
+            let text = "the data link of \(name) does not come up"
+            log(
+                .error,
+                "\(text), though its control link works: it was told \(settings.dataEndpoint); check that address (--data, "
+                    + "--advertise) and the network between them")
+            part(LinkEnds(from: name, to: Self.dataSocket))
+            wantPlan(.link, text, isGraceful: false)
         }
     }
 
@@ -80,13 +108,13 @@ extension CoordinatorCore {
     /// The newest link first: where a worker is out of everybody's reach, leaving it out heals the older ones too.
     func leftOut(of eligible: [Hello]) -> [Set<String>] {
         let names = Set(eligible.map(\.name))
-        let silent = partings.filter {
-            now < $0.value.until && names.contains($0.key.from) && names.contains($0.key.to)
-        }
+        let apart = partings.filter { now < $0.value.until && names.contains($0.key.from) }
+        let alone = Set(apart.keys.filter { $0.to == Self.dataSocket }.map(\.from))
+        let silent = apart.filter { names.subtracting(alone).isSuperset(of: [$0.key.from, $0.key.to]) }
         let newest = silent.sorted { ($1.value.since, $0.key) < ($0.value.since, $1.key) }.map(\.key)
-        guard !newest.isEmpty else { return [[]] }
+        guard !newest.isEmpty else { return [alone] }
         func choice(_ end: KeyPath<LinkEnds, String>) -> Set<String> {
-            newest.reduce(into: []) { left, ends in
+            newest.reduce(into: alone) { left, ends in
                 if !left.contains(ends.from) && !left.contains(ends.to) { left.insert(ends[keyPath: end]) }
             }
         }
@@ -95,7 +123,11 @@ extension CoordinatorCore {
 
     /// Why plans do without somebody; empty when they do not.
     var partingReason: String {
-        partings.filter { now < $0.value.until }.keys.sorted().map { ", and \($0.from) does not reach \($0.to)" }
-            .joined()
+        partings.filter { now < $0.value.until }.keys.sorted().map { ends in
+            let isOurs = ends.to == Self.dataSocket
+            let target = isOurs ? "the coordinator's data socket, \(settings.dataEndpoint)" : ends.to
+            return ", and \(ends.from) does not reach \(target)"
+        }
+        .joined()
     }
 }

@@ -26,8 +26,9 @@ extension CoordinatorCore {
         member.disconnected = nil
         members[name] = member
         // A plan that was made in between did without it, and it has no reason to introduce itself again.
-        if wasCut && placement(of: name) == nil {
-            wantPlan(.reconnected, "\(name) is heard again", isGraceful: true)
+        if wasCut {
+            acquit(name, run: bootID)
+            if placement(of: name) == nil { wantPlan(.reconnected, "\(name) is heard again", isGraceful: true) }
         }
         answerChallenger(name)
         switch message {
@@ -92,6 +93,10 @@ extension CoordinatorCore {
         accept(challenger.hello)
     }
 
+    /// How a cluster comes to draw with other files or kernels: pictures in its queue began with those that it has.
+    private static let toChange =
+        "; to change that of the whole cluster, let its queue end or cancel its jobs (abbozzo jobs ls), then stop all workers"
+
     private mutating func accept(_ hello: Hello) {
         let name = hello.name
         var hello = hello
@@ -110,7 +115,7 @@ extension CoordinatorCore {
                     name, hello.bootID, .model,
                     "the model files of \(name) (\(hello.model.name), fingerprint \(hello.model.fingerprint.prefix(12))) are "
                         + "not those that the cluster draws with (\(pin.model.name), fingerprint "
-                        + "\(pin.model.fingerprint.prefix(12))); give all workers the same files"
+                        + "\(pin.model.fingerprint.prefix(12))); give all workers the same files\(Self.toChange)"
                 )
             }
             guard pin.kernelClass == hello.kernelClass else {
@@ -118,7 +123,7 @@ extension CoordinatorCore {
                     name, hello.bootID, .kernelClass,
                     "\(name) computes with kernels of class \(hello.kernelClass), the cluster with \(pin.kernelClass): the "
                         + "same seed would give other bits; give all workers one --compute and, where instruction sets differ, "
-                        + "one ABBOZZO_KERNELS")
+                        + "one ABBOZZO_KERNELS\(Self.toChange)")
             }
         }
         let known = members[name].flatMap { $0.isPresent ? $0 : nil }
@@ -128,6 +133,8 @@ extension CoordinatorCore {
         member.counters = known?.counters ?? member.counters
         if let former = members[name], former.hello.bootID == hello.bootID {
             (member.worksSince, member.clock, member.pace) = (former.worksSince, former.clock, former.pace)
+            member.loadTries = former.loadTries
+            acquit(name, run: hello.bootID)
         } else if let former = members[name], former.hasCrashed {
             noteCrash(of: former)
         }
@@ -195,12 +202,14 @@ extension CoordinatorCore {
             return
         }
         if let failure = loaded.failure {
-            members[name]?.loadFailure = failure
+            let rest = noteLoadFailure(of: name, failure)
             live(name, .joined)
-            log(.error, "\(name) cannot load its share: \(failure)")
+            log(.error, "\(name) cannot load its share: \(failure); it is tried again in \(rest / 1_000_000_000) s")
             return wantPlan(.load, "\(name) could not load", isGraceful: false)
         }
         members[name]?.counters.residentBytes = loaded.residentBytes
+        members[name]?.loadTries = 0
+        if !linked.contains(name) { members[name]?.unlinkedSince = now }
         live(name, .ready)
         note(loaded.link, of: name, plan)
         missing.remove(name)
@@ -266,7 +275,9 @@ extension CoordinatorCore {
                 let limit = patience(with: member, inHand)
                 if member.heard - min(member.heard, member.inHandSince) >= limit {
                     let place = inHand.block.map { "block \($0) of " } ?? ""
-                    lose(name, "stuck in \(place)\(inHand.image) for \(limit / 1_000_000_000) s", isDeath: true)
+                    lose(
+                        name, "stuck in \(place)\(inHand.image) for \(limit / 1_000_000_000) s", isDeath: true,
+                        isSilence: false)
                 }
             }
         }
@@ -320,7 +331,9 @@ extension CoordinatorCore {
     }
 
     /// Gives a worker up; what it had in hand goes on elsewhere.
-    mutating func lose(_ name: String, _ why: String, isDeath: Bool) {
+    ///
+    /// `isSilence` says that it was not heard any more, and may be heard again.
+    mutating func lose(_ name: String, _ why: String, isDeath: Bool, isSilence: Bool = true) {
         guard let member = members[name], member.isPresent else { return }
         live(name, .lost)
         members[name]?.hasLeft = !isDeath
@@ -331,32 +344,39 @@ extension CoordinatorCore {
         measuredLinks = measuredLinks.filter { $0.key.from != name && $0.key.to != name }
         log(isDeath ? .warning : .info, "\(name) is gone: \(why)")
         traces.note("\(name) is gone: \(why)", now: now)
-        if isDeath { blameLate(member, why) }
+        if isDeath { blameLate(member, isSilence: isSilence, why) }
         let share = placement(of: name)
         members[name]?.hasCrashed = isDeath && (share != nil || member.isPlannedAround)
         if !isDeath { crashes[name] = nil }
         guard let share else { return }
-        if isDeath { blame(share, why) }
+        if isDeath { blame(share, isSilence: isSilence, why) }
         wantPlan(isDeath ? .lost : .drained, "\(name) is gone", isGraceful: false)
     }
 
     /// Every picture that may have been in the worker's hands is a suspect: it runs alone until it passes the task.
-    mutating func blame(_ share: Placement, _ why: String) {
+    mutating func blame(_ share: Placement, isSilence: Bool, _ why: String) {
         for (image, flight) in flights {
             guard case .sent(let need, let sent) = flight.phase, hands(need, flight).contains(share.worker) else {
                 continue
             }
-            flights[image]?.note(deathOf: share.worker, run: share.bootID, at: need, sent: sent, why)
+            flights[image]?.note(
+                deathOf: share.worker, run: share.bootID, at: need, sent: sent, isSilence: isSilence, why)
         }
     }
 
+    /// A run that only was silent killed no picture's chances.
+    private mutating func acquit(_ name: String, run: UInt64) {
+        for image in flights.keys { flights[image]?.acquit(name, run: run) }
+    }
+
     /// So is every picture that a new plan took out of its hands after it was heard for the last time.
-    private mutating func blameLate(_ member: Member, _ why: String) {
+    private mutating func blameLate(_ member: Member, isSilence: Bool, _ why: String) {
         for (image, flight) in flights {
             for recall in flight.recalls
             where recall.worker == member.hello.name && recall.run == member.hello.bootID && member.heard <= recall.at {
                 flights[image]?.note(
-                    deathOf: recall.worker, run: recall.run, at: recall.need, sent: recall.sent, why)
+                    deathOf: recall.worker, run: recall.run, at: recall.need, sent: recall.sent,
+                    isSilence: isSilence, why)
             }
             // What is at a worker again is judged when it comes back from there.
             if flight.isReady { setAsideIfDeadly(image) }

@@ -40,10 +40,10 @@ extension CoordinatorCore {
         for share in plan?.placements ?? [] {
             guard let member = members[share.worker], member.isPresent else { continue }
             if member.disconnected != nil || member.life == .suspect { members[share.worker]?.isPlannedAround = true }
-            if member.disconnected != nil { blame(share, "its connection broke") }
+            if member.disconnected != nil { blame(share, isSilence: true, "its connection broke") }
         }
         let eligible = members.values.filter(\.isEligible).map(\.hello)
-        let isTooFew = !hasPlanned && eligible.count < settings.minimumWorkers
+        let isTooFew = !hasPlanned && now < minimumUntil ?? .max && eligible.count < settings.minimumWorkers
         let (proposed, trouble) = proposal(eligible, replan)
         guard var placements = proposed, !isTooFew else {
             recallFlights(replan.cause)
@@ -59,6 +59,16 @@ extension CoordinatorCore {
         adopt(placements, cause: replan.cause, text: replan.text, measuresLinks: openWire(for: placements))
     }
 
+    /// Time after its start that a coordinator which has planned before waits for as many workers as it is told.
+    static let returnGrace: UInt64 = 300_000_000_000
+
+    /// Goes on with the workers that came back, if not all did: one may be lost for good, or drained.
+    mutating func endReturn() {
+        guard let until = minimumUntil, until > 0, now >= until, !hasPlanned else { return }
+        minimumUntil = 0
+        wantPlan(.joined, "others have not come back", isGraceful: true)
+    }
+
     /// Begins an epoch with these placements.
     mutating func adopt(_ placements: [Placement], cause: Measurement.Cause, text: String, measuresLinks: Bool) {
         recallFlights(cause)
@@ -67,6 +77,7 @@ extension CoordinatorCore {
         // What was said of a link was said of another neighbour.
         for name in members.keys {
             members[name]?.linkTrouble = nil
+            members[name]?.unlinkedSince = nil
             members[name]?.pace.beginPlan()
         }
         planned = now
@@ -238,7 +249,8 @@ extension CoordinatorCore {
         if eligible.isEmpty && isTooFew == false || members.isEmpty { return "no worker is here" }
         if isTooFew {
             let verb = eligible.count == 1 ? "is" : "are"
-            return "waiting for \(settings.minimumWorkers) workers, \(eligible.count) \(verb) here"
+            let patience = minimumUntil == nil ? "" : " up to \(Self.returnGrace / 1_000_000_000) s from the start"
+            return "waiting\(patience) for \(settings.minimumWorkers) workers, \(eligible.count) \(verb) here"
         }
         return role ?? "no worker is here"
     }
@@ -260,6 +272,7 @@ extension CoordinatorCore {
     mutating func open(limit: Credit, epoch: Epoch, worker: String) {
         guard epoch == self.epoch, plan != nil, members[worker]?.isPresent == true else { return }
         linked.insert(worker)
+        members[worker]?.unlinkedSince = nil
         if let replica = replicas.firstIndex(where: { $0.first == worker }) {
             replicas[replica].credit.raise(to: limit)
         }

@@ -1,9 +1,10 @@
 internal import Logging
 internal import Plan
 
-/// Workers that crash again and again: each time the whole cluster plans, loads and does steps anew, twice.
+/// Workers that crash again and again, or cannot load: each time the whole cluster plans, loads and does steps anew, twice.
 ///
-/// After a few such runs in a row a worker that joins gets no share for a while, unless there is no plan without it.
+/// After a few crashes in a row a worker that joins gets no share for a while, unless there is no plan without it; one that could
+/// not load gets none in any case.
 extension CoordinatorCore {
     /// Runs of a worker that ended in the plan soon after they were first given a share.
     struct Crashes {
@@ -38,11 +39,31 @@ extension CoordinatorCore {
                 + "\(rest / 1_000_000_000) s if others can draw without it; look at its log, and at its memory")
     }
 
+    /// Rests of a worker that cannot load double so often: each try costs the whole cluster a plan.
+    private static let loadDoublings = 7
+
+    /// A worker could not load its share: it gets none for the time that is returned, longer each time in a row.
+    ///
+    /// Its disk may be away, and come back.
+    mutating func noteLoadFailure(of name: String, _ failure: String) -> UInt64 {
+        let tries = (members[name]?.loadTries ?? 0) + 1
+        let rest = Self.shortestRest << UInt64(min(tries - 1, Self.loadDoublings))
+        members[name]?.loadFailure = failure
+        members[name]?.loadTries = tries
+        members[name]?.loadsAgain = now + rest
+        return rest
+    }
+
     /// Whether others are asked to do without it.
     func isResting(_ name: String) -> Bool { now < crashes[name]?.restsUntil ?? 0 }
 
     /// Plans with those again whose rest is over, and forgets the crashes of those that have worked for long since.
     mutating func endRests() {
+        for (name, member) in members.sorted(by: { $0.key < $1.key })
+        where member.isPresent && member.loadFailure != nil && member.loadsAgain <= now {
+            members[name]?.loadFailure = nil
+            wantPlan(.joined, "\(name) may load now what it could not", isGraceful: true)
+        }
         for (name, crash) in crashes.sorted(by: { $0.key < $1.key }) {
             guard let member = members[name], member.isPresent else { continue }
             if let since = member.worksSince, now - min(now, since) >= Self.longRun, !isResting(name) {

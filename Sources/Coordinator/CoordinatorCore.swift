@@ -86,6 +86,8 @@ package struct CoordinatorCore: Sendable {
     var planning = Planning.none("no worker has joined")
     var epoch: Epoch = 0
     var hasPlanned = false
+    /// Until when the first plan waits for all workers that it is told to wait for; nil for a cluster that has never planned.
+    var minimumUntil: UInt64?
     var replan: Replan?
     /// The replicas of the plan; none without one.
     var replicas: [Replica] = []
@@ -210,6 +212,7 @@ package struct CoordinatorCore: Sendable {
     private mutating func recover(_ stored: [StoredJob], pin: ClusterPin?, epoch: Epoch) {
         self.epoch = min(epoch, Self.highestEpochHeard)
         self.pin = stored.isEmpty ? nil : pin
+        if epoch > 0 { minimumUntil = now + Self.returnGrace }
         for job in stored { insert(job) }
         if !stored.isEmpty { log(.info, "\(stored.count) jobs with \(queued) pictures go on from the queue") }
     }
@@ -223,7 +226,9 @@ package struct CoordinatorCore: Sendable {
         watchMembers()
         forgetMembers()
         watchLinks()
+        watchDataLinks()
         endRests()
+        endReturn()
         watchPace()
         predict()
         settleWire()

@@ -24,6 +24,8 @@ struct Flight {
         var run: UInt64
         /// When the task was sent that was in hand.
         var sent: UInt64
+        /// Whether the run was not heard any more, so that it may turn out to live.
+        var isSilence: Bool
         var line: String
     }
 
@@ -63,6 +65,8 @@ struct Flight {
     var replayed = 0
     /// Runs of workers that were lost with the present task in hand, one for each time that it was sent.
     var deaths: [Death] = []
+    /// How many of these were taken back.
+    var acquittals = 0
     /// Runs of workers that had the present task before the last plans, and were not heard since: they may be dead already.
     var recalls: [Recall] = []
     /// Tries to write its file that failed.
@@ -118,11 +122,34 @@ struct Flight {
     ///
     /// One sending of the task counts one loss: workers that go together were taken by a network or a host, not by a
     /// picture, which would have killed the first of them and not have come to the next.
-    mutating func note(deathOf worker: String, run: UInt64, at need: Need, sent: UInt64, _ why: String) {
+    mutating func note(
+        deathOf worker: String, run: UInt64, at need: Need, sent: UInt64, isSilence: Bool, _ why: String
+    ) {
         guard !deaths.contains(where: { $0.worker == worker && $0.run == run || $0.sent == sent }) else { return }
         let task = need == .step ? "step \((progress?.step ?? 0) + 1)" : "task \(need)"
         deaths.append(
-            Death(worker: worker, run: run, sent: sent, line: "\(worker) was lost at \(task) (\(why))"))
+            Death(
+                worker: worker, run: run, sent: sent, isSilence: isSilence,
+                line: "\(worker) was lost at \(task) (\(why))"))
+    }
+
+    /// Takes back what the silence of a run was held against it for: the run is heard again.
+    ///
+    /// Not without end: a picture that leaves a worker no time to speak is as bad as one that ends it.
+    mutating func acquit(_ worker: String, run: UInt64) {
+        guard acquittals < Self.mostAcquittals,
+            let index = deaths.firstIndex(where: { $0.isSilence && $0.worker == worker && $0.run == run })
+        else { return }
+        deaths.remove(at: index)
+        acquittals += 1
+    }
+
+    /// Silences in one task after which they count, whoever is heard again.
+    private static let mostAcquittals = 8
+
+    /// The task is done: nothing is held against the picture any more.
+    mutating func passTask() {
+        (faults, deaths, recalls, acquittals) = (0, [], [], 0)
     }
 
     /// The input of the task it waits for.

@@ -20,8 +20,12 @@ struct Member {
     var isPlannedAround = false
     /// It ended with a share of the plan in its hands.
     var hasCrashed = false
-    /// Why it could not load its share; it gets none until it starts again.
+    /// Why it could not load its share; it gets none for a while.
     var loadFailure: String?
+    /// How often in a row, and until when it gets none.
+    var (loadTries, loadsAgain): (Int, UInt64) = (0, 0)
+    /// When it had loaded, while its data link has not come up since.
+    var unlinkedSince: UInt64?
     var counters = WorkerCounters()
     /// Tasks that it could not do, or answered with something unusable.
     var faults: UInt64 = 0
@@ -80,6 +84,7 @@ struct Member {
         memorySince = later(memorySince)
         disconnected = disconnected.map(later)
         idleSince = idleSince.map(later)
+        unlinkedSince = unlinkedSince.map(later)
         linkTrouble = linkTrouble.map { ($0.kind, later($0.since)) }
         assigned = assigned.map { ($0.epoch, later($0.at)) }
     }

@@ -31,16 +31,23 @@ package struct KernelClass: Equatable, @unchecked Sendable {
     /// The class that this process uses for f32.
     ///
     /// The environment variable `ABBOZZO_KERNELS` picks one, for comparison: a name of `instructions`, or `openblas`.
-    /// Traps when it names none of these or one that this processor cannot run. Unset, the fastest is taken.
+    /// Unset, the fastest is taken.
+    ///
+    /// - Precondition: `refusedWish` is nil.
     package static let current: KernelClass = {
-        guard let wish = getenv("ABBOZZO_KERNELS").map({ String(cString: $0) }), !wish.isEmpty else {
-            return KernelClass(abz_kernels_best())
-        }
-        guard let found = KernelClass.named(wish) else {
-            fatalError("ABBOZZO_KERNELS=\(wish): this processor runs \(supported.joined(separator: ", "))")
-        }
+        guard let wish else { return KernelClass(abz_kernels_best()) }
+        guard let found = KernelClass.named(wish) else { preconditionFailure(refusedWish ?? wish) }
         return found
     }()
+
+    /// What is wrong where `ABBOZZO_KERNELS` names no class, or one that this processor cannot run, else nil.
+    package static let refusedWish: String? = wish.flatMap { wish in
+        guard KernelClass.named(wish) == nil else { return nil }
+        return "ABBOZZO_KERNELS is \(wish.prefix(80).debugDescription), but this processor runs "
+            + supported.joined(separator: ", ")
+    }
+
+    private static let wish = getenv("ABBOZZO_KERNELS").map { String(cString: $0) }.flatMap { $0.isEmpty ? nil : $0 }
 
     /// The class called `name` in `ABBOZZO_KERNELS`, for f32; nil when there is none or this processor cannot run it.
     package static func named(_ name: String) -> KernelClass? {

@@ -98,6 +98,8 @@ package actor ClientConnection {
 
     private func happened(_ event: SocketEvent) {
         switch event {
+        // Whoever took the keys once wants them: what ends a handshake from now on is a coordinator that starts or ends.
+        case .connected: fallback = nil
         case .disconnected: failAll(WireError(.lost(endpoint: endpoint.description)))
         case .notAdmitted(let denial) where fallback != nil && (denial == .hasNoKeys || denial == .silent):
             // One without keys may also end the handshake before its greeting is read.

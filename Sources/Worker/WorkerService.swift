@@ -147,6 +147,12 @@ package actor WorkerService {
         log.info(
             "\(hello.name): \(hello.model.name), threads \(hello.threads), \(hello.kernelClass), data on \(bound)")
         log.notice("\(hello.name): \(settings.security.summary(listeningOn: [bound]))")
+        if bound.isLoopback && !settings.coordinator.isLoopback {
+            let text =
+                "listens on \(bound), which workers of other machines cannot reach; give it an address of this machine with "
+                + "--bind (`bind` in the file)"
+            log.warning("\(hello.name): \(text)")
+        }
         loop.schedule(after: .zero, every: Self.tickInterval) { self.tick() }
         loop.schedule(after: .seconds(1), every: .seconds(1)) {
             for news in self.settings.security.gate?.takeNews() ?? [] { self.log.warning("refused \(news)") }

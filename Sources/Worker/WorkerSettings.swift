@@ -1,4 +1,5 @@
 package import Plan
+internal import Tensors
 package import Wire
 
 /// How one worker process is run.
@@ -60,6 +61,8 @@ package struct WorkerError: Error, Equatable, Sendable, CustomStringConvertible 
         case cores(threads: Int, cores: Int)
         /// It was given nothing to do.
         case noRoles
+        /// The environment picks no kernels that this processor runs: what is wrong.
+        case kernels(String)
         /// The kernels that the environment picks have no such number format.
         case compute(ComputeFormat)
     }
@@ -80,6 +83,7 @@ package struct WorkerError: Error, Equatable, Sendable, CustomStringConvertible 
         case .cores(let threads, let cores):
             "threads would wait for each other, \(threads) on \(cores == 1 ? "one core" : "\(cores) cores"): give fewer of them, "
                 + "or more cores"
+        case .kernels(let refusal): refusal
         case .compute(let format):
             "OpenBLAS multiplies f32 only: compute in f32 instead of \(format.rawValue), or unset ABBOZZO_KERNELS"
         case .noRoles: "a worker without roles has nothing to do: give some of encoder, blocks, decoder"
@@ -96,5 +100,6 @@ extension WorkerSettings {
             throw WorkerError(.cores(threads: threads, cores: cores.count))
         }
         guard !roles.isEmpty else { throw WorkerError(.noRoles) }
+        if let refusal = KernelClass.refusedWish { throw WorkerError(.kernels(refusal)) }
     }
 }

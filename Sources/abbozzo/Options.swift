@@ -260,6 +260,7 @@ extension ComputeFormat: ExpressibleByArgument {}
 
 /// The kernels for a number format.
 func kernelClass(_ format: ComputeFormat) throws -> KernelClass {
+    if let refusal = KernelClass.refusedWish { throw CommandFailure(.usage, refusal) }
     guard let kernels = KernelClass.current.computing(in: format) else {
         throw CommandFailure(
             .usage, "OpenBLAS multiplies f32 only; leave out --compute \(format.rawValue) or unset ABBOZZO_KERNELS")

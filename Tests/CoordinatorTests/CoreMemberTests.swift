@@ -676,6 +676,84 @@ struct CoreMemberTests {
         #expect(try bench.status(id).done == 1)
     }
 
+    @Test("a worker that could not load is tried again, each time in a row later")
+    func triesToLoadAgain() throws {
+        let bench = Bench()
+        func fail() throws {
+            let plan = try #require(bench.core.plan)
+            bench.say(.loaded(Loaded(epoch: plan.epoch, residentBytes: 0, failure: "stale file handle")), "a")
+            #expect(bench.core.plan == nil)
+        }
+        bench.say(.hello(FakeModel.hello("a")), "a")
+        bench.wait(0.6)
+        try fail()
+        for rest in [60.0, 120, 240] {
+            bench.wait(rest - 2, beating: ["a"])
+            #expect(bench.core.plan == nil)
+            bench.wait(3, beating: ["a"])
+            try fail()
+        }
+        bench.wait(481, beating: ["a"])
+        bench.load()
+        let id = try bench.submit([.euler("p")])
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+        bench.say(.hello(FakeModel.hello("a")), "a")
+        bench.wait(1, beating: ["a"])
+        try fail()
+        bench.wait(61, beating: ["a"])
+        #expect(bench.core.plan != nil, "once it has loaded, its failures are forgotten")
+    }
+
+    @Test("after a restart the coordinator waits for its minimum of workers only so long: one may be lost for good")
+    func minimumAfterRestart() throws {
+        let bench = Bench { $0.minimumWorkers = 3 }
+        bench.join("a", "b")
+        bench.wait(600, beating: ["a", "b"])
+        #expect(bench.core.plan == nil, "nothing was planned before: more may still be started")
+
+        let again = Bench { $0.minimumWorkers = 3 }
+        again.handle(.recovered([], pin: nil, epoch: 4))
+        again.join("a", "b")
+        let id = try again.submit([.euler("p")])
+        #expect(try again.status(id).waiting == "waiting up to 300 s from the start for 3 workers, 2 are here")
+        again.wait(290, beating: ["a", "b"])
+        #expect(again.core.plan == nil)
+        again.wait(12, beating: ["a", "b"])
+        #expect(again.core.plan?.placements.map(\.worker) == ["a", "b"])
+        again.load()
+        again.work()
+        #expect(try again.status(id).done == 1)
+    }
+
+    @Test("outages of workers that come back set no picture aside, unless they come without end; deaths of workers do")
+    func acquits() throws {
+        /// A picture in hand, outages of both workers, and what becomes of it.
+        func state(outages: Int, boot: (Int) -> UInt64) throws -> JobStatus {
+            let bench = Bench()
+            bench.join("a", "b")
+            let id = try bench.submit([.euler("p")])
+            bench.work(until: { $0.key.need == .step })
+            for number in 0..<outages {
+                bench.wait(12)
+                for name in ["a", "b"] {
+                    let run = boot(number)
+                    bench.say(.hello(FakeModel.hello(name, boot: run)), name, boot: run)
+                }
+                for _ in 0..<4 {
+                    for name in ["a", "b"] { bench.beat(name, boot: boot(number)) }
+                    bench.wait(0.2)
+                }
+                bench.tasks = []
+                bench.load()
+            }
+            return try bench.status(id)
+        }
+        #expect(try state(outages: 4) { _ in 1 }.failed == 0)
+        #expect(try state(outages: 2) { UInt64($0 + 2) }.failed == 1, "other runs: the first ones died")
+        #expect(try state(outages: 14) { _ in 1 }.failed == 1, "nor is it tried for ever")
+    }
+
     @Test("a heartbeat of a worker that the coordinator does not know is asked for its name")
     func asksStrangers() {
         let bench = Bench()

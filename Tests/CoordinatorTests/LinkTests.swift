@@ -83,6 +83,58 @@ struct LinkTests {
         #expect(bench.core.plan?.placements.map(\.worker) == ["a", "b", "c"], "nothing is held against its link")
     }
 
+    @Test("a worker whose data link does not come up is left out, and tried again later; one that is alone is named")
+    func unlinked() throws {
+        let bench = Bench()
+        for name in ["a", "b"] { bench.say(.hello(FakeModel.hello(name)), name) }
+        bench.wait(0.6)
+        bench.load(only: ["b"])
+        bench.say(.loaded(Loaded(epoch: 1, residentBytes: 1)), "a")
+        let id = try bench.submit([.euler("p")])
+        #expect(bench.tasks.isEmpty)
+        bench.wait(9, beating: ["a", "b"])
+        #expect(bench.core.plan?.epoch == 1, "it may be a moment late")
+        bench.wait(2, beating: ["a", "b"])
+        #expect(bench.core.plan?.epoch == 2 && bench.core.plan?.placements.map(\.worker) == ["b"])
+        try finish(bench, id)
+        bench.wait(60, beating: ["a", "b"])
+        #expect(bench.core.plan?.placements.map(\.worker) == ["a", "b"])
+        bench.load()
+        bench.wait(12, beating: ["a", "b"])
+        #expect(bench.core.plan?.epoch == 3, "now it is up")
+
+        let alone = Bench()
+        alone.say(.hello(FakeModel.hello("a")), "a")
+        alone.wait(0.6)
+        alone.say(.loaded(Loaded(epoch: 1, residentBytes: 1)), "a")
+        let job = try alone.submit([.euler("p")])
+        alone.wait(11, beating: ["a"])
+        let reason = try alone.status(job).waiting
+        #expect(reason?.hasSuffix("and a does not reach the coordinator's data socket, tcp://127.0.0.1:5791") == true)
+        alone.wait(60, beating: ["a"])
+        alone.load()
+        alone.work()
+        #expect(try alone.status(job).done == 1)
+    }
+
+    @Test("who only passes hidden states on needs no data link to the coordinator")
+    func middle() throws {
+        let bench = Bench { $0.cut = .even }
+        let hellos = [
+            FakeModel.hello("a"), FakeModel.hello("b", roles: [.blocks]), FakeModel.hello("c", roles: [.blocks]),
+        ]
+        for hello in hellos { bench.say(.hello(hello), hello.name) }
+        bench.wait(0.6)
+        let pipeline = try #require(bench.core.plan?.pipeline.map(\.worker))
+        try #require(pipeline.count == 3 && pipeline[1] != "a")
+        bench.load(only: ["a", pipeline[0], pipeline[2]])
+        bench.say(.loaded(Loaded(epoch: 1, residentBytes: 1)), pipeline[1])
+        bench.wait(15, beating: ["a", "b", "c"])
+        let id = try bench.submit([.euler("p")])
+        bench.work()
+        #expect(try bench.status(id).done == 1 && bench.core.plan?.epoch == 1)
+    }
+
     @Test("a link that broke and stands again costs one step and no worker")
     func broken() throws {
         let bench = Bench()

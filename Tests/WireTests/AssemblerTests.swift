@@ -55,6 +55,18 @@ internal import Testing
         #expect(Samples.long().activationBytes == 0)
     }
 
+    @Test("all chunks of a message that nobody expects any more are refused as that")
+    func unwanted() {
+        let parts = chunks(Samples.long())
+        var assembler = Assembler(peer: "node1")
+        for part in parts {
+            #expect(reason(part, &assembler, limit: { _ in nil }) == .unexpected(Samples.long().kind))
+        }
+        var other = Samples.long()
+        other.sequence += 1
+        #expect(reason(chunks(other)[1], &assembler) == .chunkOrder(got: 1, expected: 0))
+    }
+
     @Test("chunks out of order, twice, or without a beginning are refused")
     func order() throws {
         let parts = chunks(Samples.long())

@@ -88,6 +88,18 @@ internal import Testing
         #expect(throws: KeyError(.exposed(folder.path, mode: "700"))) { try folder.forClient(user: nil) }
     }
 
+    @Test("a folder that cannot be looked into is not said to be missing")
+    func unreachable() throws {
+        let file = try temporary.write([], name: "plain")
+        let within = KeyFolder(file + "/keys")
+        let wanted = KeyError(.system(String(cString: strerror(ENOTDIR)), path: within.path))
+        #expect(throws: wanted) { try within.forClient(user: nil) }
+        #expect(throws: wanted) { try within.made() }
+        #expect(throws: KeyError(.system(String(cString: strerror(ENOTDIR)), path: within.path + "/node1.key"))) {
+            try within.forWorker("node1")
+        }
+    }
+
     @Test("takes the coordinator's public key from its file, another file or a text")
     func serverKey() throws {
         let coordinator = try folder.create(client: "anna")[0]

@@ -323,12 +323,16 @@ extension Planner {
         return Set(roomy).union(fast).sorted()
     }
 
-    /// Why nothing fits: the worker that needs least more memory, and how much.
+    /// Why nothing fits: the worker that needs least more memory, and how much; of many workers one of those that have most.
+    ///
+    /// Each is asked a dozen times whether a plan fits now, and messages wait meanwhile: for 40 workers that all were asked it
+    /// took 2 s.
     private static func reason(_ nodes: [NodeCosts], _ input: PlanningInput) -> String {
         var least: (node: Int, bytes: Double)?
         let most =
             nodes[0].blockBytes.reduce(0, +) + nodes[0].workspaceBytes + nodes[0].encoderBytes + nodes[0].decoderBytes
-        for node in nodes.indices {
+        let roomiest = nodes.indices.sorted { (-nodes[$0].usableBytes, $0) < (-nodes[$1].usableBytes, $1) }
+        for node in roomiest.prefix(candidates / 2).sorted() {
             func fits(_ bytes: Double) -> Bool {
                 var tried = input
                 tried.nodes[node].memory += bytes / NodeCosts.memoryShare

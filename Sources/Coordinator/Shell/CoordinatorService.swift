@@ -184,6 +184,12 @@ package actor CoordinatorService {
         )
         let listening = [endpoints.control, endpoints.data, endpoints.client, endpoints.events]
         log.notice("\(settings.security.summary(listeningOn: listening))")
+        if !endpoints.control.isLoopback && endpoints.data.isLoopback && settings.advertisedHost == nil {
+            let text =
+                "workers of other machines reach \(endpoints.control), but not \(endpoints.data), over which latents travel; "
+                + "give --data an address of this machine"
+            log.warning("\(text)")
+        }
     }
 }
 

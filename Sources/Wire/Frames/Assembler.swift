@@ -22,6 +22,8 @@ package struct Assembler {
     private var partials: [Partial] = []
     private var bootID: UInt64?
     private var lastSequence: UInt64 = 0
+    /// The last message whose first chunk came unexpected: so do its others.
+    private var unwanted: (kind: MessageKind, sequence: UInt64)?
 
     /// Starts with nothing.
     package init(peer: String, maxPartial: Int = 2) {
@@ -51,6 +53,7 @@ package struct Assembler {
         partials = []
         bootID = nil
         lastSequence = 0
+        unwanted = nil
     }
 
     /// Gives up incomplete messages.
@@ -89,7 +92,10 @@ package struct Assembler {
             let index = partials.firstIndex(where: {
                 $0.header.sequence == header.sequence && $0.header.kind == header.kind
             })
-        else { throw refuse(.chunkOrder(got: Int(header.chunkIndex), expected: 0)) }
+        else {
+            if let unwanted, unwanted == (header.kind, header.sequence) { throw refuse(.unexpected(header.kind)) }
+            throw refuse(.chunkOrder(got: Int(header.chunkIndex), expected: 0))
+        }
         let partial = partials[index]
         guard partial.next == Int(header.chunkIndex) else {
             throw refuse(.chunkOrder(got: Int(header.chunkIndex), expected: partial.next))
@@ -118,7 +124,10 @@ package struct Assembler {
         let hasTable = header.tensorCount > 0
         let hasPayload = header.totalBytes > 0
         guard frames.count == (hasTable ? 1 : 0) + (hasPayload ? 1 : 0) else { throw refuse(.frames(frames.count + 1)) }
-        guard let allowed = limit(header) else { throw refuse(.unexpected(header.kind)) }
+        guard let allowed = limit(header) else {
+            unwanted = (header.kind, header.sequence)
+            throw refuse(.unexpected(header.kind))
+        }
         guard header.totalBytes <= UInt64(max(0, allowed)) else {
             throw refuse(.tooLarge(kind: header.kind, bytes: Int(header.totalBytes), limit: allowed))
         }

@@ -85,9 +85,7 @@ package struct KeyFolder: Equatable, Sendable {
 
     /// Public keys of this folder, by name.
     package func made() throws(KeyError) -> [KeyFile] {
-        guard access(path, R_OK | X_OK) == 0 else {
-            throw KeyError(.missing(path, advice: "make it with abbozzo keys init"))
-        }
+        try Self.expect(path, R_OK | X_OK, advice: "make it with abbozzo keys init")
         return Self.publicKeys(in: path).valid
     }
 
@@ -163,9 +161,7 @@ package struct KeyFolder: Equatable, Sendable {
     ///
     /// `serverKey` is the coordinator's public key, as 40 characters or a file; nil for `coordinator.pub`.
     package func forClient(user: String?, serverKey: String? = nil) throws -> Security {
-        guard exists else {
-            throw KeyError(.missing(path, advice: "make it with abbozzo keys init, or name another with --keys"))
-        }
+        try Self.expect(path, R_OK | X_OK, advice: "make it with abbozzo keys init, or name another with --keys")
         let names = clients
         guard let name = names.count == 1 ? names[0] : names.first(where: { $0 == user }) else {
             if names.isEmpty {
@@ -180,7 +176,7 @@ package struct KeyFolder: Equatable, Sendable {
 
     private func secret(_ name: String, _ role: KeyRole, _ advice: String) throws -> KeyPair {
         let path = secretPath(name)
-        guard access(path, F_OK) == 0 else { throw KeyError(.missing(path, advice: advice)) }
+        try Self.expect(path, F_OK, advice: advice)
         try checkFolder()
         let file = try KeyFile(secretPath: path)
         guard file.role == role, file.name == name else { throw KeyError(.role(path, is: file.role, wanted: role)) }
@@ -191,15 +187,19 @@ package struct KeyFolder: Equatable, Sendable {
         if let given, KeyPair.isKey(given) { return given }
         if given == nil { try checkFolder() }
         let path = given ?? publicPath(Self.coordinator)
-        guard access(path, F_OK) == 0 else {
-            throw KeyError(.missing(path, advice: "copy coordinator.pub from the coordinator's folder of keys"))
-        }
+        try Self.expect(path, F_OK, advice: "copy coordinator.pub from the coordinator's folder of keys")
         let file = try KeyFile(publicPath: path)
         guard file.role == .coordinator else { throw KeyError(.role(path, is: file.role, wanted: .coordinator)) }
         return file.key
     }
 
     // MARK: Files
+
+    /// Refuses a path that is not there, with what to do about it, or that this process may not use in this `mode`.
+    private static func expect(_ path: String, _ mode: Int32, advice: String) throws(KeyError) {
+        guard access(path, mode) != 0 else { return }
+        throw errno == ENOENT ? KeyError(.missing(path, advice: advice)) : .last(path)
+    }
 
     /// Refuses a folder in which others can exchange files.
     private func checkFolder() throws(KeyError) {

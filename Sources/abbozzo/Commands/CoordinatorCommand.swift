@@ -62,7 +62,8 @@ struct CoordinatorCommand: AsyncParsableCommand {
     @Option(
         parsing: .unconditional,
         help: ArgumentHelp(
-            "Workers to wait for before the first plan. Default: \(defaults.workers).", valueName: "n"))
+            "Workers to wait for before the first plan; five minutes at most where there was one before this start. "
+                + "Default: \(defaults.workers).", valueName: "n"))
     var workers: Int?
 
     @Option(

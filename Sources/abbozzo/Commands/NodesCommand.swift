@@ -29,7 +29,8 @@ struct NodesCommand: ParsableCommand {
     struct Drain: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "drain",
-            abstract: "Take a worker out of the plan once its work in hand is done; a lost one off the list.")
+            abstract: "Take a worker out of the plan once its work in hand is done; a lost one off the list.",
+            discussion: "It stays out, also when it or the coordinator starts again, until abbozzo nodes undrain.")
         @Argument(help: "Name of the worker.") var worker: String
         @OptionGroup var client: ClientOptions
         @OptionGroup var options: OutputOptions

@@ -33,7 +33,9 @@ struct PlanCommand: AsyncParsableCommand {
     var compute: ComputeFormat = .f32
 
     @Option(
-        help: ArgumentHelp("How layers are cut, as the coordinator's --cut.", valueName: "measured|even|n,n,…"),
+        help: ArgumentHelp(
+            "How layers are cut, as the coordinator's --cut; what a running one has, it does not ask.",
+            valueName: "measured|even|n,n,…"),
         transform: cutRule)
     var cut: CutRule = .measured
 
@@ -52,10 +54,15 @@ struct PlanCommand: AsyncParsableCommand {
     var wire: WireRule?
 
     @Option(
-        help: ArgumentHelp("Pictures in flight for each worker, besides those that are being decoded.", valueName: "n"))
+        help: ArgumentHelp(
+            "Pictures in flight for each worker, besides those that are being decoded, as the coordinator's "
+                + "flights_per_worker; what a running one has, it does not ask.", valueName: "n"))
     var flightsPerWorker = 2
 
-    @Option(help: ArgumentHelp("Network between a coordinator's workers on several machines.", valueName: "Mbit/s"))
+    @Option(
+        help: ArgumentHelp(
+            "Network between a coordinator's workers on several machines, as its network_mbit; what a running one has, it "
+                + "does not ask.", valueName: "Mbit/s"))
     var networkMbit = 936.0
 
     @Option(

@@ -83,7 +83,7 @@ struct SubmitCommand: AsyncParsableCommand {
         let lines = try promptLines()
         if let contactSheet { try checkWritable(contactSheet) }
         let neighbourhood = Neighbourhood.ofThisProcess()
-        let (status, duplicate, report) = try await client.connected { client in
+        let (id, status, duplicate, report) = try await client.connected { client in
             let facts = try await servedModel(client)
             let requests = try lines.enumerated().map { index, line in
                 let request = try picture.defaults.request(
@@ -103,25 +103,29 @@ struct SubmitCommand: AsyncParsableCommand {
                     .submit(submission), within: client.patience + .seconds(60))
             else { throw CommandFailure(.unreachable, "the coordinator's answer makes no sense; is it this version?") }
             if duplicate { note("the key was used before: this is job \(id)") }
-            guard wait else { return (try await client.job(id), duplicate, nil as BatchSummary?) }
+            guard wait else {
+                return (id, options.json ? try await client.job(id) : nil, duplicate, nil as BatchSummary?)
+            }
             if !options.json { note("job \(id); should this end early: abbozzo jobs watch \(id)") }
             let status = try await follow(id, client, quietly: options.json)
             var report: BatchSummary?
             if let before {
-                let after = try await client.countedNodes()
-                report = BatchSummary(
-                    requests: requests, facts: facts, status: status, before: before, after: after)
+                // The pictures are drawn: their paths are worth more than the figures.
+                do {
+                    report = BatchSummary(
+                        requests: requests, facts: facts, status: status, before: before,
+                        after: try await client.countedNodes())
+                } catch { note("no summary: \(error)") }
             }
-            return (status, duplicate, report)
+            return (id, status, duplicate, report)
         }
+        guard let status else { return say(id.description) }
         if options.json {
             try sayJSON(Report(job: status, duplicate: duplicate, summary: report))
-        } else if wait {
+        } else {
             for case .done(let path, _) in status.images { say(path) }
             say(status.closingText)
             if let report { say(report.lines.joined(separator: "\n")) }
-        } else {
-            say(status.id.description)
         }
         guard wait else { return }
         if let contactSheet { try writeSheet(of: status, to: contactSheet) }
