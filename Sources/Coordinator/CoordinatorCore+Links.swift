@@ -31,6 +31,8 @@ extension CoordinatorCore {
     /// Shortest time that a plan does without a silent link; it doubles each time, at most so often.
     private static let shortestParting: UInt64 = 60_000_000_000
     private static let doublings = 4
+    /// The same for the data link of a worker, which comes up or not: each try costs the whole cluster a plan.
+    private static let dataDoublings = 7
     /// Time after which a link that works is forgiven.
     private static let forgiveness: UInt64 = 3_600_000_000_000
 
@@ -79,15 +81,21 @@ extension CoordinatorCore {
         let ends = plan.pipelines.flatMap { [$0.first?.worker, $0.last?.worker] }
         for share in plan.placements where share.encodes || share.decodes || ends.contains(share.worker) {
             let name = share.worker
-            guard let since = members[name]?.unlinkedSince, isHeard(name), now - min(now, since) >= settings.lostAfter
-            else { continue }
+            guard let since = members[name]?.unlinkedSince else { continue }
+            guard isHeard(name) else {
+                members[name]?.unlinkedSince = now
+                continue
+            }
+            // Its first word may wait behind answers to the last plan.
+            guard now - min(now, since) >= settings.stuckAfter else { continue }
             members[name]?.unlinkedSince = nil
             let text = "the data link of \(name) does not come up"
+            let rest = part(LinkEnds(from: name, to: Self.dataSocket), doublings: Self.dataDoublings)
             log(
                 .error,
                 "\(text), though its control link works: it was told \(settings.dataEndpoint); check that address (--data, "
-                    + "--advertise) and the network between them")
-            part(LinkEnds(from: name, to: Self.dataSocket))
+                    + "--advertise) and the network between them; it is tried again in \(rest / 1_000_000_000) s, or at "
+                    + "once when it is started again")
             wantPlan(.link, text, isGraceful: false)
         }
     }
@@ -96,11 +104,14 @@ extension CoordinatorCore {
         members[name].map { $0.isPresent && $0.life != .suspect && $0.disconnected == nil } ?? false
     }
 
-    private mutating func part(_ ends: LinkEnds) {
+    /// Does without a link for the time that is returned.
+    @discardableResult
+    private mutating func part(_ ends: LinkEnds, doublings: Int = Self.doublings) -> UInt64 {
         let before = partings[ends].map { now > $0.until + Self.forgiveness ? 0 : $0.times }
         let times = (before ?? 0) + 1
-        let length = Self.shortestParting << UInt64(min(times - 1, Self.doublings))
+        let length = Self.shortestParting << UInt64(min(times - 1, doublings))
         partings[ends] = Parting(since: now, until: now + length, times: times)
+        return length
     }
 
     /// Groups of workers to plan without, the best first, so that no silent link is used.

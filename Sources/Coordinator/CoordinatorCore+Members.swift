@@ -133,7 +133,8 @@ extension CoordinatorCore {
         member.counters = known?.counters ?? member.counters
         if let former = members[name], former.hello.bootID == hello.bootID {
             (member.worksSince, member.clock, member.pace) = (former.worksSince, former.clock, former.pace)
-            member.loadTries = former.loadTries
+            (member.loadFailure, member.loadTries, member.loadsAgain) =
+                (former.loadFailure, former.loadTries, former.loadsAgain)
             acquit(name, run: hello.bootID)
         } else if let former = members[name], former.hasCrashed {
             noteCrash(of: former)
@@ -364,11 +365,6 @@ extension CoordinatorCore {
         }
     }
 
-    /// A run that only was silent killed no picture's chances.
-    private mutating func acquit(_ name: String, run: UInt64) {
-        for image in flights.keys { flights[image]?.acquit(name, run: run) }
-    }
-
     /// So is every picture that a new plan took out of its hands after it was heard for the last time.
     private mutating func blameLate(_ member: Member, isSilence: Bool, _ why: String) {
         for (image, flight) in flights {
@@ -381,6 +377,11 @@ extension CoordinatorCore {
             // What is at a worker again is judged when it comes back from there.
             if flight.isReady { setAsideIfDeadly(image) }
         }
+    }
+
+    /// A run that is heard again did not die of any picture.
+    private mutating func acquit(_ name: String, run: UInt64) {
+        for image in flights.keys { flights[image]?.acquit(name, run: run) }
     }
 
     /// Forgets workers that left as they should, and the longest lost ones where there are too many.

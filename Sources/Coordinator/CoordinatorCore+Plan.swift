@@ -109,7 +109,12 @@ extension CoordinatorCore {
         let resting = Set(eligible.map(\.name)).subtracting(awake.map(\.name))
         let withoutThem = resting.isEmpty ? [] : leftOut(of: awake).map { $0.union(resting) }
         for left in withoutThem + leftOut(of: eligible) {
-            let (placements, failure) = proposal(eligible.filter { !left.contains($0.name) }, model, replan)
+            let others = eligible.filter { !left.contains($0.name) }
+            guard !others.isEmpty || eligible.isEmpty else {
+                trouble = "no worker is in reach"
+                continue
+            }
+            let (placements, failure) = proposal(others, model, replan)
             if let placements { return (placements, nil) }
             trouble = failure ?? trouble
         }
@@ -230,7 +235,7 @@ extension CoordinatorCore {
     @discardableResult
     mutating func setAsideIfDeadly(_ image: ImageID) -> Bool {
         guard let deaths = flights[image]?.deaths, deaths.count >= settings.deathsToSetAside else { return false }
-        let evidence = deaths.map(\.line).joined(separator: "; ")
+        let evidence = deaths.compactMap(\.losses.first?.line).joined(separator: "; ")
         fail(image, "set aside, because workers die with it in hand: \(evidence)")
         return true
     }

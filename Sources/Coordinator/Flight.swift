@@ -18,15 +18,20 @@ struct Flight {
         case recording(ImageState, ticket: UInt64)
     }
 
-    /// The loss of one run of a worker, for the evidence against a picture.
-    struct Death: Equatable {
+    /// The loss of a run of a worker.
+    struct Loss: Equatable {
         var worker: String
         var run: UInt64
-        /// When the task was sent that was in hand.
-        var sent: UInt64
         /// Whether the run was not heard any more, so that it may turn out to live.
         var isSilence: Bool
         var line: String
+    }
+
+    /// What was lost with one sending of a task in hand, for the evidence against a picture.
+    struct Death: Equatable {
+        /// When the task was sent.
+        var sent: UInt64
+        var losses: [Loss]
     }
 
     /// A run of a worker out of whose hands a new plan took the task.
@@ -63,7 +68,7 @@ struct Flight {
     var faults = 0
     /// Steps that were computed again after a loss.
     var replayed = 0
-    /// Runs of workers that were lost with the present task in hand, one for each time that it was sent.
+    /// Times that the present task was sent and runs of workers were lost with it in hand.
     var deaths: [Death] = []
     /// How many of these were taken back.
     var acquittals = 0
@@ -118,30 +123,35 @@ struct Flight {
         TaskKey(need: need, image: image, step: progress?.step ?? 0, epoch: epoch)
     }
 
-    /// Puts the loss of a run of a worker on record; it dies once, however often it is told.
+    /// Puts the loss of a run of a worker on record; with one sending in hand it dies once, however often it is told.
     ///
     /// One sending of the task counts one loss: workers that go together were taken by a network or a host, not by a
     /// picture, which would have killed the first of them and not have come to the next.
     mutating func note(
         deathOf worker: String, run: UInt64, at need: Need, sent: UInt64, isSilence: Bool, _ why: String
     ) {
-        guard !deaths.contains(where: { $0.worker == worker && $0.run == run || $0.sent == sent }) else { return }
+        let known = deaths.firstIndex { $0.sent == sent }
+        if let known, deaths[known].losses.contains(where: { $0.worker == worker && $0.run == run }) { return }
         let task = need == .step ? "step \((progress?.step ?? 0) + 1)" : "task \(need)"
-        deaths.append(
-            Death(
-                worker: worker, run: run, sent: sent, isSilence: isSilence,
-                line: "\(worker) was lost at \(task) (\(why))"))
+        let loss = Loss(
+            worker: worker, run: run, isSilence: isSilence, line: "\(worker) was lost at \(task) (\(why))")
+        if let known {
+            deaths[known].losses.append(loss)
+        } else {
+            deaths.append(Death(sent: sent, losses: [loss]))
+        }
     }
 
     /// Takes back what the silence of a run was held against it for: the run is heard again.
     ///
-    /// Not without end: a picture that leaves a worker no time to speak is as bad as one that ends it.
+    /// A death goes with its last loss. Not without end: a picture that leaves a worker no time to speak is as bad as one that ends it.
     mutating func acquit(_ worker: String, run: UInt64) {
-        guard acquittals < Self.mostAcquittals,
-            let index = deaths.firstIndex(where: { $0.isSilence && $0.worker == worker && $0.run == run })
-        else { return }
-        deaths.remove(at: index)
-        acquittals += 1
+        guard acquittals < Self.mostAcquittals else { return }
+        for index in deaths.indices {
+            deaths[index].losses.removeAll { $0.isSilence && $0.worker == worker && $0.run == run }
+        }
+        acquittals += deaths.count { $0.losses.isEmpty }
+        deaths.removeAll(where: \.losses.isEmpty)
     }
 
     /// Silences in one task after which they count, whoever is heard again.

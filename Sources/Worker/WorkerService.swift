@@ -147,7 +147,7 @@ package actor WorkerService {
         log.info(
             "\(hello.name): \(hello.model.name), threads \(hello.threads), \(hello.kernelClass), data on \(bound)")
         log.notice("\(hello.name): \(settings.security.summary(listeningOn: [bound]))")
-        if bound.isLoopback && !settings.coordinator.isLoopback {
+        if bound.isLoopback && !settings.coordinator.isLoopback && settings.advertisedHost == nil {
             let text =
                 "listens on \(bound), which workers of other machines cannot reach; give it an address of this machine with "
                 + "--bind (`bind` in the file)"

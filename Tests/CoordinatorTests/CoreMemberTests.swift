@@ -689,7 +689,8 @@ struct CoreMemberTests {
         try fail()
         for rest in [60.0, 120, 240] {
             bench.wait(rest - 2, beating: ["a"])
-            #expect(bench.core.plan == nil)
+            bench.say(.hello(FakeModel.hello("a")), "a")
+            #expect(bench.core.plan == nil, "nor does a new connection change its disk")
             bench.wait(3, beating: ["a"])
             try fail()
         }
@@ -729,7 +730,7 @@ struct CoreMemberTests {
     @Test("outages of workers that come back set no picture aside, unless they come without end; deaths of workers do")
     func acquits() throws {
         /// A picture in hand, outages of both workers, and what becomes of it.
-        func state(outages: Int, boot: (Int) -> UInt64) throws -> JobStatus {
+        func state(outages: Int, boot: (Int, String) -> UInt64) throws -> JobStatus {
             let bench = Bench()
             bench.join("a", "b")
             let id = try bench.submit([.euler("p")])
@@ -737,11 +738,11 @@ struct CoreMemberTests {
             for number in 0..<outages {
                 bench.wait(12)
                 for name in ["a", "b"] {
-                    let run = boot(number)
+                    let run = boot(number, name)
                     bench.say(.hello(FakeModel.hello(name, boot: run)), name, boot: run)
                 }
                 for _ in 0..<4 {
-                    for name in ["a", "b"] { bench.beat(name, boot: boot(number)) }
+                    for name in ["a", "b"] { bench.beat(name, boot: boot(number, name)) }
                     bench.wait(0.2)
                 }
                 bench.tasks = []
@@ -749,9 +750,11 @@ struct CoreMemberTests {
             }
             return try bench.status(id)
         }
-        #expect(try state(outages: 4) { _ in 1 }.failed == 0)
-        #expect(try state(outages: 2) { UInt64($0 + 2) }.failed == 1, "other runs: the first ones died")
-        #expect(try state(outages: 14) { _ in 1 }.failed == 1, "nor is it tried for ever")
+        #expect(try state(outages: 4) { _, _ in 1 }.failed == 0)
+        let other = try state(outages: 2) { $1 == "b" ? UInt64($0 + 2) : 1 }
+        #expect(other.failed == 1, "one of them died each time")
+        #expect(try state(outages: 2) { number, _ in UInt64(number + 2) }.failed == 1, "the first runs died")
+        #expect(try state(outages: 14) { _, _ in 1 }.failed == 1, "nor is it tried for ever")
     }
 
     @Test("a heartbeat of a worker that the coordinator does not know is asked for its name")

@@ -323,7 +323,8 @@ extension Planner {
         return Set(roomy).union(fast).sorted()
     }
 
-    /// Why nothing fits: the worker that needs least more memory, and how much; of many workers one of those that have most.
+    /// Why nothing fits: the worker that needs least more memory, and how much; of many workers one of those that have most, of
+    /// all and of each role.
     ///
     /// Each is asked a dozen times whether a plan fits now, and messages wait meanwhile: for 40 workers that all were asked it
     /// took 2 s.
@@ -332,7 +333,8 @@ extension Planner {
         let most =
             nodes[0].blockBytes.reduce(0, +) + nodes[0].workspaceBytes + nodes[0].encoderBytes + nodes[0].decoderBytes
         let roomiest = nodes.indices.sorted { (-nodes[$0].usableBytes, $0) < (-nodes[$1].usableBytes, $1) }
-        for node in roomiest.prefix(candidates / 2).sorted() {
+        let ofRoles = Role.allCases.compactMap { role in roomiest.first { nodes[$0].roles.contains(role) } }
+        for node in Set(roomiest.prefix(candidates / 2) + ofRoles).sorted() {
             func fits(_ bytes: Double) -> Bool {
                 var tried = input
                 tried.nodes[node].memory += bytes / NodeCosts.memoryShare

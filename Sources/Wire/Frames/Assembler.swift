@@ -22,7 +22,7 @@ package struct Assembler {
     private var partials: [Partial] = []
     private var bootID: UInt64?
     private var lastSequence: UInt64 = 0
-    /// The last message whose first chunk came unexpected: so do its others.
+    /// The last message whose first chunk came unexpected: its others are passed over.
     private var unwanted: (kind: MessageKind, sequence: UInt64)?
 
     /// Starts with nothing.
@@ -93,7 +93,7 @@ package struct Assembler {
                 $0.header.sequence == header.sequence && $0.header.kind == header.kind
             })
         else {
-            if let unwanted, unwanted == (header.kind, header.sequence) { throw refuse(.unexpected(header.kind)) }
+            if let unwanted, unwanted == (header.kind, header.sequence) { return nil }
             throw refuse(.chunkOrder(got: Int(header.chunkIndex), expected: 0))
         }
         let partial = partials[index]

@@ -165,7 +165,7 @@ package enum Denial: Equatable, Sendable, CustomStringConvertible {
         case .notAuthorised: "it does not authorise this key: run abbozzo keys authorize FILE.pub --role client there"
         case .silent:
             "it ends the handshake: this key is not authorised there (abbozzo keys ls there says who is, abbozzo keys authorize "
-                + "NAME.pub --role worker lets one in), or it is not the coordinator whose public key this side has"
+                + "lets one in), or it is not the coordinator whose public key this side has"
         case .protocolError(let code): "the handshake failed (code \(String(code, radix: 16)))"
         }
     }

@@ -104,6 +104,7 @@ struct SubmitCommand: AsyncParsableCommand {
             else { throw CommandFailure(.unreachable, "the coordinator's answer makes no sense; is it this version?") }
             if duplicate { note("the key was used before: this is job \(id)") }
             guard wait else {
+                if options.json { note("job \(id) is accepted") }
                 return (id, options.json ? try await client.job(id) : nil, duplicate, nil as BatchSummary?)
             }
             if !options.json { note("job \(id); should this end early: abbozzo jobs watch \(id)") }
