@@ -688,8 +688,9 @@ struct CoreMemberTests {
         bench.wait(0.6)
         try fail()
         for rest in [60.0, 120, 240] {
-            bench.wait(rest - 2, beating: ["a"])
+            bench.wait(rest - 3, beating: ["a"])
             bench.say(.hello(FakeModel.hello("a")), "a")
+            bench.wait(1, beating: ["a"])
             #expect(bench.core.plan == nil, "nor does a new connection change its disk")
             bench.wait(3, beating: ["a"])
             try fail()
