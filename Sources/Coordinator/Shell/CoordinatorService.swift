@@ -21,6 +21,9 @@ package actor CoordinatorService {
     private let inbox: Inbox<Event>
     private let samplers = DispatchQueue(label: "samplers")
     private let files = DispatchQueue(label: "files")
+    /// Reads the folder of keys, which may be on another machine's disk: messages do not wait for it.
+    private let keyReader = DispatchQueue(label: "keys")
+    private var isReadingKeys = false
     private let writer: PictureWriter
     private let metrics: CoordinatorMetrics
     private let start = DispatchTime.now().uptimeNanoseconds
@@ -265,16 +268,28 @@ extension CoordinatorService {
     private func takeInbox() { for event in inbox.takeAll() { handle(event) } }
 
     /// Reads again who is authorised; files that were overwritten in place need this, others are noticed by themselves.
-    package func readKeys() {
+    package func readKeys() async {
         guard let gate = settings.security.gate else { return log.notice("there are no keys to read again") }
-        watchKeys(anyway: true)
+        await readKeys(gate, anyway: true)
         log.notice("read the keys again: \(gate.count) authorised")
     }
 
-    /// Ends what was authorised and is not any more.
-    private func watchKeys(anyway: Bool = false) {
-        guard let gate = settings.security.gate else { return }
-        for line in gate.refresh(anyway: anyway) { log.warning("skipped \(line)") }
+    /// Looks for changes of who is authorised, unless the last look is not over.
+    private func watchKeys() {
+        guard let gate = settings.security.gate, !isReadingKeys else { return }
+        isReadingKeys = true
+        Task {
+            await readKeys(gate, anyway: false)
+            isReadingKeys = false
+        }
+    }
+
+    /// Reads who is authorised, and ends what was and is not any more.
+    private func readKeys(_ gate: Gate, anyway: Bool) async {
+        let skipped = await withCheckedContinuation { continuation in
+            keyReader.async { continuation.resume(returning: gate.refresh(anyway: anyway)) }
+        }
+        for line in skipped { log.warning("skipped \(line)") }
         let revoked = gate.takeRevoked()
         for key in revoked.sorted(by: { $0.name < $1.name }) {
             log.notice("the key of \(key.role.rawValue) \(key.name) is not authorised any more")

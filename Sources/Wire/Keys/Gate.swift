@@ -3,7 +3,7 @@ internal import Glibc
 /// Decides who may connect to the sockets of a process, and for how long.
 ///
 /// A coordinator's gate follows its folder of authorised keys: it reads the folder again whenever that changed, at each
-/// handshake and each `refresh()`. A worker's gate is opened by its plans. Safe from any thread.
+/// handshake with a key that it does not know and each `refresh()`. A worker's gate is opened by its plans. Safe from any thread.
 package final class Gate: Sendable {
     /// Why a connection or a message was refused; the label of a counter.
     package enum Refusal: String, CaseIterable, Sendable {

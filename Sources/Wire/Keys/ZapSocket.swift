@@ -86,8 +86,13 @@ final class ZapSocket: Socket {
             gate.note(.badHandshake, question.address)
             return answer(question, "400")
         }
-        if deadline == nil { gate.refresh() }
-        switch gate.verdict(key, domain) {
+        var verdict = gate.verdict(key, domain)
+        // It may have been authorised a moment ago.
+        if case .failure = verdict, deadline == nil {
+            gate.refresh()
+            verdict = gate.verdict(key, domain)
+        }
+        switch verdict {
         case .success(let name): answer(question, "200", name: name, key: key)
         case .failure(let refused):
             if refused.why == .notInPlan && !isOver && waiting.count < Self.mostWaiting {
