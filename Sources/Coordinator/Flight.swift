@@ -144,7 +144,8 @@ struct Flight {
 
     /// Takes back what the silence of a run was held against it for: the run is heard again.
     ///
-    /// A death goes with its last loss. Not without end: a picture that leaves a worker no time to speak is as bad as one that ends it.
+    /// A death goes with its last loss. Not without end: a picture that leaves a worker no time to speak is as bad as one that
+    /// ends it.
     mutating func acquit(_ worker: String, run: UInt64) {
         guard acquittals < Self.mostAcquittals else { return }
         for index in deaths.indices {
