@@ -6,8 +6,9 @@
 #   Scripts/cluster-ssh.sh stop HOSTS        drains: pictures in flight are kept and go on at the next start
 #
 # Every host needs the program and, for workers, the model at the same path: PROGRAM (default abbozzo, on the PATH that ssh
-# gives a command, such as /usr/local/bin) and MODEL (default: the demo model beside the program). State, keys, logs and pictures are in FOLDER (default
-# abbozzo-cluster, below the home of the ssh user). ssh must not ask for a password. For services use deploy/systemd.
+# gives a command, such as /usr/local/bin) and MODEL (default: the demo model beside the program). State, keys, logs and
+# pictures are in FOLDER (default abbozzo-cluster, below the home of the ssh user). ssh must not ask for a password. For
+# services use deploy/systemd.
 set -euo pipefail
 
 fail() {
@@ -17,7 +18,7 @@ fail() {
 verb=${1:-}
 hosts=${2:-}
 [[ $verb =~ ^(start|status|stop)$ && -n $hosts ]] || {
-    sed -n '2,10s/^# \{0,1\}//p' "$0" >&2
+    sed -n '2,11s/^# \{0,1\}//p' "$0" >&2
     exit 1
 }
 [ -r "$hosts" ] || fail "$hosts cannot be read; copy configs/hosts.example and name your machines in it"

@@ -73,8 +73,8 @@ INLINE const int8_t *add_products(
 }
 
 INLINE void tile_int8(int rows, int vectors, const tile_task *t) {
-    // Volatile, so that they stay in memory while registers hold the integers; left to itself the compiler moves both about at the
-    // end of each stretch, 2 to 4 % of a product (3072 k, two threads, Zen 4).
+    // Volatile, so that they stay in memory while registers hold the integers; left to itself the compiler moves both about
+    // at the end of each stretch, 2 to 4 % of a product (3072 k, two threads, Zen 4).
     volatile lanes total[TILE_ROWS][TILE_VECTORS];
     const int8_row *row[TILE_ROWS];
     const int8_t *b = t->b;
