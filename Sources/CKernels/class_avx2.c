@@ -15,9 +15,11 @@
 #define TILE_CASES TILE_CASES_6_1
 #define PREFETCH_DEPTH 8
 #define ROW_STEP 2048
-#define BLOCK_ROWS 96
+#define BLOCK_ROWS 192
 #define BLOCK_COLUMNS 512
 #define ROWS_IN_TILES
+#define WIDENED_DEPTH (ROW_STEP / 4)
+#define WIDENED_ROWS 36
 #define HALF_F16C
 #define INT8_GROUP 2
 #define INT8_AVX2

@@ -6,8 +6,10 @@
 //   PREFETCH_DEPTH how many groups of k ahead panels are fetched
 //   ROW_STEP       bytes of a row of a in a step over k
 //   BLOCK_ROWS     rows and columns of a large block; see abz_kernels. AVX-512: measured on Zen 4 with 1 MiB of second and
-//   BLOCK_COLUMNS  32 MiB of third-level cache, where threads share the rows; AVX2: on Zen 3 with 512 KiB
+//   BLOCK_COLUMNS  32 MiB of third-level cache, where threads share the rows; AVX2: on Zen 2 with 512 KiB
 //   ROWS_IN_TILES  defined when f32 products read rows in tiles; tiles of six rows only
+//   WIDENED_DEPTH  defined when panels of 16-bit weights are widened before their tiles read them (f32/widened.h): the k of
+//   WIDENED_ROWS   a step, and from how many rows on it pays; panels of one vector only
 //   INT8_GROUP     2, with INT8_AVX2 or INT8_AVX512 for their instructions; or 4, with INT8_VNNI for that of VNNI
 //   HALF_AVX512 or HALF_F16C   defined for the instructions that widen halves
 //   BF16_DOT       defined when there is VDPBF16PS
@@ -17,6 +19,9 @@
 #include "transpose.h"
 #include "f16/halves.h"
 #include "f32/product.h"
+#ifdef WIDENED_DEPTH
+#include "f32/widened.h"
+#endif
 #include "bf16/product.h"
 #ifdef BF16_DOT
 #include "bf16/dot.h"

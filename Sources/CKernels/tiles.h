@@ -45,9 +45,11 @@ INLINE void finish_streams(void) {
 #endif
 }
 
-// A block of tiles; `panel_bytes` and `row_bytes` are those of the multiplier.
-INLINE void each_tile(
-    const abz_product *p, long panel_bytes, long row_bytes, void (*any_tile)(int, int, const tile_task *))
+// A block of tiles; `panel_bytes` and `row_bytes` are those of the multiplier. Where `widen` is not NULL, the tiles read a
+// panel's part as it writes it to `floats` (f32/widened.h).
+INLINE void each_tile_of(
+    const abz_product *p, long panel_bytes, long row_bytes, void (*any_tile)(int, int, const tile_task *),
+    void (*widen)(const void *, long, float *), float *floats)
 {
     long stretches = (p->panel_depth + ABZ_INT8_STRETCH - 1) / ABZ_INT8_STRETCH;
     long panel_columns = p->panel_columns ? p->panel_columns : TILE_COLUMNS;
@@ -64,9 +66,14 @@ INLINE void each_tile(
             .column_scales = p->column_scales ? p->column_scales + column : NULL,
             .column_sums = p->column_sums ? p->column_sums + column : NULL,
         };
+        const char *part = t.b;
+        if (widen) {
+            widen(part, p->depth * vectors * LANES, floats);
+            t.b = floats;
+        }
         // Where many rows go by, the next panel's part comes to the second-level cache meanwhile, a piece with each tile.
         int comes_next = p->rows >= 16 * TILE_ROWS && j + panel_columns < p->columns;
-        const char *next = (const char *)t.b + panel_columns * p->panel_depth * panel_bytes;
+        const char *next = part + panel_columns * p->panel_depth * panel_bytes;
         long piece = comes_next ? (p->depth * panel_columns * panel_bytes * TILE_ROWS / p->rows + 63) / 64 * 64 : 0;
         for (long i = 0; i < p->rows; i += TILE_ROWS) {
             for (long n = 0; n < piece; n += 64) __builtin_prefetch(next + n, 0, 2);
@@ -107,6 +114,12 @@ INLINE void each_tile(
         }
     }
     if (streams) finish_streams();
+}
+
+INLINE void each_tile(
+    const abz_product *p, long panel_bytes, long row_bytes, void (*any_tile)(int, int, const tile_task *))
+{
+    each_tile_of(p, panel_bytes, row_bytes, any_tile, NULL, NULL);
 }
 
 // Makes of a tile the product of full tiles alone, one row of them, that neither bias nor earlier sums go into: the scores of

@@ -56,7 +56,21 @@ ANY_TILE(tiles_bf16)
 #define any_tiles_bf16 any_tile_bf16
 #endif
 
+#ifdef WIDENED_DEPTH
+_Static_assert(TILE_VECTORS == 1, "a panel's rows of one vector");
+INLINE void widen_pairs(const void *panel, long count, float *to) {
+    const uint32_t *b = panel;
+    for (long n = 0; n < count; n += 2 * LANES, b += LANES, to += 2 * LANES) {
+        store(to, (lanes)(load_words(b) << 16));
+        store(to + LANES, (lanes)(load_words(b) & 0xffff0000u));
+    }
+}
+#endif
+
 static void product_bf16(const abz_product *p) {
+#ifdef WIDENED_DEPTH
+    if (product_widened(p, sizeof(uint16_t), widen_pairs)) return;
+#endif
     each_tile(p, sizeof(uint16_t), sizeof(float), p->rows_in_tiles ? any_tiles_bf16 : any_tile_bf16);
 }
 

@@ -1,4 +1,5 @@
-// Matrix product with a weight of 16-bit floats (IEEE half precision), finite ones: widened as they are read, then f32.
+// Matrix product with a weight of 16-bit floats (IEEE half precision), finite ones: widened as they are read, or before
+// (f32/widened.h), then f32.
 //
 // Slow form: that of f32/product.h, b being (k, columns) of halves. A half is a float without the last 13 bits, so widening
 // loses nothing: a weight that halves hold exactly gives the bits of the f32 product at half the memory.
@@ -17,7 +18,16 @@ ANY_TILE(tiles_f16)
 #define any_tiles_f16 any_tile_f16
 #endif
 
+#ifdef WIDENED_DEPTH
+INLINE void widen_halves(const void *panel, long count, float *to) {
+    for (long n = 0; n < count; n += LANES) store(to + n, widened((const uint16_t *)panel + n));
+}
+#endif
+
 static void product_f16(const abz_product *p) {
+#ifdef WIDENED_DEPTH
+    if (product_widened(p, sizeof(uint16_t), widen_halves)) return;
+#endif
     each_tile(p, sizeof(uint16_t), sizeof(float), p->rows_in_tiles ? any_tiles_f16 : any_tile_f16);
 }
 
