@@ -19,6 +19,8 @@ package func writeAtomically(_ bytes: [UInt8], to path: String) throws(FileError
         throw error
     }
     let directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+    // A folder that may be written into and not be read: the file is there, only not safe from a loss of power.
+    if directory < 0 && errno == EACCES { return }
     guard directory >= 0 else { throw FileError(action: "open", path: folder, code: errno) }
     defer { close(directory) }
     // Some file systems cannot flush folders and say EINVAL.

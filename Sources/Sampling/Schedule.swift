@@ -27,10 +27,11 @@ package enum Schedule {
 
     /// The model's own schedule: `steps` + 1 falling noise levels from 1 to 0.
     ///
-    /// Base levels are `1 - i / steps`, shifted once, dynamically (dev) or by the static shift (schnell: 1).
+    /// Base levels are `1 - i / steps`, shifted once, dynamically (dev) or by the static shift (schnell: 1). The first is
+    /// set: of a shift below 0.5 its formula may round to more than 1.
     package static func euler(steps: Int, tokens: Int, facts: ScheduleFacts) -> [Double] {
         let h = facts.dynamic ? dynamicShift(tokens: tokens, facts: facts) : facts.shift
-        return (0..<steps).map { shift(1 - Double($0) / Double(steps), by: h) } + [0]
+        return [1] + (1..<steps).map { shift(1 - Double($0) / Double(steps), by: h) } + [0]
     }
 
     /// One RALU stage: `steps` + 1 falling noise levels that start and end exactly at the given ones.

@@ -44,8 +44,11 @@ package struct LoadedModel: Sendable {
 
     /// Reads a share of a model.
     ///
+    /// With a `fingerprint` the folder must have it still when all is read: a process reads anew for each share that it is
+    /// given, and its files may have been replaced meanwhile.
+    ///
     /// - Throws: `StageError`, `CheckpointError` or `TextError`, each with a text of one line.
-    package init(folder: ModelFolder, share: Share, compute: Compute) throws {
+    package init(folder: ModelFolder, share: Share, compute: Compute, fingerprint: String? = nil) throws {
         guard ModelFacts.families.contains(folder.className) else {
             throw StageError(.family(folder.className), file: folder.path)
         }
@@ -60,6 +63,10 @@ package struct LoadedModel: Sendable {
             : try Flux(
                 parameters: parameters, weights: folder.weights("transformer"), span: share.span, compute: compute)
         decoder = share.decodes ? try Decoder(folder: folder, compute: compute) : nil
+        if let fingerprint {
+            let now = try folder.fingerprint()
+            guard now == fingerprint else { throw StageError(.changed(from: fingerprint, to: now), file: folder.path) }
+        }
         (self.folder, self.share) = (folder, share)
         residentBytes = (text?.residentBytes ?? 0) + (flux?.weightBytes ?? 0) + (decoder?.weightBytes ?? 0)
     }

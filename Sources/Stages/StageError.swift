@@ -10,6 +10,8 @@ package struct StageError: Error, Equatable, Sendable, CustomStringConvertible {
         case span(Range<Int>, blockCount: Int)
         /// The decoder's answer holds values that are not numbers: where the first is.
         case notNumbers(place: String)
+        /// The folder's files are not those whose fingerprint was told.
+        case changed(from: String, to: String)
         /// The task needs a component that the share left out.
         case notLoaded(String)
     }
@@ -37,6 +39,9 @@ package struct StageError: Error, Equatable, Sendable, CustomStringConvertible {
         case .notNumbers(let place):
             return "the picture holds values that are not numbers (first at \(place), after decoding); "
                 + "check the guidance, what was injected and the weights of \(file)"
+        case .changed(let before, let now):
+            return "the files of \(file) are not those that this process began with (fingerprint \(before.prefix(12)), "
+                + "now \(now.prefix(12))): put those back, or restart it"
         case .notLoaded(let component):
             return "this process has not loaded the \(component) of \(file): the plan gives it to another worker"
         }

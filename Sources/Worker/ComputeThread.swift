@@ -86,11 +86,12 @@ final class ComputeThread: Sendable {
     private let progress = Progress()
 
     /// Starts the thread; `report` is called on it after each `load` and each `compute`.
-    init(folder: ModelFolder, blockCount: Int, compute: Compute, report: @escaping @Sendable (Event) -> Void) {
+    ///
+    /// The folder must stay what `facts` say.
+    init(folder: ModelFolder, facts: ModelFacts, compute: Compute, report: @escaping @Sendable (Event) -> Void) {
         let thread = Thread { [inbox, progress] in
             let loop = Loop(
-                inbox: inbox, progress: progress, folder: folder, blockCount: blockCount, compute: compute,
-                report: report)
+                inbox: inbox, progress: progress, folder: folder, facts: facts, compute: compute, report: report)
             loop.run()
         }
         thread.name = "compute"
@@ -137,7 +138,7 @@ final class ComputeThread: Sendable {
         let inbox: Inbox
         let progress: Progress
         let folder: ModelFolder
-        let blockCount: Int
+        let facts: ModelFacts
         let compute: Compute
         let report: @Sendable (Event) -> Void
 
@@ -150,7 +151,8 @@ final class ComputeThread: Sendable {
                 case .load(let share):
                     model = nil
                     do {
-                        let loaded = try LoadedModel(folder: folder, share: share, compute: compute)
+                        let loaded = try LoadedModel(
+                            folder: folder, share: share, compute: compute, fingerprint: facts.fingerprint)
                         model = loaded
                         report(.loaded(share, .success(UInt64(loaded.residentBytes))))
                     } catch {
@@ -225,7 +227,8 @@ final class ComputeThread: Sendable {
                     move()
                     progress.block.store($0 + 1, ordering: .relaxed)
                 }
-                return model.share.span.upperBound == blockCount ? .velocity(model.head(stream)) : .activation(stream)
+                return model.share.span.upperBound == facts.blockCount
+                    ? .velocity(model.head(stream)) : .activation(stream)
             }
             switch work {
             case .encode(let prompt, let textLength):

@@ -141,7 +141,7 @@ package actor WorkerService {
         try openControl()
         let reports = Inbox<Event> { Task { await self.takeReports() } }
         self.reports = reports
-        computer = ComputeThread(folder: folder, blockCount: hello.model.blockCount, compute: compute) { event in
+        computer = ComputeThread(folder: folder, facts: hello.model, compute: compute) { event in
             reports.put([event])
         }
         log.info(

@@ -170,6 +170,17 @@ struct AtomicWriteTests {
         #expect(throws: FileError(action: "write", path: long, code: ENAMETOOLONG)) { try checkWritable(long) }
     }
 
+    @Test("a folder that may be written into and not be read takes files", .enabled(if: geteuid() != 0))
+    func writeOnly() throws {
+        let folder = try folder()
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        #expect(chmod(folder, 0o300) == 0)
+        try checkWritable(folder + "/a")
+        try writeAtomically([1, 2], to: folder + "/a")
+        #expect(chmod(folder, 0o700) == 0)
+        #expect(FileManager.default.contents(atPath: folder + "/a") == Data([1, 2]))
+    }
+
     @Test("a failure names the file and leaves nothing")
     func failure() throws {
         let folder = try folder()

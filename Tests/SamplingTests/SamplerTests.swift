@@ -172,6 +172,15 @@ struct SamplerTests {
         #expect(try run(other) != straight)
     }
 
+    @Test("a shift below 1 begins at pure noise, too, and its checkpoints are read", arguments: [0.1, 0.2, 0.45])
+    func smallShifts(shift: Double) throws {
+        var facts = facts()
+        facts.schedule = ScheduleFacts(shift: shift, dynamic: false)
+        #expect(Schedule.euler(steps: 4, tokens: 256, facts: facts.schedule)[0] == 1)
+        let sampler = try Sampler(request: request(.euler(steps: 4)), facts: facts)
+        #expect(try Sampler(checkpoint: sampler.checkpoint()) == sampler)
+    }
+
     @Test("injected noise travels in a checkpoint until it is used, and decides the picture")
     func injectedCheckpoint() throws {
         func normals(_ shape: [Int], _ purpose: UInt32) -> Tensor {

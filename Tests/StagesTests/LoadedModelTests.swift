@@ -102,6 +102,21 @@ import VAE
         #expect("\(error)".contains(text), "\(error)")
     }
 
+    @Test func `a folder whose files were replaced is refused by who knew it before`() throws {
+        let model = try AlteredModel([
+            "transformer/config.json": ("\"num_single_layers\": 3", "\"num_single_layers\": 4")
+        ])
+        let now = try model.folder.fingerprint()
+        func load(_ fingerprint: String) throws {
+            _ = try LoadedModel(
+                folder: model.folder, share: Share(encodes: false, span: 0..<5, decodes: false),
+                compute: Compute(threads: 1), fingerprint: fingerprint)
+        }
+        try load(now)
+        let error = #expect(throws: StageError.self) { try load(facts.fingerprint) }
+        #expect(error?.reason == .changed(from: facts.fingerprint, to: now))
+    }
+
     @Test func `a span does not look at the weights of others`() throws {
         let model = try AlteredModel([
             "transformer/config.json": ("\"num_single_layers\": 3", "\"num_single_layers\": 4")

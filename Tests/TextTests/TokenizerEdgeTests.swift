@@ -181,12 +181,46 @@ import Testing
         #expect(ids == [5])
     }
 
+    @Test("merges whose lines end as on Windows are the same merges")
+    func windows() throws {
+        let copy = temporary.path("windows")
+        try FileManager.default.copyItem(atPath: clipFolder, toPath: copy)
+        let merges = try String(contentsOfFile: "\(copy)/merges.txt", encoding: .utf8)
+        try Data(merges.replacing("\n", with: "\r\n").utf8).write(to: URL(fileURLWithPath: "\(copy)/merges.txt"))
+        let clip = try ClipTokenizer(folder: copy)
+        for known in cases { #expect(clip.untruncated(known.prompt) == known.clip, "\(known.prompt.debugDescription)") }
+    }
+
+    @Test("files of T5's tokenizer that would take gigabytes are refused")
+    func giants() throws {
+        func piece(_ text: [UInt8]) -> [UInt8] {
+            let body = [0x0A] + length(text.count) + text
+            return [0x0A] + length(body.count) + body
+        }
+        func length(_ count: Int) -> [UInt8] {
+            count < 128 ? [UInt8(count)] : [UInt8(count & 127 | 128)] + length(count >> 7)
+        }
+        let letters = [UInt8](repeating: 0x61, count: Unigram.longestPiece)
+        let many = Array([[UInt8]](repeating: [0x0A, 0x00], count: Unigram.mostPieces + 1).joined())
+        for bytes in [piece(letters + [0x61]), many] {
+            try expectOneLine(copyOf: t5Folder, with: bytes, as: "spiece.model") { try T5Tokenizer(folder: $0) }
+        }
+        let path = try temporary.write(piece(letters), name: "long.model")
+        #expect(try SentencePieceModel(path: path).pieces.first?.text.utf8.count == Unigram.longestPiece)
+        let only = TemporaryFolder()
+        let long = String(repeating: "a", count: Unigram.longestPiece + 1)
+        try only.write(Array("{\"model\":{\"vocab\":[[\"\(long)\",1]],\"unk_id\":0}}".utf8), name: "tokenizer.json")
+        let error = try #require(throws: TextError.self) { try T5Tokenizer(folder: only.path) }
+        #expect("\(error)".contains("longer than"), "\(error)")
+    }
+
     @Test("damaged files of CLIP's tokenizer give one line that names the file")
     func damagedClip() throws {
         let broken: [(String, String)] = [
             ("vocab.json", ""), ("vocab.json", "{}"), ("vocab.json", "[1]"), ("vocab.json", "{\"a\":\"b\"}"),
             ("vocab.json", "{\"a\":-1,\"<|endoftext|>\":1}"), ("merges.txt", "#version\na b c\n"),
-            ("merges.txt", "#version\na b\n\nc d\n"), ("tokenizer_config.json", "{\"pad_token\":\"<nothing>\"}"),
+            ("merges.txt", "#version\na b\n\nc d\n"), ("merges.txt", "#version\n"), ("merges.txt", ""),
+            ("tokenizer_config.json", "{\"pad_token\":\"<nothing>\"}"),
             ("tokenizer_config.json", "{\"pad_token\":3}"), ("tokenizer_config.json", "{\"model_max_length\":2}"),
             ("tokenizer_config.json", "{\"added_tokens_decoder\":{\"x\":{\"content\":\"y\"}}}"),
         ]

@@ -51,7 +51,7 @@ struct ComputeThreadTests {
 
         /// Starts the thread with all weights in memory.
         func start(report: @escaping @Sendable (Event) -> Void = { _ in }) -> ComputeThread {
-            let thread = ComputeThread(folder: folder, blockCount: facts.blockCount, compute: compute) {
+            let thread = ComputeThread(folder: folder, facts: facts, compute: compute) {
                 [reports] event in
                 report(event)
                 reports.put(event)
@@ -186,7 +186,7 @@ struct ComputeThreadTests {
         let stepItem = step(facts)
 
         let reports = Reports()
-        let thread = ComputeThread(folder: folder, blockCount: facts.blockCount, compute: compute) { reports.put($0) }
+        let thread = ComputeThread(folder: folder, facts: facts, compute: compute) { reports.put($0) }
         defer { thread.end() }
         // Both wait before the first of them begins, so nothing here depends on how fast anything is.
         thread.load(share)
@@ -221,7 +221,7 @@ struct ComputeThreadTests {
         let folder = try Golden("flux-dev").modelFolder
         let facts = try ModelFacts(folder: folder)
         let reports = Reports()
-        let thread = ComputeThread(folder: folder, blockCount: facts.blockCount, compute: Compute(threads: 1)) {
+        let thread = ComputeThread(folder: folder, facts: facts, compute: Compute(threads: 1)) {
             reports.put($0)
         }
         defer { thread.end() }

@@ -25,7 +25,7 @@ struct BytePairs: Sendable {
     ///   - vocabulary: token ids by the token's spelling in `letters(ofBytes)`.
     ///   - mergesPath: one merge a line by falling priority; the first line is a comment.
     ///   - unknown: id of symbols that the vocabulary lacks.
-    /// - Throws: `TextError` when a line is no pair.
+    /// - Throws: `TextError` when a line is no pair, or there is none.
     init(vocabulary: [String: Int], mergesPath: String, unknown: Int) throws {
         let text = String(decoding: try fileBytes(mergesPath, limit: smallFileLimit), as: UTF8.self)
         var symbols: [String: Int] = [:]
@@ -41,7 +41,8 @@ struct BytePairs: Sendable {
         last = letters.map { symbol(String($0) + "</w>") }
         // 49152 tokens less 256 bytes less 2 special ones, as the reference cuts the file.
         var merges: [UInt64: Merge] = [:]
-        let lines = text.split(separator: "\n", omittingEmptySubsequences: false).dropFirst()
+        // To Swift the two ends of a line that Windows writes are one character.
+        let lines = text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }.dropFirst()
         let limit = 49152 - 256 - 2
         for (rank, line) in lines.prefix(limit).enumerated() {
             let parts = line.split { $0.isWhitespace }
@@ -53,6 +54,7 @@ struct BytePairs: Sendable {
             let (left, right) = (String(parts[0]), String(parts[1]))
             merges[Self.key(symbol(left), symbol(right))] = Merge(rank: rank, symbol: symbol(left + right))
         }
+        guard !merges.isEmpty else { throw TextError(.tokenizerFile(path: mergesPath, detail: "it holds no merges")) }
         self.merges = merges
         self.ids = ids
     }

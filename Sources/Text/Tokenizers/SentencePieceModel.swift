@@ -33,7 +33,7 @@ struct SentencePieceModel {
                 }
             }
         } catch is Protobuf.Fault {
-            throw damaged("it is no SentencePiece model")
+            throw damaged("it is no SentencePiece model, or \(Unigram.tooLarge)")
         }
         guard !pieces.isEmpty else { throw damaged("it holds no pieces") }
         guard kind == 1 else { throw damaged("its model type is \(kind), only unigram (1) is read") }
@@ -44,12 +44,15 @@ struct SentencePieceModel {
     }
 
     private mutating func readPiece(_ bytes: UnsafeRawBufferPointer) throws {
+        guard pieces.count < Unigram.mostPieces else { throw Protobuf.Fault() }
         var message = Protobuf(bytes)
         var piece = Piece(text: "", score: 0)
         while let field = try message.next() {
             switch (field.number, field.value) {
             case (1, .bytes(let text)):
-                guard let text = String(validating: text, as: UTF8.self) else { throw Protobuf.Fault() }
+                guard text.count <= Unigram.longestPiece, let text = String(validating: text, as: UTF8.self) else {
+                    throw Protobuf.Fault()
+                }
                 piece.text = text
             case (2, .fixed32(let bits)): piece.score = Float(bitPattern: bits)
             default: break

@@ -203,7 +203,11 @@ private struct Parts {
         guard file.model.type == nil || file.model.type == "Unigram" else {
             throw damaged("its model is \(file.model.type ?? ""), only Unigram is read")
         }
-        pieces = file.model.vocab.map { ($0.text, $0.score) }
+        let vocabulary = file.model.vocab
+        guard vocabulary.count <= Unigram.mostPieces,
+            vocabulary.allSatisfy({ $0.text.utf8.count <= Unigram.longestPiece })
+        else { throw damaged(Unigram.tooLarge) }
+        pieces = vocabulary.map { ($0.text, $0.score) }
         unknown = file.model.unknown ?? -1
         guard pieces.indices.contains(unknown) else { throw damaged("unk_id is \(unknown) of \(pieces.count)") }
         guard pieces.allSatisfy({ $0.score.isFinite }) else { throw damaged("a piece has no finite score") }

@@ -3,6 +3,12 @@
 /// Kudo 2018, with the rules of the `tokenizers` library: a character without a piece of its own costs the lowest score
 /// less 10, and neighbouring unknown characters become one token.
 struct Unigram: Sendable {
+    /// Most pieces that a file may hold, and bytes of a piece: what is made of a byte takes some 50 of memory.
+    static let mostPieces = 1 << 20
+    static let longestPiece = 512
+    /// What to say of a file that holds more.
+    static let tooLarge = "it has more than \(mostPieces) pieces, or one longer than \(longestPiece) bytes"
+
     /// Number of pieces.
     let count: Int
 
