@@ -34,7 +34,7 @@ mkfifo "$folder/ready"
     --events tcp://127.0.0.1:0 --http-port 0 --workers 2 --wire auto --output "$folder/out" --state "$folder/state" \
     >"$folder/ready" 2>"$folder/coordinator.log" &
 pids+=($!)
-read -r ready <"$folder/ready"
+read -r ready <"$folder/ready" || { cat "$folder/coordinator.log" >&2; exit 1; }
 address() { sed "s|.* $1=\(http://\)*\([^ ]*\).*|\2|" <<<"$ready"; }
 workers=""
 for name in left right; do
@@ -42,7 +42,7 @@ for name in left right; do
     "$abbozzo" worker --coordinator "$(address control)" --name "$name" --threads 1 \
         >"$folder/$name" 2>"$folder/$name.log" &
     pids+=($!)
-    read -r started <"$folder/$name"
+    read -r started <"$folder/$name" || { cat "$folder/$name.log" >&2; exit 1; }
     workers+="${workers:+, }\"${started##*http://}\""
 done
 

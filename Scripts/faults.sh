@@ -15,6 +15,11 @@
 # again, the coordinator noticed the loss within 3 s (10 s with the standard preset), and a worker that was stopped or cut
 # off is back at work in the end. One line a case; the exit code is 1 when a case broke the promise.
 set -euo pipefail
+# What the caller names is where the caller is.
+for name in ABBOZZO MODEL; do
+    [[ ${!name:-} != */* ]] || printf -v "$name" %s "$(realpath -m -- "${!name}")"
+done
+[ -z "${LOGS:-}" ] || LOGS=$(realpath -m -- "$LOGS")
 cd "$(dirname "$0")/.."
 source Scripts/namespaces.sh
 network_check jq

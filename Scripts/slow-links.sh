@@ -14,6 +14,10 @@
 # One line a batch: rate, format asked for, format taken, preset, seconds undisturbed and with the loss, whether the bytes
 # are equal. Exits with 1 when some are not.
 set -euo pipefail
+# What the caller names is where the caller is.
+for name in ABBOZZO MODEL; do
+    [[ ${!name:-} != */* ]] || printf -v "$name" %s "$(realpath -m -- "${!name}")"
+done
 cd "$(dirname "$0")/.."
 rates=${1:-1000 100 20}
 formats=${2:-f32 bf16 int8 auto}
@@ -116,7 +120,7 @@ for rate in $rates; do
             --wire "$format" ${kill:+--cut even} --output "$folder/out" --state "$folder/state" \
             >"$folder/ready" 2>"$folder/coordinator.log" &
         pids+=($!)
-        read -r _ <"$folder/ready"
+        read -r _ <"$folder/ready" || { cat "$folder/coordinator.log" >&2; exit 1; }
         workers=()
         losses=0
         for number in 1 2; do start_worker $number; done

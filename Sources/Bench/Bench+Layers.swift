@@ -72,6 +72,8 @@ extension Bench {
         let stopwatch = Stopwatch()
         let compute = Compute(pool: compute.pool, kernels: compute.kernels, stopwatch: stopwatch)
         let flux = try Flux(folder: ModelFolder(path: folder), compute: compute)
+        // What is mapped stays; nothing is left behind when a long measurement is broken off.
+        try FileManager.default.removeItem(atPath: folder)
         let width = Double(heads * headWidth)
         for count in image {
             let latents = Latents(

@@ -27,12 +27,16 @@ extension CoordinatorCore {
             let image = ImageID(job: id, index: index)
             let request = job.requests[Int(index)]
             let ticket = ticket(.sampler(image))
+            // One that goes on from a checkpoint has been drawn for a part of that time.
+            if !job.checkpoints.contains(index) {
+                let again = job.requeued[index].map { Double(now - min($0, now)) * 1e-9 }
+                let waited = again ?? max(0, wall - job.status.submitted)
+                effects.append(.measure(.admitted(preset: request.presetName, waited: waited)))
+            }
             noteAdmission(image)
             flights[image] = Flight(
                 image: image, request: request, priority: job.priority, isInteractive: job.isInteractive, admitted: now,
                 phase: .sampling(ticket: ticket), phaseSince: now)
-            effects.append(
-                .measure(.admitted(preset: request.presetName, waited: max(0, wall - job.status.submitted))))
             set(image, .running(step: 0, of: request.sampler.totalSteps))
             let checkpoint = job.checkpoints.contains(index) ? image : nil
             effects.append(.sample(.open(request, pin.model, checkpoint: checkpoint), ticket: ticket))

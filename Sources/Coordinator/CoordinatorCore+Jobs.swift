@@ -224,6 +224,8 @@ extension CoordinatorCore {
         let time = wall
         guard let live = jobs[id] else {
             insert(stored)
+            let (waiting, since) = (jobs[id]?.waiting ?? [], now)
+            jobs[id]?.requeued = Dictionary(uniqueKeysWithValues: waiting.map { ($0, since) })
             reconsiderWire()
             return changed(id)
         }

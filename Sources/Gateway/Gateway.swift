@@ -2,20 +2,25 @@ internal import FlyingFox
 internal import FlyingSocks
 internal import FoundationEssentials
 internal import Glibc
+package import Logging
 package import Plan
 package import Telemetry
 
 /// A small HTTP face of a daemon, for monitoring on the same host.
 ///
 /// `GET /metrics` is Prometheus text, `GET /healthz` says that the process answers; a coordinator's `GET /api/nodes` is
-/// the cluster's status as JSON, a worker's `GET /api/worker` its own. It takes no bodies and changes nothing. It listens on loopback only: it has neither keys nor
-/// protection against half-sent requests, which a reverse proxy or a tunnel in front has.
+/// the cluster's status as JSON, a worker's `GET /api/worker` its own. It takes no bodies and changes nothing. It listens
+/// on loopback only: it has neither keys nor protection against half-sent requests, which a reverse proxy or a tunnel in
+/// front has.
 package actor Gateway {
     /// Where it listens; port 0 lets the system choose.
     package nonisolated let host: String
 
-    private let server: HTTPServer
+    private let answers: Answers
+    private let log: Logger?
+    private var server: HTTPServer
     private var running: Task<Void, Never>?
+    private var isStopping = false
     private var failure: String?
     private let requestedPort: UInt16
 
@@ -23,7 +28,7 @@ package actor Gateway {
     ///
     /// - Throws: `GatewayError` when `host` is not an address of loopback.
     package init(
-        host: String = "127.0.0.1", port: UInt16, registry: MetricsRegistry? = nil,
+        host: String = "127.0.0.1", port: UInt16, registry: MetricsRegistry? = nil, log: Logger? = nil,
         status: @escaping @Sendable () async -> ClusterStatus
     ) throws(GatewayError) {
         let answers = Answers(pages: [
@@ -35,32 +40,35 @@ package actor Gateway {
             },
             "/api/nodes": { try .json(await status()) },
         ])
-        try self.init(host: host, port: port, answers: answers)
+        try self.init(host: host, port: port, answers: answers, log: log)
     }
 
     /// Prepares the server of a worker.
     ///
     /// - Throws: `GatewayError` when `host` is not an address of loopback.
     package init(
-        host: String = "127.0.0.1", port: UInt16, report: @escaping @Sendable () async -> WorkerReport
+        host: String = "127.0.0.1", port: UInt16, log: Logger? = nil,
+        report: @escaping @Sendable () async -> WorkerReport
     ) throws(GatewayError) {
         let answers = Answers(pages: [
             "/metrics": { .metrics(await report()) { $0.write($1) } },
             "/api/worker": { try .json(await report()) },
         ])
-        try self.init(host: host, port: port, answers: answers)
+        try self.init(host: host, port: port, answers: answers, log: log)
     }
 
-    private init(host: String, port: UInt16, answers: Answers) throws(GatewayError) {
+    private init(host: String, port: UInt16, answers: Answers, log: Logger?) throws(GatewayError) {
         guard Self.isLoopback(host) else { throw GatewayError(.notLoopback(host)) }
-        let address: sockaddr_in
-        do { address = try .inet(ip4: host == "localhost" ? "127.0.0.1" : host, port: port) } catch {
-            throw GatewayError(.notLoopback(host))
-        }
         self.host = host
         requestedPort = port
+        (self.answers, self.log) = (answers, log)
+        do { server = try Self.server(host, port, answers) } catch { throw GatewayError(.notLoopback(host)) }
+    }
+
+    private static func server(_ host: String, _ port: UInt16, _ answers: Answers) throws -> HTTPServer {
+        let address: sockaddr_in = try .inet(ip4: host == "localhost" ? "127.0.0.1" : host, port: port)
         let configuration = HTTPServer.Configuration(address: address, timeout: 15, logger: .disabled)
-        server = HTTPServer(config: configuration, handler: answers)
+        return HTTPServer(config: configuration, handler: answers)
     }
 
     /// Starts to listen and returns the port.
@@ -70,20 +78,46 @@ package actor Gateway {
         let server = server
         // Ends when the server listens, or is cancelled when the server ends without.
         let listening = Task { try await server.waitUntilListening(timeout: 60) }
-        running = Task {
+        let first = Task {
             do { try await server.run() } catch { self.ended(error) }
             listening.cancel()
         }
         _ = await listening.result
-        if case .ip4(_, let port) = await server.listeningAddress { return port }
-        throw GatewayError(.listen(host: host, port: requestedPort, failure ?? "the server ended"))
+        guard case .ip4(_, let port) = await server.listeningAddress else {
+            throw GatewayError(.listen(host: host, port: requestedPort, failure ?? "the server ended"))
+        }
+        running = Task {
+            await first.value
+            await self.serveAgain(port)
+        }
+        return port
     }
 
     /// Stops listening and waits until the connections are closed.
     package func stop() async {
+        isStopping = true
         await server.stop(timeout: 1)
+        running?.cancel()
         await running?.value
         running = nil
+    }
+
+    /// Listens anew after a server ended by itself, as it does when a connection finds no file descriptor left.
+    private func serveAgain(_ port: UInt16) async {
+        var told: String?
+        while !isStopping {
+            let why = failure ?? "the server ended"
+            if why != told {
+                log?.warning("the page on http://\(host):\(port) ended: \(why); it is begun anew each second")
+                told = why
+            }
+            try? await Task.sleep(for: .seconds(1))
+            guard !isStopping, let next = try? Self.server(host, port, answers) else { continue }
+            (server, failure) = (next, nil)
+            let began = ContinuousClock.now
+            do { try await next.run() } catch { ended(error) }
+            if began.duration(to: .now) > .seconds(10) { told = nil }
+        }
     }
 
     private func ended(_ error: any Error) { failure = "\(error)" }
@@ -154,19 +188,24 @@ private struct Answers: HTTPHandler {
         guard length == 0, request.headers[HTTPHeader("Transfer-Encoding")] == nil else {
             return response(.badRequest, .text("requests carry no body here\n"), [.connection: "close"])
         }
-        if request.path == "/healthz" { return response(.ok, .text("ok\n")) }
+        let isHead = request.method != .GET
+        if request.path == "/healthz" { return response(.ok, .text("ok\n"), isHead: isHead) }
         guard let page = pages[request.path] else {
             let paths = (pages.keys + ["/healthz"]).sorted().joined(separator: ", ")
-            return response(.notFound, .text("these are here: \(paths)\n"))
+            return response(.notFound, .text("these are here: \(paths)\n"), isHead: isHead)
         }
-        return response(.ok, try await page())
+        return response(.ok, try await page(), isHead: isHead)
     }
 
-    private func response(_ code: HTTPStatusCode, _ page: Page, _ fields: HTTPHeaders = [:]) -> HTTPResponse {
+    /// The answer; one to HEAD has the fields of the page and leaves it out.
+    private func response(
+        _ code: HTTPStatusCode, _ page: Page, _ fields: HTTPHeaders = [:], isHead: Bool = false
+    ) -> HTTPResponse {
         var fields = fields
+        if isHead { fields[.contentLength] = String(page.body.count) }
         fields[.contentType] = page.type
         fields[HTTPHeader("Cache-Control")] = "no-store"
         fields[HTTPHeader("X-Content-Type-Options")] = "nosniff"
-        return HTTPResponse(statusCode: code, headers: fields, body: page.body)
+        return HTTPResponse(statusCode: code, headers: fields, body: isHead ? Data() : page.body)
     }
 }

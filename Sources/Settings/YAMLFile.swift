@@ -71,7 +71,9 @@ struct YAMLFile {
     /// A text; nil when the key is missing.
     func text(_ key: String) throws(SettingsError) -> String? {
         guard let node = entries[key] else { return nil }
-        guard let scalar = node.scalar?.string, !scalar.isEmpty else { throw bad(key, wanted: "a text") }
+        guard let scalar = node.scalar?.string, !scalar.isEmpty, node.null == nil else {
+            throw bad(key, wanted: "a text; for the default leave the line out")
+        }
         return scalar
     }
 

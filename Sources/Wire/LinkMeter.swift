@@ -32,6 +32,13 @@ package final class LinkMeter: Sendable {
         }
     }
 
+    /// Forgets the links of peers that are not known any more, of which clusters of fleeting names have ever more.
+    package func keep(where isKnown: (String) -> Bool) {
+        counters.with { counters in
+            counters = counters.filter { isKnown($0.key.source) && isKnown($0.key.target) }
+        }
+    }
+
     /// All links, by source then target.
     package var snapshot: [LinkCounters] {
         counters.with { Array($0.values) }.sorted { ($0.source, $0.target) < ($1.source, $1.target) }

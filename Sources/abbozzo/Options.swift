@@ -165,9 +165,10 @@ struct KeysOptions: ParsableArguments {
         KeyFolder.standard(environment: ProcessInfo.processInfo.environment, isRoot: geteuid() == 0)
     }
 
-    /// The folder for a daemon: a cluster of one machine needs none.
-    func forDaemon(_ fromFile: String?, at endpoints: [Endpoint], isInsecure: Bool) -> KeyFolder? {
+    /// The folder for a daemon: a cluster of one machine needs none, unless somebody `asked` for keys.
+    func forDaemon(_ fromFile: String?, at endpoints: [Endpoint], isInsecure: Bool, asked: Bool = false) -> KeyFolder? {
         if let folder = named(fromFile) { return folder }
+        if asked { return Self.standard }
         if isInsecure || endpoints.allSatisfy(\.isLoopback) { return nil }
         return Self.standard.exists ? Self.standard : nil
     }
@@ -183,11 +184,28 @@ struct PeerKeysOptions: ParsableArguments {
             valueName: "key|file"))
     var serverKey: String?
 
+    /// The folder for a worker.
+    ///
+    /// - Throws: `CommandFailure` where a server's key is named and keys are not wanted.
+    func forWorker(_ fromFile: String?, at endpoints: [Endpoint], isInsecure: Bool) throws -> KeyFolder? {
+        try refuseContradiction(own.named(fromFile))
+        return own.forDaemon(fromFile, at: endpoints, isInsecure: isInsecure, asked: serverKey != nil)
+    }
+
+    private func refuseContradiction(_ named: KeyFolder??) throws {
+        guard serverKey != nil, case .some(.none) = named else { return }
+        throw CommandFailure(
+            .usage,
+            "--server-key says whose key to expect, but keys are none: leave out one of them, or name a folder with --keys"
+        )
+    }
+
     /// The keys for a client, and whether it may do without them where the coordinator has none.
     func forClient(of endpoint: Endpoint) throws -> (security: Security, areOptional: Bool) {
         func security(_ folder: KeyFolder) throws -> Security {
             try folder.forClient(user: userName, serverKey: serverKey)
         }
+        try refuseContradiction(own.named())
         if let said = own.named() { return (try said.map(security) ?? .none, false) }
         let folder = KeysOptions.standard
         guard serverKey == nil else { return (try security(folder), false) }

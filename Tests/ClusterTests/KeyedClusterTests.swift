@@ -250,4 +250,34 @@ struct KeyedClusterTests {
             }
         }
     }
+
+    @Test("whose key to expect is asked for on loopback, too, and not where there are to be none")
+    func serverKey() async throws {
+        let home = folder.path("asked"), keys = home + "/abbozzo/keys"
+        let environment = ["XDG_CONFIG_HOME": home, "ABBOZZO_KEYS": ""]
+        for arguments in [
+            ["init"], ["new", "worker", "node1"], ["authorize", keys + "/node1.pub", "--role", "worker"],
+        ] {
+            let outcome = try await Abbozzo.run(["keys"] + arguments, environment: environment)
+            #expect(outcome.status == .exited(0), "\(outcome.errors)")
+        }
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path, ["--keys", keys])
+            _ = try await cluster.worker(
+                "node1", model: TestPicture.model, ["--server-key", keys + "/coordinator.pub"], environment: environment
+            )
+            // Ends when the worker has drawn it: one without keys is not let in.
+            let outcome = try await Abbozzo.run(
+                ["submit", "-p", "p", "--width", "64", "--height", "64", "--steps", "1"],
+                environment: environment.merging(["ABBOZZO_COORDINATOR": cluster.endpoints["client"] ?? ""]) { $1 })
+            #expect(outcome.status == .exited(0), "\(outcome.errors)")
+        }
+        for command in [
+            ["worker", "--name", "node1", "--model", TestPicture.model], ["nodes", "ls"],
+        ] {
+            let outcome = try await Abbozzo.run(
+                command + ["--keys", "none", "--server-key", keys + "/coordinator.pub"])
+            #expect(outcome.status == .exited(1) && outcome.errors.contains("--server-key"), "\(outcome.errors)")
+        }
+    }
 }

@@ -83,6 +83,18 @@ struct PlanTests {
         let broken = try folder.write(Array("nodes: 3".utf8), name: "broken")
         let other = try await Abbozzo.run(["plan", "--nodes", broken, "--model", TestPicture.model])
         #expect(other.status == .exited(1) && other.errors.hasPrefix("error: "))
+        let node = try folder.write(Array("nodes: [{name: n, gflops: 10, memory_gib: 64}]".utf8), name: "node")
+        for arguments in [
+            ["--width", "1000", "--height", "1000"], ["--width", "-64", "--height", "64"], ["--steps", "100000"],
+            ["--width", "4294967296", "--height", "4294967296"], ["--scale", "1000"],
+        ] {
+            let outcome = try await Abbozzo.run(["plan", "--nodes", node, "--model", TestPicture.model] + arguments)
+            #expect(outcome.status == .exited(1) && !outcome.errors.isEmpty, "\(arguments): \(outcome)")
+        }
+        for arguments in [["--model", TestPicture.model], ["--compute", "int8"]] {
+            let outcome = try await Abbozzo.run(["plan"] + arguments)
+            #expect(outcome.status == .exited(1) && outcome.errors.contains("--nodes"), "\(arguments): \(outcome)")
+        }
     }
 
     @Test("workers measure before they join; the coordinator plans by that, and plan says what it did")

@@ -27,6 +27,24 @@ struct MeasurementTests {
         #expect(!bench.measurements.contains(.replayed))
     }
 
+    @Test("a picture that is tried again has waited since then, and one of a checkpoint is not counted twice")
+    func waitsAgain() throws {
+        let bench = Bench()
+        var request = ImageRequest.euler("p")
+        request.preset = "quick"
+        let id = try bench.submit([request])
+        #expect(bench.ask(.cancel(id)) == .done)
+        bench.wait(100)
+        #expect(bench.ask(.retry(id)) == .done)
+        bench.wait(3)
+        bench.join("a")
+        bench.work()
+        let waits = bench.measurements.compactMap { measurement -> Double? in
+            if case .admitted("quick", let waited) = measurement { waited } else { nil }
+        }
+        #expect(waits.count == 1 && waits.allSatisfy { 3...5 ~= $0 }, "\(waits)")
+    }
+
     @Test("a step that a lost worker had in hand counts as replayed and its picture as recovered, once")
     func recovery() throws {
         let bench = Bench()

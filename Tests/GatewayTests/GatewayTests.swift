@@ -103,6 +103,8 @@ internal import Testing
         let gateway = try Gateway(port: 0) { status }
         let port = try await gateway.start()
         #expect(try await ask(get("/healthz"), port: port).body == "ok\n")
+        let bare = try await ask(get("/healthz", method: "HEAD"), port: port)
+        #expect(bare.head.hasPrefix("HTTP/1.1 200 ") && bare.head.contains("Content-Length: 3") && bare.body.isEmpty)
         let nodes = try await ask(get("/api/nodes"), port: port)
         #expect(nodes.head.contains("application/json"))
         #expect(try JSONDecoder().decode(ClusterStatus.self, from: Data(nodes.body.utf8)) == status)

@@ -119,12 +119,17 @@ struct DaemonSettingsTests {
             "data: udp://a:1", "flights_per_worker: 0", "cut: []", "cut: [0, 6]", "cut: [9223372036854775807, 1]",
             "cut: fair",
             "network_mbit: 0",
-            "insecure_network: perhaps", "output: []", "port: 1",
+            "insecure_network: perhaps", "output: []", "port: 1", "output: null", "state: ~", "advertise: null",
         ])
     func refusesCoordinator(line: String) throws {
         let error = #expect(throws: SettingsError.self) {
             try CoordinatorFile(text: "# c\n" + line, file: "c.yaml")
         }
         #expect(error?.line == 2)
+    }
+
+    @Test("a null in quotes is a name like any other")
+    func quotedNull() throws {
+        #expect(try CoordinatorFile(text: "output: \"null\"", file: "c.yaml").output == "null")
     }
 }

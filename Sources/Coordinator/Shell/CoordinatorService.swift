@@ -439,6 +439,8 @@ extension CoordinatorService {
     private func reply(_ reply: ClientReply, _ client: ClientTicket) {
         var reply = reply
         if case .nodes(var status) = reply {
+            let members = Set(status.workers.map(\.hello.name)).union([CoordinatorSockets.name])
+            sockets.meter.keep { members.contains($0) }
             status.links = sockets.meter.snapshot
             status.creditWaitSeconds = metrics.creditWaitSeconds
             status.authFailures = settings.security.gate?.failures

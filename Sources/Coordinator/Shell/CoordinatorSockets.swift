@@ -4,6 +4,9 @@ internal import Wire
 
 /// A coordinator's four sockets, made and bound on the loop's thread before there is a service.
 final class CoordinatorSockets: @unchecked Sendable {
+    /// What peers call this end.
+    static let name = "coordinator"
+
     let control: RouterSocket
     let data: RouterSocket
     let client: RouterSocket
@@ -25,17 +28,17 @@ final class CoordinatorSockets: @unchecked Sendable {
         let bootID = UInt64.random(in: 1...UInt64.max)
         let security = settings.security
         let control = try RouterSocket(
-            loop, .control(name: "coordinator", bootID: bootID, security: security.for(.control)))
+            loop, .control(name: Self.name, bootID: bootID, security: security.for(.control)))
         let data = try RouterSocket(
             loop,
             SocketOptions(
-                name: "coordinator", bootID: bootID, security: security.for(.data), limit: limit, meter: meter))
+                name: Self.name, bootID: bootID, security: security.for(.data), limit: limit, meter: meter))
         let client = try RouterSocket(
             loop,
             .client(
-                name: "coordinator", bootID: bootID, accepting: .clientRequest, security: security.for(.client)))
+                name: Self.name, bootID: bootID, accepting: .clientRequest, security: security.for(.client)))
         let events = try PublisherSocket(
-            loop, .events(name: "coordinator", bootID: bootID, security: security.for(.events)))
+            loop, .events(name: Self.name, bootID: bootID, security: security.for(.events)))
         endpoints = ServiceEndpoints(
             control: try Self.listen("control", settings.control) { (at) throws(WireError) in try control.listen(on: at)
             },

@@ -135,7 +135,9 @@ struct CoordinatorCommand: AsyncParsableCommand {
         for (name, meaning) in CoordinatorService.metricMeanings { registry.describe(name, meaning) }
         // The metrics' port first, and files last: a coordinator that cannot listen leaves no folder behind.
         let started = Started()
-        let gateway = try Gateway(port: UInt16(file.httpPort), registry: registry) { await started.status() }
+        let gateway = try Gateway(port: UInt16(file.httpPort), registry: registry, log: logger) {
+            await started.status()
+        }
         let http = try await gateway.start()
         let service: CoordinatorService
         do {

@@ -4,6 +4,7 @@ internal import Coordinator
 internal import Foundation
 internal import Logging
 internal import Plan
+internal import Sampling
 internal import Settings
 internal import Stages
 internal import Tensors
@@ -29,8 +30,8 @@ struct PlanCommand: AsyncParsableCommand {
     @Option(
         help: ArgumentHelp(
             "Number format of the workers for --nodes: f32, bf16 or int8. The rates in the file should be those of this "
-                + "format.", valueName: "format"))
-    var compute: ComputeFormat = .f32
+                + "format. Default: f32.", valueName: "format"))
+    var compute: ComputeFormat?
 
     @Option(
         help: ArgumentHelp(
@@ -76,6 +77,9 @@ struct PlanCommand: AsyncParsableCommand {
     @OptionGroup var options: OutputOptions
 
     func validate() throws {
+        guard nodes != nil || model == nil && compute == nil else {
+            throw ValidationError("--model and --compute are for --nodes: a coordinator's workers have their own")
+        }
         guard 1...64 ~= flightsPerWorker else {
             throw ValidationError("--flights-per-worker is \(flightsPerWorker), but must be from 1 to 64")
         }
@@ -203,16 +207,19 @@ struct PlanCommand: AsyncParsableCommand {
     /// What is to be planned, the plan in force, the picture, and how hidden states travel now.
     private func question() async throws -> (PlanningInput, ReplicatedPlan?, ImageRequest, WireFormat?) {
         func request(_ facts: ModelFacts) throws -> ImageRequest {
-            try picture.defaults.request(
+            let request = try picture.defaults.request(
                 PromptLine(prompt: "", place: .init(file: "the command line")), index: 0, facts: facts,
                 neighbourhood: .ofThisProcess())
+            try Sampler.check(request, facts: facts)
+            return request
         }
         if let nodes {
+            let compute = compute ?? .f32
             let file = try NodesFile(path: nodes)
             let folder = try modelFolder(model)
             let facts = try ModelFacts(folder: folder)
-            let costs = file.nodes.contains { $0.gflops == nil } ? try ownCosts(folder, facts) : nil
             let request = try request(facts)
+            let costs = file.nodes.contains { $0.gflops == nil } ? try ownCosts(folder, facts, compute) : nil
             let bytesPerWeight = try transformerBytesPerWeight(of: folder, in: compute) ?? 4
             let encoderBytes = try encoderBytes(of: folder, in: compute)
             let all = file.nodes.flatMap { node in
@@ -238,7 +245,9 @@ struct PlanCommand: AsyncParsableCommand {
     }
 
     /// This machine's speed, as a worker with all cores would measure it.
-    private func ownCosts(_ folder: ModelFolder, _ facts: ModelFacts) throws -> MeasuredCosts {
+    private func ownCosts(
+        _ folder: ModelFolder, _ facts: ModelFacts, _ compute: ComputeFormat
+    ) throws -> MeasuredCosts {
         let logger = Logger(label: "plan") { _ in SwiftLogNoOpLogHandler() }
         let benchmark = Benchmark(mode: .cached)
         let costs = benchmark.costs(
@@ -268,8 +277,9 @@ extension PlanningNode {
 /// Reads `4,8,16`.
 private func numbers(_ text: String) throws -> [Int] {
     try text.split(separator: ",", omittingEmptySubsequences: false).map { word in
-        guard let number = Int(word), 1...1000 ~= number else {
-            throw ValidationError("--scale is \(text.prefix(60)), but must be numbers of workers, as in 4,8,16,64")
+        guard let number = Int(word), 1...256 ~= number else {
+            throw ValidationError(
+                "--scale is \(text.prefix(60)), but must be numbers of workers up to 256, as in 4,8,16,64")
         }
         return number
     }

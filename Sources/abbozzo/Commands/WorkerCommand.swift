@@ -100,7 +100,7 @@ struct WorkerCommand: AsyncParsableCommand {
         settings.roles = Set(roles ?? file.roles)
         let isInsecure = daemon.insecureNetwork || file.insecureNetwork
         settings.security =
-            try keys.own.forDaemon(
+            try keys.forWorker(
                 file.keysFolder, at: [settings.listen, settings.coordinator], isInsecure: isInsecure)?
             .forWorker(settings.name, serverKey: keys.serverKey) ?? Security(allowInsecure: isInsecure)
         settings.limits.unreachableAfter = giveUpAfter.map { UInt64($0 * 1e9) }
@@ -113,7 +113,7 @@ struct WorkerCommand: AsyncParsableCommand {
         settings.onTurn = { manager?.alive(now: $0, standing: $1) }
         // The page first: it is there while the speed is measured, and a port that is taken is known at once.
         let started = Started(settings.name)
-        let gateway = try Gateway(port: UInt16(httpPort ?? file.httpPort)) { await started.report }
+        let gateway = try Gateway(port: UInt16(httpPort ?? file.httpPort), log: logger) { await started.report }
         let page = "http://127.0.0.1:\(try await gateway.start())"
         let service: WorkerService
         do {
