@@ -16,9 +16,8 @@
 # off is back at work in the end. One line a case; the exit code is 1 when a case broke the promise.
 set -euo pipefail
 # What the caller names is where the caller is.
-for name in ABBOZZO MODEL; do
-    [[ ${!name:-} != */* ]] || printf -v "$name" %s "$(realpath -m -- "${!name}")"
-done
+[[ ${ABBOZZO:-} != */* ]] || ABBOZZO=$(realpath -m -- "$ABBOZZO")
+[ -z "${MODEL:-}" ] || MODEL=$(realpath -m -- "$MODEL")
 [ -z "${LOGS:-}" ] || LOGS=$(realpath -m -- "$LOGS")
 cd "$(dirname "$0")/.."
 source Scripts/namespaces.sh

@@ -15,9 +15,8 @@
 # are equal. Exits with 1 when some are not.
 set -euo pipefail
 # What the caller names is where the caller is.
-for name in ABBOZZO MODEL; do
-    [[ ${!name:-} != */* ]] || printf -v "$name" %s "$(realpath -m -- "${!name}")"
-done
+[[ ${ABBOZZO:-} != */* ]] || ABBOZZO=$(realpath -m -- "$ABBOZZO")
+[ -z "${MODEL:-}" ] || MODEL=$(realpath -m -- "$MODEL")
 cd "$(dirname "$0")/.."
 rates=${1:-1000 100 20}
 formats=${2:-f32 bf16 int8 auto}

@@ -104,21 +104,21 @@ package actor Gateway {
 
     /// Listens anew after a server ended by itself, as it does when a connection finds no file descriptor left.
     private func serveAgain(_ port: UInt16) async {
-        var told: String?
+        var rest = Duration.seconds(1)
         while !isStopping {
             let why = failure ?? "the server ended"
-            if why != told {
-                log?.warning("the page on http://\(host):\(port) ended: \(why); it is begun anew each second")
-                told = why
-            }
-            try? await Task.sleep(for: .seconds(1))
+            log?.warning("the page on http://\(host):\(port) ended: \(why); it begins anew in \(rest)")
+            try? await Task.sleep(for: rest)
             guard !isStopping, let next = try? Self.server(host, port, answers) else { continue }
             (server, failure) = (next, nil)
             let began = ContinuousClock.now
             do { try await next.run() } catch { ended(error) }
-            if began.duration(to: .now) > .seconds(10) { told = nil }
+            // Each server that ends leaves a descriptor or three open (FlyingFox 0.27.1), so failures become rare.
+            rest = began.duration(to: .now) > Self.longestRest ? .seconds(1) : min(2 * rest, Self.longestRest)
         }
     }
+
+    private static let longestRest = Duration.seconds(60)
 
     private func ended(_ error: any Error) { failure = "\(error)" }
 

@@ -31,7 +31,7 @@ package enum Schedule {
     /// set: of a shift below 0.5 its formula may round to more than 1.
     package static func euler(steps: Int, tokens: Int, facts: ScheduleFacts) -> [Double] {
         let h = facts.dynamic ? dynamicShift(tokens: tokens, facts: facts) : facts.shift
-        return [1] + (1..<steps).map { shift(1 - Double($0) / Double(steps), by: h) } + [0]
+        return (0..<steps).map { $0 == 0 ? 1 : shift(1 - Double($0) / Double(steps), by: h) } + [0]
     }
 
     /// One RALU stage: `steps` + 1 falling noise levels that start and end exactly at the given ones.

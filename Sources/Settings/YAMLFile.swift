@@ -72,7 +72,7 @@ struct YAMLFile {
     func text(_ key: String) throws(SettingsError) -> String? {
         guard let node = entries[key] else { return nil }
         guard let scalar = node.scalar?.string, !scalar.isEmpty, node.null == nil else {
-            throw bad(key, wanted: "a text; for the default leave the line out")
+            throw bad(key, wanted: "a text, in quotes where it is null or ~")
         }
         return scalar
     }

@@ -44,7 +44,7 @@ package struct LoadedModel: Sendable {
 
     /// Reads a share of a model.
     ///
-    /// With a `fingerprint` the folder must have it still when all is read: a process reads anew for each share that it is
+    /// With a `fingerprint` the folder must have it, also when all is read: a process reads anew for each share that it is
     /// given, and its files may have been replaced meanwhile.
     ///
     /// - Throws: `StageError`, `CheckpointError` or `TextError`, each with a text of one line.
@@ -52,6 +52,12 @@ package struct LoadedModel: Sendable {
         guard ModelFacts.families.contains(folder.className) else {
             throw StageError(.family(folder.className), file: folder.path)
         }
+        func expectUnchanged() throws {
+            guard let fingerprint else { return }
+            let now = try folder.fingerprint()
+            guard now == fingerprint else { throw StageError(.changed(from: fingerprint, to: now), file: folder.path) }
+        }
+        try expectUnchanged()
         let parameters = try Flux.Parameters(folder: folder)
         guard share.span.lowerBound >= 0, share.span.upperBound <= parameters.blockCount else {
             throw StageError(.span(share.span, blockCount: parameters.blockCount), file: folder.path)
@@ -63,10 +69,7 @@ package struct LoadedModel: Sendable {
             : try Flux(
                 parameters: parameters, weights: folder.weights("transformer"), span: share.span, compute: compute)
         decoder = share.decodes ? try Decoder(folder: folder, compute: compute) : nil
-        if let fingerprint {
-            let now = try folder.fingerprint()
-            guard now == fingerprint else { throw StageError(.changed(from: fingerprint, to: now), file: folder.path) }
-        }
+        try expectUnchanged()
         (self.folder, self.share) = (folder, share)
         residentBytes = (text?.residentBytes ?? 0) + (flux?.weightBytes ?? 0) + (decoder?.weightBytes ?? 0)
     }

@@ -145,8 +145,8 @@ struct KeysOptions: ParsableArguments {
         help: ArgumentHelp(
             """
             Folder of keys, see abbozzo keys. Default: the variable ABBOZZO_KEYS; else ~/.config/abbozzo/keys (root: \
-            /etc/abbozzo/keys), which clients use when it is there, and daemons when an address is beyond 127.0.0.1. \
-            none: no keys.
+            /etc/abbozzo/keys), which clients use when it is there, and daemons when an address is beyond 127.0.0.1 or \
+            --server-key is given. none: no keys.
             """, valueName: "dir"))
     var keys: String?
 

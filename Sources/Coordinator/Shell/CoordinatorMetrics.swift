@@ -40,7 +40,7 @@ final class CoordinatorMetrics: @unchecked Sendable {
 
     /// What each series means, for the page that shows them.
     static let meanings: [(name: String, meaning: String)] = [
-        ("dit_queue_wait_seconds", "Seconds from a picture's submission to its first step."),
+        ("dit_queue_wait_seconds", "Seconds from a picture's submission or last retry to its beginning."),
         ("dit_image_seconds", "Seconds from a picture leaving the queue to its file being durable."),
         ("dit_images_finished_total", "Pictures that came to an end since the coordinator started."),
         ("dit_images_completed_total", "Pictures done since the coordinator started."),
