@@ -114,7 +114,7 @@ package actor Gateway {
             let began = ContinuousClock.now
             do { try await next.run() } catch { ended(error) }
             // Each server that ends leaves a descriptor or three open (FlyingFox 0.27.1), so failures become rare.
-            rest = began.duration(to: .now) > Self.longestRest ? .seconds(1) : min(2 * rest, Self.longestRest)
+            rest = began.duration(to: .now) > Self.longestRest ? .seconds(1) : min(rest * 2, Self.longestRest)
         }
     }
 

@@ -16,6 +16,7 @@ struct PageTests {
             let line = try await worker.line(containing: "started ")
             let port = try #require(line.split(separator: ":").last.flatMap { UInt16($0) })
             var held = (0..<150).compactMap { _ in RawTCP(port: port) }
+            #expect(!held.isEmpty)
             _ = try await worker.line(containing: "the page on http://127.0.0.1:\(port) ended")
             held = []
             while answer(port) != "ok\n" { try await Task.sleep(for: .milliseconds(50)) }
