@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from PIL import Image
 
 from pictures import levels, run_settings, shelves
-from training import (DEVICE, NOTHING_YET, Average, Precision, Stage, Timer, counted, memory_format, rate, run_as_team,
+from training import (DEVICE, NOTHING_YET, Average, Precision, Stage, Timer, counted, is_trained, memory_format, rate, run_as_team,
                       team_arguments, time_arguments, write_json)
 
 
@@ -195,7 +195,9 @@ def draw_rows(rows, path, cell=192):
 
 def encode_arguments(parser):
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of this training run")
-    parser.add_argument("--batch", type=int, default=32 if DEVICE.type == "cuda" else 8)
+    parser.add_argument("--batch", type=int, default=32 if DEVICE.type == "cuda" else 1,
+                        help="pictures at a time (default %(default)s; on a CPU the arrays of several at 512 pixels come fresh from "
+                             "the kernel each time, which took half of the time)")
 
 
 @torch.no_grad()
@@ -225,7 +227,8 @@ def encode(a):
         sample += [latents[:500].float().flatten() for latents in kept["levels"]]
         print("%s: %s" % (path, [tuple(latents.shape) for latents in kept["levels"]]), flush=True)
     sample = torch.cat(sample)
-    if "inherited" not in settings:  # a painter that was trained before knows the latents as they were scaled for it
+    # A painter that was trained knows the latents as they were scaled for it.
+    if "scaling_factor" not in settings or not is_trained(settings, Stage(a.out, "dit").counters()):
         settings.update(shift_factor=sample.mean().item(), scaling_factor=1 / sample.std().item())
         write_json(os.path.join(a.out, "settings.json"), settings)
     print("encoded in %.0f s; shift %.4f, scale %.4f" % (

@@ -1,7 +1,10 @@
 """Writes the trained model as a folder in diffusers layout, and in training.json how long each stage was trained.
 
-With --few it is the variant for few steps (few_steps.py), which has the layout of FLUX.1-schnell; with
---share it links all but its transformer from the folder of the model that taught it.
+With --mean the weights are halfway to those of another model, such as the one that the run
+began with: both lie in one valley, and their mean forgets less (Wortsman et al. 2022, arXiv
+2203.05482). With --few it is the variant for few steps (few_steps.py), which has the layout of
+FLUX.1-schnell; with --share it links all but its transformer from the folder of the model that
+taught it.
 The names of tensors are those that transformers 4 and FLUX.1's own files use
 (CLIP's begin with `text_model.`): every reader of FLUX folders takes them.
 """
@@ -15,7 +18,7 @@ from safetensors.torch import load_file
 import few_steps
 import inherit
 from autoencoder import new_autoencoder
-from flow import expect_up_to_date
+from flow import load_with_guidance
 from painter import Painter
 from pictures import run_settings
 from training import NOTHING_YET, Stage, is_trained, read_json, write_json
@@ -39,6 +42,7 @@ def arguments(parser):
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--undistilled", action="store_true", help="take `dit`, although there is a `distill`")
     which.add_argument("--few", action="store_true", help="the variant for few steps")
+    parser.add_argument("--mean", metavar="FOLDER", help="write the mean of these weights and those of that model")
     parser.add_argument("--share", metavar="FOLDER",
                         help="with --few: link text encoders, tokenizers and autoencoder from this model")
 
@@ -52,17 +56,21 @@ def run(a):
     if a.share and os.path.realpath(a.share) == os.path.realpath(a.model):
         raise SystemExit("--share names the folder that is written")
     counters = dict(vae=Stage(a.out, "vae").load(vae), dit=Stage(a.out, "dit").load(painter))
-    counters["distill"] = None if a.undistilled else Stage(a.out, "distill").load(painter)
     if not counters["vae"] or not is_trained(settings, counters["dit"]):
         raise SystemExit("train `vae` and `dit` first")
-    if counters["distill"]:
-        expect_up_to_date(a.out, counters["distill"])
+    counters["distill"], guided = None, bool(counters["dit"].get("guided"))
+    if not a.undistilled:
+        stage, known = load_with_guidance(a.out, painter)
+        if stage == "distill":
+            counters["distill"], guided = known, True
     if a.few:
         painter, counters[few_steps.STAGE] = few_steps.load(a.out, settings)
     vae.register_to_config(sample_size=a.side or settings["size"], shift_factor=settings["shift_factor"],
                            scaling_factor=settings["scaling_factor"])
     parts = dict(vae=vae, transformer=painter.transformer, text_encoder=painter.clip, text_encoder_2=painter.t5)
     for part, model in parts.items():
+        if a.mean and part != "vae":
+            _take_mean(model, part, a.mean)
         model.to(dtype)
         if a.share and part != "transformer":
             _expect(_same_weights(model, part, a.share), part, a.share)
@@ -82,11 +90,22 @@ def run(a):
     write_json(os.path.join(a.model, "model_index.json"), INDEX)
     inherited = settings.get("inherited", {})
     counters = {k: inherit.added(inherited.get(k, NOTHING_YET), v or NOTHING_YET) for k, v in counters.items()}
+    counters["dit"]["guided"] = guided
     write_json(os.path.join(a.model, inherit.HISTORY), counters)
     write_notice(a.model)
     total = sum(os.path.getsize(os.path.join(root, f)) for root, _, files in os.walk(a.model) for f in files)
     print("%s: %.1f MB, %d pixels, %d objects; trained %s" % (
         a.model, total / 1e6, settings["size"], settings["objects"], counters))
+
+
+@torch.no_grad()
+def _take_mean(model, part, folder):
+    """Brings weights halfway to those of a folder's part."""
+    theirs = inherit.weights(folder, part)
+    for name, w in model.named_parameters():
+        if name not in theirs or theirs[name].shape != w.shape:
+            raise SystemExit("%s in %s has other weights than this run: --mean takes a model of its sizes" % (part, folder))
+        w.copy_((w.float() + theirs[name].float()) / 2)
 
 
 def _same_weights(model, part, folder):

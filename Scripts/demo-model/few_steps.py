@@ -2,7 +2,7 @@
 
     OUT/few.safetensors     averaged weights of a transformer that needs few steps
 
-The teacher is the painter with its guidance distilled. From noise and captions alone it draws along the
+The teacher is the painter with guidance in it. From noise and captions alone it draws along the
 schedule in many small steps. The student, told a sigma, learns to go as far in one step as the teacher in
 several: a quarter of the way from noise to picture, or to its end where less is left (progressive
 distillation, Salimans & Ho 2022, arXiv 2202.00512, in a single stage, along the teacher's own paths).
@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from batches import LEVELS, Batches
-from flow import expect_up_to_date
+from flow import load_with_guidance
 from painter import Painter
 from pictures import run_settings
 from training import (DEVICE, NOTHING_YET, Average, Optimizers, Precision, Stage, Timer, counted, digest, rate, run_as_team,
@@ -51,7 +51,7 @@ def train(a, team):
     settings, precision, stage = run_settings(a.out), Precision(team), Stage(a.out, STAGE)
     if min(a.smaller, a.uses) < 1:
         raise SystemExit("--smaller and --uses are at least 1")
-    teacher, base = load_teacher(a.out, settings), digest(a.out, "distill")
+    teacher, base = load_teacher(a.out, settings)
     student = student_of(teacher, settings)
     learning = student.transformer
     before = stage.load(learning)
@@ -61,7 +61,7 @@ def train(a, team):
     teacher.to(DEVICE).eval().requires_grad_(False)
     learning.to(DEVICE).train()
     average = Average(learning, a.ema)
-    optimizers = Optimizers(learning, a.lr, team)
+    optimizers = Optimizers(learning, a.lr, team, precision)
     team.part_ways(before["steps"])
     batches = Batches(a.out, a.tokens, a.mixed, seed=before["steps"], weights=a.levels, pairs=a.pairs)
     timer, step, samples, total, count = Timer(a, before), 0, 0, 0.0, 0
@@ -95,22 +95,24 @@ def train(a, team):
 
 def load(folder, settings):
     """The finished variant of a run, and its counters."""
-    student = student_of(load_teacher(folder, settings), settings)
+    teacher, base = load_teacher(folder, settings)
+    student = student_of(teacher, settings)
     counters = Stage(folder, STAGE).load(student.transformer)
     if counters is None:
         raise SystemExit("train `few` first")
-    if counters.get("taught") != digest(folder, "distill"):
-        raise SystemExit("`distill` is not the one that taught `few`: call `few` again")
+    if counters.get("taught") != base:
+        raise SystemExit("the painter is not the one that taught `few`: call `few` again")
     return student, counters
 
 
 def load_teacher(folder, settings):
+    """The painter with guidance in it, and the digest of its stage."""
     teacher = Painter(settings)
-    counters = Stage(folder, "distill").load(teacher)
-    if counters is None:
-        raise SystemExit("distil the guidance first (`distill`), also that of a model which was distilled before this run")
-    expect_up_to_date(folder, counters)
-    return teacher
+    stage, _ = load_with_guidance(folder, teacher)
+    if stage is None:
+        raise SystemExit("the painter has no guidance yet: call `distill`, or `dit` with --guided where this run began with a "
+                         "model that had some")
+    return teacher, digest(folder, stage)
 
 
 def student_of(teacher, settings):

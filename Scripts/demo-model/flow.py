@@ -11,6 +11,8 @@ towards it, so the plan's last quarter has even ones.
 `distill` teaches a copy to give in one pass, told a guidance g in 1…5, what the
 first one gives by true guidance, v0 + g (v - v0), as FLUX.1-dev was made. Where `dit` was trained
 further since, the copy begins with what distillation had changed in the weights before, added to the new ones.
+A painter with guidance in it already, as an exported one has, need not lose it and be distilled again: with
+--guided `dit` trains it at every guidance, on pictures.
 """
 import glob
 import os
@@ -30,6 +32,7 @@ from training import (DEVICE, NOTHING_YET, Average, Optimizers, Precision, Stage
                       run_as_team, team_arguments, time_arguments)
 
 MOST_GUIDANCE = 5.0
+USUAL_GUIDANCE = 3.5
 HELPED = 0.75  # of the plan of `dit` has further tasks and weights on things, less and less; the rest of it has neither
 READ = 64  # captions a step of the third task
 
@@ -59,6 +62,9 @@ def arguments(parser):
                              "512 pixels after 256; 1, the default: never (dit only)")
     parser.add_argument("--pairs", type=float, default=2.0, metavar="WEIGHT",
                         help="how often a picture of two things is drawn, for one of a single thing (default %(default)s)")
+    parser.add_argument("--guided", type=float, default=0.0, metavar="SHARE",
+                        help="of the samples that are told a guidance of 1…5 and learn it from pictures, at the price of one more "
+                             "pass: for a painter with guidance in it, which then needs no `distill` (dit only; default 0)")
     parser.add_argument("--drop", type=float, default=0.1, help="share of captions dropped (dit only)")
     parser.add_argument("--ema", type=float, default=0.999, help="how slowly the averaged weights follow")
     parser.add_argument("--lr", type=float, help="default 1.5e-3, for distill 3e-4")
@@ -73,6 +79,12 @@ def train(a, team):
     settings, precision, stage = run_settings(a.out), Precision(team), Stage(a.out, a.command)
     model, teacher = Painter(settings), None
     before, base = stage.load(model), None
+    guided = a.guided if a.command == "dit" else 0.0
+    if guided and os.path.exists(Stage(a.out, "distill").path):
+        raise SystemExit("--guided does not train `distill`, which has the guidance here: leave it out, or export, and begin "
+                         "a new run with that model (`prepare --from`)")
+    if not 0 <= guided <= 1:
+        raise SystemExit("--guided is a share, from 0 to 1")
     if a.command == "distill":
         teacher = Painter(settings)
         if not is_trained(settings, Stage(a.out, "dit").load(teacher)):
@@ -84,6 +96,9 @@ def train(a, team):
             catch_up(a.out, model, teacher, Painter(settings), before.get("taught"))
         teacher.to(DEVICE).eval().requires_grad_(False)
     before = before or NOTHING_YET
+    if not teacher and team.leads and before.get("guided", False) != (guided > 0):
+        print("guidance was in this painter, and fades without --guided: call `distill` afterwards" if not guided else
+              "no guidance was in this painter: with --guided it learns it from nothing", flush=True)
     model.to(DEVICE).train()
     average = Average(model, a.ema)
     head, head_stage = None, Stage(a.out, "head")
@@ -97,7 +112,7 @@ def train(a, team):
         reader_stage.load(reader)
         reader.to(DEVICE)
     learning = torch.nn.ModuleList(filter(None, (model, head, reader)))
-    optimizers = Optimizers(learning, a.lr or (3e-4 if teacher else 1.5e-3), team)
+    optimizers = Optimizers(learning, a.lr or (3e-4 if teacher else 1.5e-3), team, precision)
     if a.compile:  # the blocks alone: one compilation serves them all, and every size of grid
         for network in filter(None, (model, teacher)):
             network.transformer.compile_repeated_blocks(dynamic=True)
@@ -112,6 +127,8 @@ def train(a, team):
 
     def save():
         total = counted(before, step, samples, timer)
+        if not teacher:
+            total["guided"] = guided > 0
         if base:  # first the weights that the difference is to, then the stage that names them, then out with older ones
             keep_base(a.out, base)
             total["taught"] = base
@@ -128,11 +145,17 @@ def train(a, team):
     while progress[0] < 1:
         batch = batches.next()
         with precision():
-            guidance, target = guided(teacher, batch, batches.empty) if teacher else plain(model, batch, coarser)
+            if teacher:
+                guidance, target = with_guidance(teacher, batch, batches.empty)
+            else:
+                guidance, target = plain(model, batch, coarser)
+                guidance, target = guidance_from_pictures(model, batch, target, batches.empty, guided)
         with precision():  # anew: autocast keeps weights that it converted, and those converted without gradients get none
             errors = F.mse_loss(velocity(model, batch, guidance), target, reduction="none").mean(-1)
             labels = head.loss(batch) if head else torch.zeros(())
             reading = reader.loss(model, *texts.some(READ)) if reader else torch.zeros(())
+        if guided:  # a guidance enlarges what cannot be learned, the picture's own part of what it is to say
+            errors = errors / guidance[:, None] ** 2
         support = max(0.0, 1 - progress[1] / HELPED)
         weights = 1 + (a.things - 1) * support * batch.on_things if batches.things else torch.ones_like(errors)
         loss = errors.mean()
@@ -156,7 +179,9 @@ def train(a, team):
         total = save()
         model.load_state_dict(average.weights)
         print("%s: %s, %s" % (a.command, total, precision.format))
-        print("unseen pictures, loss at guidance 1: %s" % unseen_loss(model.eval(), batches, precision))
+        model.eval()
+        print("unseen pictures, loss %s" % ", ".join("at guidance %g: %s" % (g, unseen_loss(model, batches, precision, g))
+                                                     for g in known_guidances(teacher or guided)))
 
 
 def score_arguments(parser):
@@ -169,9 +194,17 @@ def score(a):
     for name in ("dit", "distill"):
         model = Painter(settings)
         counters = Stage(a.out, name).load(model)
-        if counters:
-            print("%s: %s at guidance 1 after %d steps" % (
-                name, unseen_loss(model.to(DEVICE).eval(), batches, precision), counters["steps"]))
+        if counters is None:
+            continue
+        model.to(DEVICE).eval()
+        for guidance in known_guidances(name == "distill" or counters.get("guided")):
+            print("%s: %s at guidance %g after %d steps" % (
+                name, unseen_loss(model, batches, precision, guidance), guidance, counters["steps"]), flush=True)
+
+
+def known_guidances(has_guidance):
+    """Those at which a painter's loss is told: what it is trained at, and what people draw with."""
+    return (1.0, USUAL_GUIDANCE) if has_guidance else (1.0,)
 
 
 def keep_base(out, base):
@@ -194,10 +227,18 @@ def catch_up(out, model, teacher, old, base):
         w += now - was
 
 
-def expect_up_to_date(out, distilled):
-    """Ends the program if `dit` was trained on after it was distilled, by the counters of `distill`."""
-    if distilled.get("taught") != digest(out, "dit"):
-        raise SystemExit("`dit` is not the one that was distilled: call `distill` again")
+def load_with_guidance(out, painter):
+    """Fills the painter with the stage that has guidance in it: `distill`, or a `dit` that learned it; returns name and counters.
+
+    Both are None if there is none. A `distill` that is behind `dit` ends the program.
+    """
+    counters = Stage(out, "distill").load(painter)
+    if counters:
+        if counters.get("taught") != digest(out, "dit"):
+            raise SystemExit("`dit` is not the one that was distilled: call `distill` again")
+        return "distill", counters
+    counters = Stage(out, "dit").load(painter)
+    return ("dit", counters) if counters and counters.get("guided") else (None, None)
 
 
 def velocity(model, batch, guidance):
@@ -212,24 +253,52 @@ def plain(model, batch, coarser):
 
 
 @torch.no_grad()
-def guided(teacher, batch, empty):
+def with_guidance(teacher, batch, empty):
     """A guidance for each picture and the velocity that true guidance gives."""
     count, one = len(batch.sigma), torch.ones_like(batch.sigma)
     guidance = 1 + (MOST_GUIDANCE - 1) * torch.rand_like(batch.sigma)
-    with_caption = velocity(teacher, batch, one)
-    pooled, context = teacher.text(*empty)
-    without = teacher(batch.noisy, batch.sigma, pooled.expand(count, -1), context.expand(count, -1, -1), batch.positions,
-                      one).float()
+    with_caption, without = velocity(teacher, batch, one), without_caption(teacher, batch, slice(None), empty)
     return guidance, without + guidance[:, None, None] * (with_caption - without)
 
 
 @torch.no_grad()
-def unseen_loss(model, batches, precision):
-    """The mean flow loss on unseen pictures by level."""
+def guidance_from_pictures(model, batch, target, empty, share):
+    """A guidance for each picture, above 1 for a share of those with a caption, and the velocity to learn there.
+
+    With u and v, what the painter says at a guidance of 1 without and with the caption, it is to say u + g (v - u) when told g.
+    A picture's own velocity is v on average, so u + g (own - u) is what to learn (Chen et al. 2025, arXiv 2501.15420): no
+    teacher is needed but the painter itself, for u.
+    """
+    guidance = torch.ones_like(batch.sigma)
+    higher = (torch.rand_like(guidance) < share) & (batch.t5 != empty[1]).any(1)
+    if not higher.any():
+        return guidance, target
+    guidance[higher] = 1 + (MOST_GUIDANCE - 1) * torch.rand_like(guidance[higher])
+    without, target = without_caption(model, batch, higher, empty), target.clone()
+    target[higher] = without + guidance[higher, None, None] * (target[higher] - without)
+    return guidance, target
+
+
+def without_caption(painter, batch, which, empty):
+    """The velocity of some of a batch's pictures at a guidance of 1 with the empty caption."""
+    sigma = batch.sigma[which]
+    pooled, context = (of_caption.expand(len(sigma), *of_caption.shape[1:]) for of_caption in painter.text(*empty))
+    return painter(batch.noisy[which], sigma, pooled, context, batch.positions, torch.ones_like(sigma)).float()
+
+
+@torch.no_grad()
+def unseen_loss(model, batches, precision, guidance=1.0):
+    """The mean flow loss on unseen pictures by level.
+
+    Above a guidance g of 1 that of (said + (g - 1) u) / g, which is a picture's velocity again (`guidance_from_pictures`).
+    """
     sums, counts = Counter(), Counter()
     for batch in batches.unseen():
         with precision():
-            loss = F.mse_loss(velocity(model, batch, torch.ones_like(batch.sigma)), batch.velocity)
+            said = velocity(model, batch, torch.full_like(batch.sigma, guidance))
+            if guidance != 1:
+                said = (said + (guidance - 1) * without_caption(model, batch, slice(None), batches.empty)) / guidance
+            loss = F.mse_loss(said, batch.velocity)
         sums[batch.kind] += loss.item()
         counts[batch.kind] += 1
     return {k: round(sums[k] / counts[k], 4) for k in sums}

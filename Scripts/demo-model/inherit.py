@@ -4,7 +4,7 @@ A folder that `export` wrote holds all that further training needs: the tokenize
 sizes of the models, the weights, and in training.json how long each stage was trained.
 The weights become the stages `vae` and `dit` of the new run. Where guidance had been
 distilled into them they are the distilled ones: told a guidance of 1 they give the
-plain velocity, which is what `dit` trains.
+plain velocity, which is what `dit` trains, and with --guided it trains the others, too.
 
 Counters begin anew with the run, since the learning rate follows them; what was
 trained before stands in settings.json as `inherited`, and `export` adds it.
@@ -43,23 +43,33 @@ def history(model):
     return {stage: {**NOTHING_YET, **known.get(stage, {})} for stage in STAGES}
 
 
+def has_guidance(model):
+    """Whether the painter of a model gives guidance in one pass.
+
+    Older models say only how long guidance was distilled, which is in them unless `dit` went on without it.
+    """
+    known = history(model)
+    return known["dit"].get("guided", known["distill"]["steps"] > 0)
+
+
 def fill(model, out):
     """Writes the model's weights as the stages `vae` and `dit` of a run; a stage that is there is kept."""
     painter = {}
     for part, name in (("transformer", "transformer"), ("text_encoder", "clip"), ("text_encoder_2", "t5")):
-        painter |= {"%s.%s" % (name, k): w for k, w in _weights(model, part).items()}
-    for name, weights in (("vae", _weights(model, "vae")), ("dit", painter)):
+        painter |= {"%s.%s" % (name, k): w for k, w in weights(model, part).items()}
+    for name, values, more in (("vae", weights(model, "vae"), {}), ("dit", painter, {"guided": has_guidance(model)})):
         stage = Stage(out, name)
         if not os.path.exists(stage.path):
-            stage.save(weights, NOTHING_YET)
+            stage.save(values, NOTHING_YET | more)
 
 
-def _weights(model, part):
+def weights(model, part):
+    """The weights of a part of a model folder, by the names that training has for them."""
     file = "model" if part.startswith("text") else "diffusion_pytorch_model"
-    weights = load_file(os.path.join(model, part, file + ".safetensors"))
+    values = load_file(os.path.join(model, part, file + ".safetensors"))
     if part == "text_encoder":  # transformers 5 leaves the prefix out
-        weights = {"text_model." + k.removeprefix("text_model."): w for k, w in weights.items()}
-    return weights
+        values = {"text_model." + k.removeprefix("text_model."): w for k, w in values.items()}
+    return values
 
 
 def added(before, now):

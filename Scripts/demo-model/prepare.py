@@ -7,7 +7,7 @@
     OUT/things-8x5.npz          what their tokens show (things.py)
 
 With --from a finished model is trained further: its tokenizers, sizes and weights are
-taken over (inherit.py).
+taken over (inherit.py). A run whose painter has begun keeps its tokenizers, since it knows words by their numbers.
 """
 import os
 import shutil
@@ -22,7 +22,10 @@ import inherit
 import things
 from painter import PRESETS
 from tokenizing import ClipTokenizer, T5Tokenizer, make_tokenizers
-from training import read_json, write_json
+from training import Stage, read_json, write_json
+
+
+TOKENIZERS = ("tokenizer", "tokenizer_2")
 
 
 def arguments(parser):
@@ -36,23 +39,25 @@ def arguments(parser):
 
 def run(a):
     os.makedirs(a.out, exist_ok=True)
+    path = os.path.join(a.out, "settings.json")
+    old, has_begun = read_json(path) if os.path.exists(path) else {}, os.path.exists(Stage(a.out, "dit").path)
+    if has_begun and old:
+        expect_same_beginning(a, old)
     lines = list(dataset.read(a.data))
     texts = [c for _, captions, _ in lines for c in captions]
     if a.model:
         inherit.check(a.model)
-        for name in ("tokenizer", "tokenizer_2"):
+        for name in TOKENIZERS:
             shutil.copytree(os.path.join(a.model, name), os.path.join(a.out, name), dirs_exist_ok=True)
         inherit.fill(a.model, a.out)
-    else:
+    elif not has_begun or not all(os.path.exists(os.path.join(a.out, name)) for name in TOKENIZERS):
         make_tokenizers(texts, a.out)
     clip, t5 = ClipTokenizer(os.path.join(a.out, "tokenizer")), T5Tokenizer(os.path.join(a.out, "tokenizer_2"))
     start = np.cumsum([0] + [len(captions) for _, captions, _ in lines])
     np.savez_compressed(os.path.join(a.out, "tokens.npz"), start=start, clip=np.array([clip(t) for t in [*texts, ""]], np.int16),
                         t5=np.array([t5(t) for t in [*texts, ""]], np.int16))
 
-    path = os.path.join(a.out, "settings.json")
-    old, data = read_json(path) if os.path.exists(path) else {}, dataset.digest(a.data)
-    rows = defaultdict(list)
+    data, rows = dataset.digest(a.data), defaultdict(list)
     for i, (_, _, scene) in enumerate(lines):
         rows["%dx%d" % scene.aspect].append(i)
     for aspect, numbers in rows.items():
@@ -75,6 +80,15 @@ def run(a):
         objects=len({t.name for _, _, s in lines for t in s.things if not s.of_shapes})))
     print("%d pictures of %d pixels in %d aspect ratios, %d captions, words: CLIP %d, T5 %d" % (
         len(lines), size, len(rows), len(texts), len(clip.vocabulary), t5.tokenizer.get_vocab_size()))
+
+
+def expect_same_beginning(a, settings):
+    """Ends the program if a run's painter began with another preset or model than is asked for now."""
+    if a.model and settings.get("inherited") != inherit.history(a.model):
+        raise SystemExit("the painter in %s did not begin with %s: name another --out" % (a.out, a.model))
+    if not a.model and settings.get("preset") != a.preset:
+        raise SystemExit("the painter in %s began with %s: say so, or name another --out" % (
+            a.out, "--preset " + settings["preset"] if "preset" in settings else "a model (--from)"))
 
 
 def _gather(files, path, keep):

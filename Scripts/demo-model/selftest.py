@@ -46,7 +46,16 @@ def run(a):
         command("dit", "--out", out, "--tokens", 256, "--labels", 0, "--workers", 2, "--steps", 3, "--decay", 1)
         third = _counters(folder / "run" / "dit.safetensors")
         _expect(third["steps"] == second["steps"] + 3, "three steps more after the third call")
+        _refuses("--preset toy", "prepare", "--data", data, "--out", out, "--smallest", 32)
+        before, fewer = (_contents(out, "tokenizer_2"), _scaling(out)), str(folder / "fewer")
+        command("dataset", "--out", fewer, "--count", 40, *small, "--seed", 2)
+        for pictures in (fewer, data):
+            command("prepare", "--data", pictures, "--out", out, "--preset", "toy", "--smallest", 32)
+            command("encode", "--out", out)
+            _expect((_contents(out, "tokenizer_2"), _scaling(out)) == before, "what a painter knows of words and latents to be kept")
+        _check_muon()
         _check_coarser(out)
+        _check_guidance_from_pictures(out)
         command("distill", "--out", out, "--tokens", 256, *minutes)
         _check_catching_up(command, out, model)
         third = _counters(folder / "run" / "dit.safetensors")
@@ -75,10 +84,20 @@ def run(a):
         command("export", "--out", again, "--model", model_again)  # untrained: the same weights
         for part in ("transformer", "text_encoder", "text_encoder_2", "vae", "tokenizer", "tokenizer_2"):
             _expect(_contents(model, part) == _contents(model_again, part), "the same %s again" % part)
+        command("export", "--out", again, "--model", model_again, "--mean", model)
+        _expect(_contents(model, "transformer") == _contents(model_again, "transformer"), "a mean of equal weights to be those")
         command("read", "--out", again, "--turn", "--steps", 5)
         command("dit", "--out", again, "--tokens", 256, "--levels", 1, 2, *minutes)
+        _refuses("call `distill`", "few", "--out", again, "--steps", 1)
+        command("dit", "--out", again, "--tokens", 256, "--guided", 0.7, "--steps", 3, "--workers", 2)
         more = _counters(folder / "run-again" / "dit.safetensors")
+        command("few", "--out", again, "--tokens", 256, "--steps", 1)  # taught by `dit`, which has guidance in it
         command("export", "--out", again, "--model", model_again, "--side", 32)
+        command("export", "--out", again, "--model", str(folder / "few-again"), "--few", "--share", model_again)
+        command("export", "--out", again, "--model", str(folder / "mean"), "--mean", model)
+        _expect_between(str(folder / "mean"), model, model_again)
+        _expect(json.loads((folder / "model-again" / "training.json").read_text())["dit"]["guided"], "guidance to be told of")
+        _refuses("did not begin with", "prepare", "--data", data, "--out", again, "--from", model_again, "--smallest", 32)
         trained = json.loads((folder / "model-again" / "training.json").read_text())["dit"]
         _expect(trained["samples"] == third["samples"] + more["samples"], "training.json to add up")
         command("further", "--model", model_again, "--folder", folder / "further", "--count", 60, "--size", PIXELS, "--smallest",
@@ -111,9 +130,33 @@ def _call(script, *words):
     subprocess.run([sys.executable, str(script), *map(str, words)], check=True)
 
 
+def _refuses(why, *words):
+    """A command ends and says why."""
+    refused = subprocess.run([sys.executable, str(HERE), *map(str, words)], capture_output=True, text=True)
+    _expect(refused.returncode != 0 and why in refused.stderr and "Traceback" not in refused.stderr,
+            "%s to be refused: %s" % (" ".join(map(str, words)), why))
+
+
 def _contents(model, part):
     """The files of one part of a model."""
     return {path.name: path.read_bytes() for path in Path(model, part).iterdir()}
+
+
+def _expect_between(mean, one, other):
+    """A model's weights are halfway between two others'."""
+    import torch
+    import inherit
+    for part in ("transformer", "text_encoder", "text_encoder_2"):
+        a, b, c = (inherit.weights(folder, part) for folder in (mean, one, other))
+        _expect(any(not torch.equal(b[k], c[k]) for k in b), "other weights of the %s after training" % part)
+        _expect(all(torch.allclose(2 * a[k].float(), b[k].float() + c[k].float(), rtol=0.02, atol=1e-3) for k in b),
+                "the mean of the %s" % part)
+
+
+def _scaling(out):
+    """How a run's latents are scaled."""
+    from pictures import run_settings
+    return [run_settings(out)[key] for key in ("shift_factor", "scaling_factor")]
 
 
 def _counters(path):
@@ -150,6 +193,60 @@ def _check_coarser(out):
     _expect(F.mse_loss(*coarse) < 0.6 * coarse[0].var(), "the coarse part as the coarser picture has it")  # 0.4 at toy size
 
 
+def _check_muon():
+    """Steps are those of PyTorch's Muon, to the bit in the one format that it knows."""
+    import torch
+    from muon import Muon
+    from training import Team
+    for dtype, tolerance in ((torch.bfloat16, 0), (torch.float32, 0.03)):
+        for shape in ((32, 48), (48, 32)):
+            start, gradients = torch.randn(shape), torch.randn(3, *shape)
+            ours, theirs = (torch.nn.Parameter(start.clone()) for _ in range(2))
+            optimizers = (Muon([ours], Team(0, 1, None), dtype, 0.01),
+                          torch.optim.Muon([theirs], lr=0.01, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"))
+            for gradient in gradients:
+                ours.grad, theirs.grad = gradient.clone(), gradient.clone()
+                for optimizer in optimizers:
+                    optimizer.step()
+            apart = ((ours - theirs).norm() / (theirs - start).norm()).item()
+            _expect(apart <= tolerance, "PyTorch's steps in %s, not %.3f apart" % (dtype, apart))
+
+
+def _check_guidance_from_pictures(out):
+    """Told a guidance, a painter learns a picture's velocity further away from what it says without a caption."""
+    import contextlib
+    import torch
+    from batches import Batches
+    from flow import MOST_GUIDANCE, guidance_from_pictures, unseen_loss
+
+    class Same(torch.nn.Module):
+        """A painter that says 0.25 without a caption, and with one what it is to learn of the batch."""
+
+        def text(self, clip, t5):
+            return (t5 != batches.empty[1]).any(1, keepdim=True).float(), torch.zeros(len(t5), 4, 8)
+
+        def forward(self, x, sigma, with_caption, context, positions, guidance):
+            _expect(with_caption.all() or (len(with_caption) == len(x) and (guidance == 1).all()), "a guidance of 1 for each picture")
+            away = guidance[:, None, None] * (batch.velocity - 0.25) if with_caption.all() else torch.zeros_like(x)
+            return 0.25 + away
+    batches = Batches(out, 8192, drop=0.5)
+    batch = batches.next()
+    dropped = (batch.t5 == batches.empty[1]).all(1)
+    guidance, told = guidance_from_pictures(Same(), batch, batch.velocity, batches.empty, 1.0)
+    _expect(dropped.any() and (guidance[dropped] == 1).all() and torch.equal(told[dropped], batch.velocity[dropped]),
+            "pictures without a caption as they are")
+    _expect((guidance[~dropped] > 1).all() and (guidance <= MOST_GUIDANCE).all(), "guidance above 1 for all with a caption")
+    _expect(torch.allclose(told, 0.25 + guidance[:, None, None] * (batch.velocity - 0.25), atol=1e-5), "what guidance is to give")
+    guidance, told = guidance_from_pictures(Same(), batch, batch.velocity, batches.empty, 0.0)
+    _expect((guidance == 1).all() and torch.equal(told, batch.velocity), "nothing else without a share of guided pictures")
+    batches.drop = 0.0
+    batch = batches.next()
+    batches.unseen = lambda: [batch]
+    for guidance in (1.0, 3.5):
+        lost, = unseen_loss(Same(), batches, contextlib.nullcontext, guidance).values()
+        _expect(lost < 1e-6, "no loss at guidance %g where all was learned, not %g" % (guidance, lost))
+
+
 def _check_catching_up(command, out, model):
     """What `dit` learned since it was distilled is added to what distillation had changed; till then nothing is exported."""
     from safetensors.torch import load_file
@@ -158,10 +255,9 @@ def _check_catching_up(command, out, model):
         return {k: w.float() for k, w in load_file(os.path.join(out, stage + ".safetensors")).items() if w.is_floating_point()}
     before = weights("dit"), weights("distill")
     command("dit", "--out", out, "--tokens", 256, "--steps", 3, "--lr", 0.01, "--warm-up", 1)
-    for stage in ("few", "export"):
-        words = ["few", "--out", out, "--steps", "1"] if stage == "few" else ["export", "--out", out, "--model", model]
-        refused = subprocess.run([sys.executable, str(HERE), *words], capture_output=True, text=True)
-        _expect("call `distill` again" in refused.stderr and "Traceback" not in refused.stderr, "%s to refuse what is behind" % stage)
+    for words in (["few", "--out", out, "--steps", 1], ["export", "--out", out, "--model", model]):
+        _refuses("call `distill` again", *words)
+    _refuses("begin a new run", "dit", "--out", out, "--guided", 0.5, "--steps", 1)
     command("distill", "--out", out, "--tokens", 256, "--steps", 1, "--lr", 1e-9)
     after = weights("dit"), weights("distill")
     moved = max((after[0][k] - before[0][k]).abs().max() for k in after[0])

@@ -9,6 +9,8 @@ import zlib
 
 import torch
 
+from muon import Muon
+
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 
 
@@ -194,27 +196,12 @@ class Average:
         torch._foreach_lerp_(averages, now, 1 - decay)
 
 
-class SharedMuon(torch.optim.Muon):
-    """Muon whose matrices the processes of a team divide among themselves: its step is a fifth of a small batch's time."""
-
-    def __init__(self, matrices, team, **options):
-        ordered = sorted(matrices, key=torch.numel)
-        self.team, self.parts = team, [ordered[k::team.count] for k in range(team.count)]
-        super().__init__(self.parts[team.rank], **options)
-
-    def step(self):
-        super().step()
-        if self.team.count > 1:
-            for rank, part in enumerate(self.parts):
-                self.team.hand_out(part, rank)
-
-
 class Optimizers:
     """Muon for the matrices inside the blocks, AdamW for everything else (embeddings, norms, modulations, heads)."""
 
-    def __init__(self, model, learning_rate, team):
+    def __init__(self, model, learning_rate, team, precision):
         self.model, self.team, self.learning_rate = model, team, learning_rate
-        self.both = _optimizers(model, learning_rate, team)
+        self.both = _optimizers(model, learning_rate, team, precision)
 
     def step(self, factor, progress):
         """One step with the team's mean gradients, at a factor of the learning rate; returns the progress that all agree on."""
@@ -228,12 +215,12 @@ class Optimizers:
         return progress
 
 
-def _optimizers(model, learning_rate, team):
+def _optimizers(model, learning_rate, team, precision):
     inner, rest = [], []
     for name, p in model.named_parameters():
         in_block = re.search(r"blocks?\.\d|layers\.\d", name) and not re.search(r"norm\w*\.linear|relative|embed", name)
         (inner if in_block and p.ndim == 2 else rest).append(p)
-    return [SharedMuon(inner, team, lr=learning_rate, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+    return [Muon(inner, team, precision.format, learning_rate),
             torch.optim.AdamW(rest, lr=learning_rate, betas=(0.9, 0.99), weight_decay=0.01)]
 
 
@@ -248,14 +235,21 @@ class Stage:
     def __init__(self, folder, name):
         self.path = os.path.join(folder, name + ".safetensors")
 
-    def load(self, model):
-        """Fills the model; returns the counters, or None if the stage has not begun."""
+    def counters(self):
+        """What it counts, or None if the stage has not begun."""
         from safetensors import safe_open
         if not os.path.exists(self.path):
             return None
         with safe_open(self.path, "pt") as file:
-            counters = json.loads(file.metadata()["counters"])
-            weights = {name: file.get_tensor(name) for name in file.keys()}
+            return json.loads(file.metadata()["counters"])
+
+    def load(self, model):
+        """Fills the model; returns the counters, or None if the stage has not begun."""
+        from safetensors.torch import load_file
+        counters = self.counters()
+        if counters is None:
+            return None
+        weights = load_file(self.path)
         own = model.state_dict()
         for alias, name in TIED.items():
             if alias in own:
