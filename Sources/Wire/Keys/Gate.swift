@@ -91,15 +91,28 @@ package final class Gate: Sendable {
         }
     }
 
+    /// Reads who is authorised.
+    typealias Reader = @Sendable () throws(KeyError) -> (valid: [KeyFile], skipped: [KeyError])
+
     private let folder: KeyFolder?
+    private let read: Reader
     private let state = Guarded(State())
 
     /// Admits nobody until it is opened.
-    package init() { folder = nil }
+    package init() {
+        folder = nil
+        read = { () throws(KeyError) in ([], []) }
+    }
 
     /// Admits whom the folder authorises.
-    package init(folder: KeyFolder) {
+    package convenience init(folder: KeyFolder) {
+        self.init(folder: folder) { () throws(KeyError) in try folder.grants() }
+    }
+
+    /// Admits whom `read` names when the folder has changed.
+    init(folder: KeyFolder, read: @escaping Reader) {
         self.folder = folder
+        self.read = read
         refresh()
     }
 
@@ -148,7 +161,8 @@ package final class Gate: Sendable {
 
     /// Reads the folder again if it changed, or anyway; returns what it skipped and did not skip before, one line each.
     ///
-    /// A file that was overwritten in place does not change the folder, and is noticed by reading anyway.
+    /// A file that was overwritten in place does not change the folder, and is noticed by reading anyway. When the system cannot
+    /// read it now, who may connect stays as it was until it can.
     @discardableResult
     package func refresh(anyway: Bool = false) -> [String] {
         guard let folder else { return [] }
@@ -163,11 +177,18 @@ package final class Gate: Sendable {
             stamp.isSettled = abs(now.tv_sec - info.st_mtim.tv_sec) > 1
         }
         guard state.with({ anyway || !$0.stamp.isSettled || $0.stamp != stamp }) else { return [] }
-        let (valid, skipped) = folder.grants()
-        let lines = skipped.map(\.description)
+        let found: (valid: [KeyFile], skipped: [KeyError])
+        do throws(KeyError) { found = try read() } catch {
+            let line = "\(error); who may connect stays as it was, and it is read again"
+            return state.with { state in
+                defer { state.skipped = [line] }
+                return state.skipped == [line] ? [] : [line]
+            }
+        }
+        let lines = found.skipped.map(\.description)
         return state.with { state in
             state.stamp = stamp
-            state.set(valid.map { ($0.key, Grant(name: $0.name, role: $0.role)) })
+            state.set(found.valid.map { ($0.key, Grant(name: $0.name, role: $0.role)) })
             defer { state.skipped = lines }
             return lines.filter { !state.skipped.contains($0) }
         }

@@ -24,6 +24,8 @@ package struct KeyError: Error, Equatable, Sendable, CustomStringConvertible {
         case ambiguous([String], folder: String)
         /// The system refused.
         case system(String, path: String)
+        /// The system could not do it now, for lack of descriptors or memory or because a disk is away.
+        case unread(String, path: String)
     }
 
     /// What is wrong.
@@ -53,7 +55,7 @@ package struct KeyError: Error, Equatable, Sendable, CustomStringConvertible {
             "\(folder) authorises nobody, so nobody could connect; run abbozzo keys authorize FILE.pub --role worker|client"
         case .ambiguous(let names, let folder):
             "\(folder) has the secrets of several clients (\(names.joined(separator: ", "))); keep one of them there"
-        case .system(let text, let path): "\(path): \(text)"
+        case .system(let text, let path), .unread(let text, let path): "\(path): \(text)"
         }
     }
 }

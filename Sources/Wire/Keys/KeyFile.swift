@@ -84,7 +84,8 @@ package struct KeyFile: Equatable, Sendable {
         if isSecret && info.st_mode & 0o077 != 0 { throw KeyError(.exposed(path, mode: "600")) }
         var bytes = [UInt8](repeating: 0, count: maxBytes)
         let count = Glibc.read(file, &bytes, bytes.count)
-        guard count >= 0, let text = String(validating: bytes.prefix(count), as: UTF8.self) else {
+        guard count >= 0 else { throw .last(path) }
+        guard let text = String(validating: bytes.prefix(count), as: UTF8.self) else {
             throw KeyError(.malformed(path, "it is no text"))
         }
         return text
@@ -123,6 +124,13 @@ package struct KeyFile: Equatable, Sendable {
 extension KeyError {
     /// The error that the system left in `errno`.
     static func last(_ path: String) -> KeyError {
-        KeyError(.system(String(cString: strerror(errno)), path: path))
+        let (code, text) = (errno, String(cString: strerror(errno)))
+        return KeyError(passing.contains(code) ? .unread(text, path: path) : .system(text, path: path))
     }
+
+    /// Errors that say nothing of the file.
+    private static let passing: Set<Int32> = [EMFILE, ENFILE, ENOMEM, EIO, ESTALE, EINTR, EAGAIN, ETIMEDOUT]
+
+    /// Whether the same may be there to read a moment later.
+    var mayPass: Bool { if case .unread = reason { true } else { false } }
 }

@@ -59,7 +59,7 @@ package struct KeyFolder: Equatable, Sendable {
         // A secret under the name of a public file would be told to all.
         guard file.hasSuffix(".pub") else { throw KeyError(.malformed(file, "a public key's file ends in .pub")) }
         try makePrivate(authorised)
-        if let owner = grants().valid.first(where: { $0.key == key.key && $0.name != key.name }) {
+        if let owner = try grants().valid.first(where: { $0.key == key.key && $0.name != key.name }) {
             throw KeyError(.taken(key: key.key, by: owner.name))
         }
         let path = authorisedPath(key.name)
@@ -86,12 +86,14 @@ package struct KeyFolder: Equatable, Sendable {
     /// Public keys of this folder, by name.
     package func made() throws(KeyError) -> [KeyFile] {
         try Self.expect(path, R_OK | X_OK, advice: "make it with abbozzo keys init")
-        return Self.publicKeys(in: path).valid
+        return try Self.publicKeys(in: path).valid
     }
 
     /// Who may connect, by name, and what was skipped because it is no key of its name.
-    package func grants() -> (valid: [KeyFile], skipped: [KeyError]) {
-        var (valid, skipped) = Self.publicKeys(in: authorised)
+    ///
+    /// - Throws: `KeyError.unread` when the system could not read all of it now: who is missing then may be authorised.
+    package func grants() throws(KeyError) -> (valid: [KeyFile], skipped: [KeyError]) {
+        var (valid, skipped) = try Self.publicKeys(in: authorised)
         var names: [String: String] = [:]
         valid.removeAll { file in
             if file.role == .coordinator {
@@ -126,7 +128,7 @@ package struct KeyFolder: Equatable, Sendable {
 
     /// Names of the clients whose secrets are here.
     private var clients: [String] {
-        Self.entries(of: path, ending: ".key").filter { name in
+        ((try? Self.entries(of: path, ending: ".key")) ?? []).filter { name in
             if let file = try? KeyFile(publicPath: secretPath(name)) { file.role == .client } else { false }
         }
     }
@@ -224,22 +226,42 @@ package struct KeyFolder: Equatable, Sendable {
         guard info.st_mode & 0o022 == 0 else { throw KeyError(.exposed(path, mode: "700")) }
     }
 
-    private static func publicKeys(in folder: String) -> (valid: [KeyFile], skipped: [KeyError]) {
+    private static func publicKeys(in folder: String) throws(KeyError) -> (valid: [KeyFile], skipped: [KeyError]) {
         var (valid, skipped): ([KeyFile], [KeyError]) = ([], [])
-        for name in entries(of: folder, ending: ".pub") {
+        for name in try entries(of: folder, ending: ".pub") {
             let path = "\(folder)/\(name).pub"
             do throws(KeyError) {
                 let file = try KeyFile(publicPath: path)
                 guard file.name == name else { throw KeyError(.malformed(path, "it names \(file.name)")) }
                 valid.append(file)
-            } catch { skipped.append(error) }
+            } catch {
+                guard !error.mayPass else { throw error }
+                skipped.append(error)
+            }
         }
         return (valid, skipped)
     }
 
-    /// Names without the ending, sorted; none when the folder cannot be read.
-    private static func entries(of folder: String, ending: String) -> [String] {
-        ((try? FileManager.default.contentsOfDirectory(atPath: folder)) ?? [])
-            .filter { $0.hasSuffix(ending) && !$0.hasPrefix(".") }.map { String($0.dropLast(ending.count)) }.sorted()
+    /// Names without the ending, sorted; none in a folder that is not there, or that this user may not read.
+    ///
+    /// - Throws: `KeyError.unread` when the system could not read it now.
+    private static func entries(of folder: String, ending: String) throws(KeyError) -> [String] {
+        guard let stream = opendir(folder) else {
+            let error = KeyError.last(folder)
+            guard error.mayPass else { return [] }
+            throw error
+        }
+        defer { closedir(stream) }
+        var names: [String] = []
+        while true {
+            errno = 0
+            guard let entry = readdir(stream) else { break }
+            let name = withUnsafeBytes(of: &entry.pointee.d_name) {
+                String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self)
+            }
+            if name.hasSuffix(ending) && !name.hasPrefix(".") { names.append(String(name.dropLast(ending.count))) }
+        }
+        guard errno == 0 else { throw .last(folder) }
+        return names.sorted()
     }
 }

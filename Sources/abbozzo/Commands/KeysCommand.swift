@@ -97,7 +97,7 @@ struct KeysCommand: ParsableCommand {
         func run() throws {
             let folder = options.folder
             let made = try folder.made()
-            let (authorised, skipped) = folder.grants()
+            let (authorised, skipped) = try folder.grants()
             if options.output.json { return try sayJSON(Report(folder, made, authorised)) }
             var table = Table(["NAME", "ROLE", "AUTHORISED", "CREATED", "PUBLIC KEY"])
             for file in made where !authorised.contains(where: { $0.key == file.key }) {
