@@ -12,6 +12,11 @@ package struct MessageLimits: Equatable, Sendable {
     /// Limits for one model.
     package init(facts: ModelFacts) { self.facts = facts }
 
+    /// Payload bytes that may wait for the next worker: all that its credit allows, in any format.
+    ///
+    /// Less would lose hidden states of the largest pictures while the link is slow, and with them the step.
+    package var waitingBytes: Int { CreditGrant.slots * activationBytes(.f32) }
+
     /// Most payload bytes of a message of this kind under an assignment; nil when the share has no use for it.
     package func bytes(_ kind: MessageKind, under assignment: Assignment?) -> Int? {
         let float = 4
@@ -32,8 +37,12 @@ package struct MessageLimits: Equatable, Sendable {
             return (latents + text * facts.contextWidth + facts.pooledWidth) * float
         case .activation:
             guard let assignment, assignment.upstream != nil else { return nil }
-            return facts.mostRows * assignment.wire.rowBytes(facts.width) + (facts.width + tokens * 3) * float
+            return activationBytes(assignment.wire)
         default: return nil
         }
+    }
+
+    private func activationBytes(_ wire: WireFormat) -> Int {
+        facts.mostRows * wire.rowBytes(facts.width) + (facts.width + facts.maxTokens * 3) * 4
     }
 }

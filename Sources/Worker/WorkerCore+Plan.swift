@@ -40,7 +40,9 @@ extension WorkerCore {
         probe = nil
         effects.append(.admit(assignment?.upstream))
         guard let assignment else {
-            effects += [.closeDownstream, .drop]
+            effects.append(.closeDownstream)
+            // What is still being read goes when it is there (`loaded`), unless a plan wants it by then.
+            if held != nil { effects.append(.drop) }
             held = nil
             life = .greeted
             return

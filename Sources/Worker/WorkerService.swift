@@ -398,6 +398,7 @@ extension WorkerService {
         var options = dataOptions(.downstream)
         options.peerName = name
         options.security.peerKey = key
+        options.queueBytes = max(options.queueBytes, messageLimits.waitingBytes)
         let socket = try DealerSocket(loop, options, to: endpoint)
         socket.onMessage = { message, _ in self.receive(message, from: .downstream(name)) }
         socket.onEvent = { event in self.nextHappened(event, name) }

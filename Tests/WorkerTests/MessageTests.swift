@@ -159,7 +159,9 @@ struct MessageTests {
         #expect(stream().hiddenBytes(format) == message.activationBytes && message.activationBytes > 0)
         var plan = CoreHarness.plan(1)
         plan.wire = format
-        let most = MessageLimits(facts: CoreHarness.facts).bytes(.activation, under: Assignment(plan, worker: "node3"))
+        let limits = MessageLimits(facts: CoreHarness.facts)
+        let most = limits.bytes(.activation, under: Assignment(plan, worker: "node3"))
+        #expect(limits.waitingBytes >= CreditGrant.slots * (most ?? .max))
         let largest = Stream(
             text: Tensor(repeating: 1, shape: [8, 4]), image: Tensor(repeating: 1, shape: [16, 4]),
             vector: Tensor(repeating: 1, shape: [4]), positions: Tensor(repeating: 0, shape: [16, 3]))

@@ -121,6 +121,23 @@ struct WorkerLifeTests {
         #expect(worker.effects.controls == [.loaded(Loaded(epoch: 2, residentBytes: 5))])
     }
 
+    @Test("a share that is taken away and given again while it is read is kept when it is there")
+    func takenAndGivenAgain() {
+        var worker = CoreHarness("node2")
+        worker.join()
+        let share = worker.send(.control(.assign(CoreHarness.plan(1)))).loads[0]
+        let taken = worker.send(.control(.assign(CoreHarness.plan(2, spans: [0..<5]))))
+        #expect(!taken.contains(.drop), "nothing is there yet")
+        #expect(!worker.send(.control(.assign(CoreHarness.plan(3)))).contains(.drop))
+        let effects = worker.send(.loaded(share, .success(7)))
+        #expect(effects.controls == [.loaded(Loaded(epoch: 3, residentBytes: 7))] && !effects.contains(.drop))
+
+        // Not given again, it goes.
+        worker.send(.control(.assign(CoreHarness.plan(4, spans: [0..<2, 2..<5]))))
+        worker.send(.control(.assign(CoreHarness.plan(5, spans: [0..<5]))))
+        #expect(worker.send(.loaded(Share(encodes: false, span: 2..<5, decodes: true), .success(9))).contains(.drop))
+    }
+
     @Test("weights that cannot be read are reported, and the worker waits for another plan")
     func loadFails() {
         var worker = CoreHarness()
