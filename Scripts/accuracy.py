@@ -14,6 +14,7 @@ Prints, for each format, the means over all prompts and seeds:
   time         rendering time as a multiple of f32's, in turn on the same machine
 Needs nothing beyond Python's own library. --keep leaves the PNG files for the eye, and what was measured in
 measures.jsonl: the same command goes on where it was stopped, and with a larger --count it renders what is missing.
+What another program, model or preset made is not taken for this one's.
 """
 
 import argparse
@@ -21,10 +22,15 @@ import array
 import json
 import math
 import pathlib
+import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "Scripts/demo-model"))
+import renderer
 
 FORMATS = ["f32", "bf16", "int8"]
 FLAGS = ["model", "preset", "steps", "width", "height", "guidance"]
@@ -111,9 +117,8 @@ def render(options, prompt, seed, format, stem):
     return trace, json.loads(done.stdout)
 
 
-def held_out(count, root):
+def held_out(count):
     """Captions of square scenes that training never sees, as in Scripts/demo-model/eval.py, of the model's objects."""
-    sys.path.insert(0, str(root / "Scripts/demo-model"))
     from scene import World, captions
     from vocabulary import OBJECTS
 
@@ -122,24 +127,31 @@ def held_out(count, root):
 
 
 def arguments():
-    root = pathlib.Path(__file__).resolve().parent.parent
-    builds = [root / ".build" / kind / "abbozzo" for kind in ("release", "debug")]
+    builds = [ROOT / ".build" / kind / "abbozzo" for kind in ("release", "debug")]
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--program", default=next((str(path) for path in builds if path.exists()), "abbozzo"))
-    parser.add_argument("--prompts", default=str(root / "configs/prompts/quickstart.txt"), help="one prompt a line")
+    parser.add_argument("--prompts", default=str(ROOT / "configs/prompts/quickstart.txt"), help="one prompt a line")
     parser.add_argument("--held-out", action="store_true", help="captions of the demo model's world instead of a file")
     parser.add_argument("--count", type=int, default=8, help="prompts to take")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--sampler", default="ralu")
     parser.add_argument("--keep", help="folder for the pictures and measures")
-    for flag in ["model", "preset"]:
-        parser.add_argument(f"--{flag}")
+    parser.add_argument("--model", default=str(renderer.DEMO))
+    parser.add_argument("--preset")
     for flag in ["steps", "width", "height"]:
         parser.add_argument(f"--{flag}", type=int)
     parser.add_argument("--guidance", type=float)
     options = parser.parse_args()
+    program = shutil.which(options.program)
+    if program is None:
+        parser.error(f"{options.program} is no program: swift build -c release --product abbozzo, or name one with --program")
+    options.program = program
+    presets = sorted((ROOT / "configs/presets").glob("*.yaml"))
+    if options.preset and pathlib.Path(options.preset).is_file():
+        presets.append(options.preset)
+    options.made_by = renderer.digest(program, options.model, *presets) if options.keep else None
     if options.held_out:
-        options.prompts = held_out(options.count, root)
+        options.prompts = held_out(options.count)
     else:
         lines = pathlib.Path(options.prompts).read_text().splitlines()
         options.prompts = [line for line in lines if line.strip() and not line.startswith("#")][: options.count]
@@ -165,7 +177,7 @@ def measure(options, prompt, seed, stem):
 
 
 def asked(options, prompt, seed):
-    return [prompt, seed, *(getattr(options, flag) for flag in ["sampler", *FLAGS])]
+    return [prompt, seed, *(getattr(options, flag) for flag in ["sampler", *FLAGS, "made_by"])]
 
 
 def main():

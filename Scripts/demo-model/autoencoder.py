@@ -54,7 +54,7 @@ def run(a):
 
 
 def train(a, team):
-    settings, precision, stage = run_settings(a.out), Precision(), Stage(a.out, "vae")
+    settings, precision, stage = run_settings(a.out), Precision(team), Stage(a.out, "vae")
     vae = new_autoencoder(settings)
     before = stage.load(vae)
     if before is None:

@@ -1,4 +1,9 @@
-"""Noisy latents with their captions: whole grids of each level of resolution, and RALU's mixed grids."""
+"""Noisy latents with their captions: whole grids of each level of resolution, RALU's mixed grids, windows of the finest grid.
+
+A window is trained on at its place in the whole picture and under its noise, with the picture's caption (patch-wise training,
+Wang et al. 2023, arXiv 2304.12526). It has a seventh of the tokens, and things fill more of it.
+"""
+import math
 import os
 import random
 
@@ -15,6 +20,8 @@ from training import DEVICE
 LEVELS = (4.5, 3.5, 1.0)  # how often the levels are drawn, finest first
 NOISY = 0.8  # sigma from which on little can be seen of a picture
 FINE_SHARES = (0.25, 0.5, 1.0)  # of a mixed grid's cells: RALU's second stage, and its third, which is all fine
+WINDOW = 3, 8  # the share of a picture's sides that a window has
+JITTER = 3  # tokens by which a window may miss the middle of the thing that it is laid around, at most
 
 
 class Batch:
@@ -40,23 +47,29 @@ class Batches:
     time, so that none waits for another whose grid is larger.
     """
 
-    def __init__(self, folder, tokens, mixed=0.0, drop=0.0, seed=0, weights=LEVELS, with_things=False, noisy=(0.0,), pairs=1.0):
+    def __init__(self, folder, tokens, mixed=0.0, drop=0.0, seed=0, weights=LEVELS, with_things=False, noisy=(0.0,), pairs=1.0,
+                 windows=0.0):
         settings = run_settings(folder)
         if "scaling_factor" not in settings:
             raise SystemExit("encode the pictures first (`encode`)")
         ids = np.load(os.path.join(folder, "tokens.npz"))
         self.start = torch.from_numpy(ids["start"])
         self.clip, self.t5 = (torch.from_numpy(ids[k].astype(np.int64)) for k in ("clip", "t5"))
-        self.tokens, self.mixed, self.drop, self.weights, self.noisy = tokens, mixed, drop, weights, noisy
+        self.tokens, self.mixed, self.drop, self.weights, self.noisy, self.windows = tokens, mixed, drop, weights, noisy, windows
         self.random = random.Random(seed)
-        shown = {aspect: things.read(folder, aspect) for aspect in settings["aspects"]} if with_things or pairs != 1 else {}
-        self.chances = {aspect: torch.where(t.are_two, pairs, 1.0) for aspect, t in shown.items()}
-        self.things = shown if with_things else {}
+        needed = with_things or pairs != 1 or windows > 0
+        self.shown = {aspect: things.read(folder, aspect) for aspect in settings["aspects"]} if needed else {}
+        self.chances = {aspect: torch.where(t.are_two, pairs, 1.0) for aspect, t in self.shown.items()}
+        self.things = self.shown if with_things else {}
         self.shelves = []
         for shelf in shelves(folder):
-            latents = torch.load(os.path.join(folder, "latents-%s.pt" % shelf.aspect))["levels"]
-            scaled = [((z.float() - settings["shift_factor"]) * settings["scaling_factor"]).half().to(DEVICE) for z in latents]
-            self.shelves.append((shelf, torch.from_numpy(shelf.rows), scaled, levels(settings, shelf.aspect)))
+            path, sides = os.path.join(folder, "latents-%s.pt" % shelf.aspect), levels(settings, shelf.aspect)
+            encoded = torch.load(path) if os.path.exists(path) else {}
+            if (encoded.get("data"), encoded.get("sides")) != (settings["data"], sides):
+                raise SystemExit("%s is not of the pictures that were prepared last: call `encode`" % path)
+            scaled = [((z.float() - settings["shift_factor"]) * settings["scaling_factor"]).half().to(DEVICE)
+                      for z in encoded["levels"]]
+            self.shelves.append((shelf, torch.from_numpy(shelf.rows), scaled, sides))
 
     @property
     def empty(self):
@@ -69,10 +82,12 @@ class Batches:
         mixes = len(sides) > 1 and self.random.random() < self.mixed
         if mixes:
             level = min(level, len(sides) - 2)
-        fine = latents[level]
-        size = fine.shape[2] * fine.shape[3] // 4
-        count = max(1, self.tokens // (size + TEXT_LENGTH))
+        fine, window = latents[level], None
         chances = self.chances.get(shelf.aspect, torch.ones(shelf.seen))[:shelf.seen]
+        if self.windows > 0 and level == 0 and not mixes and self.random.random() < self.windows:
+            window, chances = window_around_things(self.shown[shelf.aspect].shares[:shelf.seen], chances)
+        size = fine.shape[2] * fine.shape[3] // 4 if window is None else len(window)
+        count = max(1, self.tokens // (size + TEXT_LENGTH))
         at = torch.multinomial(chances, count, replacement=True)
         kind, clean, shown, shares, coarser = str(sides[level]), fine[at.to(DEVICE)].float(), None, None, None
         if self.things:
@@ -85,11 +100,14 @@ class Batches:
             shares = mix(shares, shown.on(level + 1)) if shown else None
         else:
             clean, positions = whole_grid(clean)
-            coarser = latents[1][at.to(DEVICE)].float() if level == 0 and len(sides) > 1 else None
+            coarser = latents[1][at.to(DEVICE)].float() if level == 0 and len(sides) > 1 and window is None else None
         sigma = torch.sigmoid(torch.randn(count) + shift(clean.shape[1]))
         sigma = torch.where(torch.rand(count) < 0.1, torch.rand(count), sigma)
-        share = self.noisy[min(level, len(self.noisy) - 1)]
+        share = self.noisy[min(level, len(self.noisy) - 1)] if window is None else 0.0
         sigma = torch.where(torch.rand(count) < share, NOISY + (1 - NOISY) * torch.rand(count), sigma).to(DEVICE)
+        if window is not None:
+            kind += " window"
+            clean, positions, shares = (None if x is None else x[..., window, :] for x in (clean, positions, shares))
         return Batch(kind, clean, positions, torch.randn_like(clean), sigma, *self._captions(rows[at]), shown, shares, coarser)
 
     def unseen(self, count=64):
@@ -130,3 +148,33 @@ class Batches:
 def whole_grid(latents):
     """Tokens and positions of latents (B, 16, h, w)."""
     return pack(latents), grid(latents.shape[2] // 2, latents.shape[3] // 2, device=latents.device)
+
+
+def window_around_things(shares, chances):
+    """The numbers of the tokens in a window around a thing of some picture, and what it makes of the pictures' chances.
+
+    shares (n, 2, rows, columns): those that things have of all pictures' tokens. The window is the same for all pictures of a
+    batch: the more of a picture's things lies in it, the likelier the picture is drawn. Where no picture shows a thing there
+    is no window, but None.
+    """
+    sides, of_all = shares.shape[2:], shares.sum((1, 2, 3), dtype=torch.float32)
+    if not (of_all * chances).any():
+        return None, chances
+    shown = [thing.float() for thing in shares[torch.multinomial(chances * (of_all > 0), 1).item()] if thing.any()]
+    thing, slices = shown[torch.randint(len(shown), ()).item()], []
+    for axis, side in enumerate(sides):
+        length = window_side(side)
+        middle = (thing.sum(1 - axis) * (torch.arange(side) + 0.5)).sum().item() / thing.sum().item()
+        jitter = min(JITTER, (length - 1) // 2)
+        begin = round(middle - length / 2) + torch.randint(-jitter, jitter + 1, ()).item()
+        begin = min(max(0, begin), side - length)
+        slices.append(slice(begin, begin + length))
+    inside = shares[:, :, slices[0], slices[1]].sum((1, 2, 3), dtype=torch.float32)
+    weighted = chances * inside / of_all.clamp_min(1)
+    tokens = torch.arange(math.prod(sides)).view(sides)[slices[0], slices[1]].flatten()
+    return tokens, weighted if weighted.any() else chances  # a thing may have a hole where its middle is
+
+
+def window_side(tokens):
+    """The side of a window on a side of so many tokens."""
+    return max(1, tokens * WINDOW[0] // WINDOW[1])

@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 import landscapes
 from vocabulary import COLOURS, OBJECTS, SHAPES
 
-VERSION = 4  # raised when pictures of the same scenes change
+VERSION = 5  # raised when pictures of the same scenes change, or which contents are kept away from training
 SUPERSAMPLING = 2
 STEPS = 16  # of the grid, on the long side
 SPRITE_PIXELS = 288

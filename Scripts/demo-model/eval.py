@@ -21,12 +21,14 @@ the true pictures.
 Columns: share of what the captions ask, sizes aside, that the judge finds, by attribute; PSNR (dB),
 SSIM and edge error (grey levels) against full steps; ripple, the unrest beside edges
 (measures.py); token-steps and seconds (render without loading, --jobs pictures at a time).
-Pictures that are there are not rendered again, if the same program made them of the same weights.
+Pictures that are there are not rendered again, if the same program made them of the same model. OUT/abbozzo is a copy of the
+executable, made at the beginning and used for all rows, whatever is built meanwhile.
 """
 import argparse
-import hashlib
 import json
 import math
+import os
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -64,10 +66,9 @@ class Bench:
     def __init__(self, a, cases):
         self.a, self.cases, self.rows, self.folder = a, cases, [], Path(a.out)
         self.judge, self.facts = Judge.load(a.judge)
-        a.abbozzo = renderer.executable(a)  # one for all rows, whatever is built meanwhile
-        self.made_by = [_digest(path) for path in (a.abbozzo, *sorted(Path(a.model).rglob("*.safetensors")))]
-        self.made_by += [a.jobs, a.threads]
         self.folder.mkdir(parents=True, exist_ok=True)
+        a.abbozzo = _copied(renderer.executable(a), self.folder / "abbozzo")
+        self.made_by = [renderer.digest(a.abbozzo, a.model), a.jobs, a.threads]
         self.references, self.shown = [], []
 
     def run(self, name, options, scale=1, coarse=False, traced=False):
@@ -103,7 +104,7 @@ class Bench:
         facts, noise = path.with_suffix(".json"), self.folder / ("noise-%03d.safetensors" % case.number)
         options = [*options, "--seed", case.seed, "--guidance", self.a.guidance,
                    "--width", case.width // scale, "--height", case.height // scale]
-        presets = [_digest(o) for o in options if str(o).endswith(".yaml")]
+        presets = [renderer.digest(o) for o in options if str(o).endswith(".yaml")]
         asked = [case.caption, *self.made_by, *presets, *map(str, options)]
         if not (facts.exists() and json.loads(facts.read_text())["asked"] == asked):
             if traced and self.a.shared_noise:
@@ -134,9 +135,11 @@ class Bench:
         return "\n".join("| %s |" % " | ".join(line) for line in lines)
 
 
-def _digest(path):
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
+def _copied(executable, path):
+    """A copy of the executable, which needs nothing beside it where model and presets are given by their paths."""
+    shutil.copy(executable, "%s.new" % path)
+    os.replace("%s.new" % path, path)
+    return str(path)
 
 
 def preset_with(name, idle_noise, upsampling, folder):

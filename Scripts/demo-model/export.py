@@ -5,9 +5,11 @@ began with: both lie in one valley, and their mean forgets less (Wortsman et al.
 2203.05482). With --few it is the variant for few steps (few_steps.py), which has the layout of
 FLUX.1-schnell; with --share it links all but its transformer from the folder of the model that
 taught it.
+The folder is written beside its place and takes it once it is whole. Of a model that was there README.md stays, nothing else.
 The names of tensors are those that transformers 4 and FLUX.1's own files use
 (CLIP's begin with `text_model.`): every reader of FLUX folders takes them.
 """
+import contextlib
 import filecmp
 import os
 import shutil
@@ -68,34 +70,66 @@ def run(a):
     vae.register_to_config(sample_size=a.side or settings["size"], shift_factor=settings["shift_factor"],
                            scaling_factor=settings["scaling_factor"])
     parts = dict(vae=vae, transformer=painter.transformer, text_encoder=painter.clip, text_encoder_2=painter.t5)
-    for part, model in parts.items():
-        if a.mean and part != "vae":
-            _take_mean(model, part, a.mean)
-        model.to(dtype)
-        if a.share and part != "transformer":
-            _expect(_same_weights(model, part, a.share), part, a.share)
-            _link(a.model, part, a.share)
-        else:
-            model.save_pretrained(_unlinked(a.model, part))
-    for part in ("tokenizer", "tokenizer_2"):
-        own = os.path.join(a.out, part)
-        if a.share:
-            _expect(_same_files(own, os.path.join(a.share, part)), part, a.share)
-            _link(a.model, part, a.share)
-        else:
-            shutil.copytree(own, _unlinked(a.model, part), dirs_exist_ok=True)
-    os.makedirs(os.path.join(a.model, "scheduler"), exist_ok=True)
-    schedule = dict(SCHEDULER, shift=1.0, use_dynamic_shifting=False) if a.few else SCHEDULER
-    write_json(os.path.join(a.model, "scheduler", "scheduler_config.json"), schedule)
-    write_json(os.path.join(a.model, "model_index.json"), INDEX)
     inherited = settings.get("inherited", {})
     counters = {k: inherit.added(inherited.get(k, NOTHING_YET), v or NOTHING_YET) for k, v in counters.items()}
     counters["dit"]["guided"] = guided
-    write_json(os.path.join(a.model, inherit.HISTORY), counters)
-    write_notice(a.model)
+    with _replacing(a.model) as new:
+        for part, model in parts.items():
+            if a.mean and part != "vae":
+                _take_mean(model, part, a.mean)
+            model.to(dtype)
+            if a.share and part != "transformer":
+                _expect(_same_weights(model, part, a.share), part, a.share)
+                _link(new, a.model, part, a.share)
+            else:
+                model.save_pretrained(os.path.join(new, part))
+        for part in ("tokenizer", "tokenizer_2"):
+            own = os.path.join(a.out, part)
+            if a.share:
+                _expect(_same_files(own, os.path.join(a.share, part)), part, a.share)
+                _link(new, a.model, part, a.share)
+            else:
+                shutil.copytree(own, os.path.join(new, part))
+        os.makedirs(os.path.join(new, "scheduler"))
+        schedule = dict(SCHEDULER, shift=1.0, use_dynamic_shifting=False) if a.few else SCHEDULER
+        write_json(os.path.join(new, "scheduler", "scheduler_config.json"), schedule)
+        write_json(os.path.join(new, "model_index.json"), INDEX)
+        write_json(os.path.join(new, inherit.HISTORY), counters)
+        write_notice(new)
     total = sum(os.path.getsize(os.path.join(root, f)) for root, _, files in os.walk(a.model) for f in files)
     print("%s: %.1f MB, %d pixels, %d objects; trained %s" % (
         a.model, total / 1e6, settings["size"], settings["objects"], counters))
+
+
+@contextlib.contextmanager
+def _replacing(model):
+    """Gives an empty folder to write a model into, and lays it in the model's place at the end; then the model before goes.
+
+    A folder cannot replace another at one stroke: between two renamings the model before lies beside its place, as
+    MODEL.export-old. If the program ends just then, the next export lays it back.
+    """
+    place = os.path.realpath(model)
+    new, old = place + ".export-new", place + ".export-old"
+    if os.path.exists(old) and not os.path.exists(place):
+        print("an export to %s was stopped: the model before is there again" % model, flush=True)
+        os.rename(old, place)
+    if os.path.exists(place) and os.listdir(place) and not os.path.exists(os.path.join(place, "model_index.json")):
+        raise SystemExit("%s is there, and is no model that could be replaced: name another --model" % model)
+    for path in (new, old):  # of an export that was stopped
+        shutil.rmtree(path, ignore_errors=True)
+    os.makedirs(new)
+    try:
+        yield new
+        card = os.path.join(place, "README.md")
+        if os.path.exists(card):
+            shutil.copy2(card, new)
+    except BaseException:
+        shutil.rmtree(new)
+        raise
+    if os.path.exists(place):
+        os.rename(place, old)
+    os.rename(new, place)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @torch.no_grad()
@@ -128,18 +162,10 @@ def _expect(condition, part, folder):
         raise SystemExit("%s in %s is not that of this run: export the run's own model first, in the same --dtype" % (part, folder))
 
 
-def _unlinked(model, part):
-    """Where a part goes; a link of an earlier export goes, so that nothing is written into what it leads to."""
-    path = os.path.join(model, part)
-    if os.path.islink(path):
-        os.remove(path)
-    return path
-
-
-def _link(model, part, folder):
-    """Makes a relative link to a folder's part."""
-    os.makedirs(model, exist_ok=True)
-    path = _unlinked(model, part)
-    if os.path.exists(path):
-        raise SystemExit("%s is there already and no link" % path)
-    os.symlink(os.path.relpath(os.path.realpath(os.path.join(folder, part)), os.path.realpath(model)), path)
+def _link(new, model, part, folder):
+    """Makes a link in a new folder to a folder's part, relative to the model's place, which the new folder is to take."""
+    source, place = os.path.realpath(os.path.join(folder, part)), os.path.realpath(model)
+    if os.path.commonpath([source, place]) == place:
+        raise SystemExit("%s in %s is a link to that of %s, which is to be replaced: share from another model" % (
+            part, folder, model))
+    os.symlink(os.path.relpath(source, place), os.path.join(new, part))

@@ -62,6 +62,9 @@ def arguments(parser):
                              "512 pixels after 256; 1, the default: never (dit only)")
     parser.add_argument("--pairs", type=float, default=2.0, metavar="WEIGHT",
                         help="how often a picture of two things is drawn, for one of a single thing (default %(default)s)")
+    parser.add_argument("--windows", type=float, default=0.0, metavar="SHARE",
+                        help="of the batches of the finest level that show a window around things, of 3/8 of the picture's sides "
+                             "(batches.py; default 0)")
     parser.add_argument("--guided", type=float, default=0.0, metavar="SHARE",
                         help="of the samples that are told a guidance of 1…5 and learn it from pictures, at the price of one more "
                              "pass: for a painter with guidance in it, which then needs no `distill` (dit only; default 0)")
@@ -118,7 +121,8 @@ def train(a, team):
             network.transformer.compile_repeated_blocks(dynamic=True)
     team.part_ways(before["steps"])
     batches = Batches(a.out, a.tokens, a.mixed, 0.0 if teacher else a.drop, seed=before["steps"],
-                      weights=a.levels, with_things=not teacher and (a.labels > 0 or a.things != 1), noisy=a.noisy, pairs=a.pairs)
+                      weights=a.levels, with_things=not teacher and (a.labels > 0 or a.things != 1), noisy=a.noisy, pairs=a.pairs,
+                      windows=a.windows)
     texts = Captions(a.out, seed=before["steps"] * 64 + team.rank) if reader else None
     coarser = None if teacher else Coarser(batches, a.told)
     timer, step = Timer(a, before), 0

@@ -3,8 +3,11 @@
 
     python Scripts/demo-model dataset --out judge-train --size 256 --split all --seed 11 --objects 24
     python Scripts/demo-model dataset --out judge-test  --size 256 --split all --seed 12 --objects 24 --count 1200
-    python Scripts/demo-model/judge.py train --data judge-train --minutes 10 --of 60     # again until done
-    python Scripts/demo-model/judge.py score --data judge-test --write                   # its ceiling, kept in its file
+    python Scripts/demo-model/judge.py train --data judge-train --judge FILE --minutes 10 --of 60   # again until done
+    python Scripts/demo-model/judge.py score --data judge-test --judge FILE --write                 # its ceiling, kept in it
+
+FILE is a judge's own: one that is there is trained further, and counts on from its steps and minutes. The judge that
+ships, judge.safetensors beside this program, is only read, by `score` and eval.py where no other is named.
 
 It is trained on composed pictures only, never on a model's. What it gets wrong on
 composed pictures it has not seen is the ceiling of every accuracy counted with it,
@@ -264,17 +267,31 @@ def owner_loss(scores, here, swap):
     return -(F.log_softmax(scores.flatten(2), 1) * wanted).sum(1).mean()
 
 
+def objects_in(lines):
+    """The names of all objects that a data set shows."""
+    return {t.name for _, _, s in lines for t in s.things if not s.of_shapes}
+
+
+def expect_known(a, judge, lines):
+    """Ends the program if the data set shows objects that the judge has no word for."""
+    unknown = sorted(objects_in(lines) - set(judge.objects))
+    if unknown:
+        raise SystemExit("%s shows objects that the judge in %s does not know (%s): draw another data set with fewer --objects, "
+                         "or train a new judge into another file (--judge)" % (a.data, a.judge, ", ".join(unknown)))
+
+
 def train(a):
     random_ = random.Random(a.seed)
     torch.manual_seed(a.seed)
     lines = list(dataset.read(a.data))
-    pictures, in_cells = cached(a.data, lines), shown(a.data, lines)
-    names = {t.name for _, _, s in lines for t in s.things if not s.of_shapes}
+    names = objects_in(lines)
     judge, facts = Judge([o for o in OBJECTS if o in names]).to(DEVICE), dict(NOTHING_YET)
     if os.path.exists(a.judge):
         judge, facts = Judge.load(a.judge)
+        expect_known(a, judge, lines)
         random_.seed(a.seed + facts["steps"])
         torch.manual_seed(a.seed + facts["steps"])
+    pictures, in_cells = cached(a.data, lines), shown(a.data, lines)
     numbers = {q: {answer: i for i, answer in enumerate(v)} for q, v in judge.questions.items()}
 
     def labels(given):
@@ -313,7 +330,7 @@ def train(a):
         losses.append(loss.item())
         progress = timer.progress(step)
         if timer.due() or progress[0] >= 1:
-            total = counted(facts, step, step * len(rows), timer)
+            total = counted(facts, step, step * len(rows), timer)  # without the ceiling, which was that of the weights before
             judge.save(a.judge, average.weights, total)
             print("judge %d steps, loss %.3f, %.0f pictures/s" % (
                 total["steps"], sum(losses) / len(losses), step * len(rows) / timer.seconds), flush=True)
@@ -324,6 +341,7 @@ def score(a):
     """Prints the marks that true pictures get: the ceiling."""
     judge, facts = Judge.load(a.judge)
     lines = list(dataset.read(a.data))
+    expect_known(a, judge, lines)
     images = [Image.fromarray(p) for p in cached(a.data, lines)]
     read = judge.read(images)
     single = {q: _share([r[q] == answers(s)[q] for (_, _, s), r in zip(lines, read)]) for q in judge.questions}
@@ -341,9 +359,10 @@ def main():
     for name, run in (("train", train), ("score", score)):
         sub = commands.add_parser(name)
         sub.add_argument("--data", required=True, help="a folder made by the dataset command")
-        sub.add_argument("--judge", default=SHIPPED, metavar="FILE", help="the judge's file")
         sub.set_defaults(run=run)
         if name == "train":
+            sub.add_argument("--judge", required=True, metavar="FILE",
+                             help="the judge's file; one that is there is trained further")
             time_arguments(sub, decay=0.6)
             sub.add_argument("--batch", type=int, default=64)
             sub.add_argument("--lr", type=float, default=2e-3)
@@ -351,8 +370,13 @@ def main():
                              help="of what the cells show beside the questions (default %(default)s)")
             sub.add_argument("--seed", type=int, default=1)
         else:
-            sub.add_argument("--write", action="store_true", help="keep the figures in the judge's file")
+            sub.add_argument("--judge", metavar="FILE", help="the judge's file; default: the one that ships")
+            sub.add_argument("--write", action="store_true", help="keep the figures in the file that --judge names")
     a = parser.parse_args()
+    if a.command == "score":
+        if a.write and not a.judge:
+            parser.error("--write needs --judge FILE: without it the judge that ships is read, and stays as it is")
+        a.judge = a.judge or SHIPPED
     a.run(a)
 
 

@@ -26,7 +26,10 @@ def run_settings(folder):
     path = os.path.join(folder, "settings.json")
     if not os.path.exists(path):
         raise SystemExit("%s has no settings.json: run `prepare` first" % folder)
-    return read_json(path)
+    settings = read_json(path)
+    if "data" not in settings:
+        raise SystemExit("`prepare` was stopped in %s, whose files may be of two data sets: call `prepare` again" % folder)
+    return settings
 
 
 def shelves(folder):

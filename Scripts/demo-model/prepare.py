@@ -8,6 +8,7 @@
 
 With --from a finished model is trained further: its tokenizers, sizes and weights are
 taken over (inherit.py). A run whose painter has begun keeps its tokenizers, since it knows words by their numbers.
+settings.json says last of which data set the files are: without that no other command takes them.
 """
 import os
 import shutil
@@ -43,10 +44,13 @@ def run(a):
     old, has_begun = read_json(path) if os.path.exists(path) else {}, os.path.exists(Stage(a.out, "dit").path)
     if has_begun and old:
         expect_same_beginning(a, old)
-    lines = list(dataset.read(a.data))
+    lines, data = list(dataset.read(a.data)), dataset.digest(a.data)
     texts = [c for _, captions, _ in lines for c in captions]
     if a.model:
         inherit.check(a.model)
+    if old:  # until all files are of these pictures no command takes them, and the next `prepare` keeps none
+        write_json(path, {k: v for k, v in old.items() if k != "data"})
+    if a.model:
         for name in TOKENIZERS:
             shutil.copytree(os.path.join(a.model, name), os.path.join(a.out, name), dirs_exist_ok=True)
         inherit.fill(a.model, a.out)
@@ -57,7 +61,7 @@ def run(a):
     np.savez_compressed(os.path.join(a.out, "tokens.npz"), start=start, clip=np.array([clip(t) for t in [*texts, ""]], np.int16),
                         t5=np.array([t5(t) for t in [*texts, ""]], np.int16))
 
-    data, rows = dataset.digest(a.data), defaultdict(list)
+    rows = defaultdict(list)
     for i, (_, _, scene) in enumerate(lines):
         rows["%dx%d" % scene.aspect].append(i)
     for aspect, numbers in rows.items():

@@ -11,7 +11,8 @@ and which thing is named first. That is an exclusive or, which gradients do not 
 another layer reads these two off T5's first layer. And T5 must tell what stands before a word from what
 stands after it, which random weights take long to: four of its heads begin by looking one way
 only (painter.py). With that, at a constant rate, 100 steps of 32 captions took the spots from 53 to 95 of 100 in captions of
-contents kept away from training, 400 to 99 and more; without it 400 steps left them where they were.
+contents kept away from training (of two shapes, at that time, only in one order), 400 to 99 and more; without it 400 steps
+left them where they were.
 
 Neither layer is part of the model: `export` leaves them out.
 """

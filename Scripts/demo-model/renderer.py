@@ -1,4 +1,5 @@
-"""Calls the `abbozzo` executable."""
+"""Calls the `abbozzo` executable, and tells what its pictures are made by."""
+import hashlib
 import json
 import os
 import subprocess
@@ -8,6 +9,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 DEMO = ROOT / "configs" / "models" / "demo"
+READ_OF_MODELS = (".safetensors", ".json", ".txt", ".model")  # weights, sizes, tokenizers; no README
 
 
 def add_arguments(parser):
@@ -24,6 +26,18 @@ def executable(a):
     if not builds:
         sys.exit("there is no build of abbozzo: swift build -c release --product abbozzo")
     return str(max(builds, key=os.path.getmtime))
+
+
+def digest(*paths):
+    """What tells files from others, and of folders all that rendering reads of a model, in linked folders too."""
+    total = hashlib.sha256()
+    for path in map(str, paths):
+        inside = sorted(os.path.join(folder, name) for folder, _, names in os.walk(path, followlinks=True) for name in names
+                        if name.endswith(READ_OF_MODELS))
+        for name in [path] if os.path.isfile(path) else inside:
+            with open(name, "rb") as file:
+                total.update(os.path.relpath(name, path).encode() + hashlib.file_digest(file, "sha256").digest())
+    return total.hexdigest()
 
 
 def render(a, prompt, path, *options):

@@ -25,6 +25,9 @@ def run(a):
         folder = Path(a.folder or temporary)
         data, out, model, judged = (str(folder / n) for n in ("data", "run", "model", "judge.safetensors"))
         minutes = ["--minutes", a.seconds / 60, "--every", a.seconds / 2]
+        _check_held_out()
+        _check_windows()
+        _check_digest()
 
         def command(*words):
             _call(HERE, *words)
@@ -43,7 +46,8 @@ def run(a):
         command("dit", "--out", out, "--tokens", 256, *minutes, "--of", 3 * a.seconds / 60)  # goes on
         second = _counters(folder / "run" / "dit.safetensors")
         _expect(second["steps"] > first["steps"], "more steps after the second call")
-        command("dit", "--out", out, "--tokens", 256, "--labels", 0, "--workers", 2, "--steps", 3, "--decay", 1)
+        command("dit", "--out", out, "--tokens", 256, "--labels", 0, "--windows", 0.5, "--workers", 2, "--steps", 3,
+                "--decay", 1)
         third = _counters(folder / "run" / "dit.safetensors")
         _expect(third["steps"] == second["steps"] + 3, "three steps more after the third call")
         _refuses("--preset toy", "prepare", "--data", data, "--out", out, "--smallest", 32)
@@ -51,8 +55,12 @@ def run(a):
         command("dataset", "--out", fewer, "--count", 40, *small, "--seed", 2)
         for pictures in (fewer, data):
             command("prepare", "--data", pictures, "--out", out, "--preset", "toy", "--smallest", 32)
+            _refuses("call `encode`", "score", "--out", out)
             command("encode", "--out", out)
             _expect((_contents(out, "tokenizer_2"), _scaling(out)) == before, "what a painter knows of words and latents to be kept")
+        _check_stopped_prepare(command, data, out, str(folder / "broken"))
+        _expect((_contents(out, "tokenizer_2"), _scaling(out)) == before, "the same beyond a `prepare` that was stopped")
+        _check_batches_of_windows(out)
         _check_muon()
         _check_coarser(out)
         _check_guidance_from_pictures(out)
@@ -75,6 +83,7 @@ def run(a):
         shared = [part for part in os.listdir(few) if (folder / "model-few" / part).is_symlink()]
         _expect(sorted(shared) == ["text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "vae"], "five shared parts")
         before = _contents(model, "vae")
+        _expect(_contents(few, "vae") == before, "a link to lead to the part that is shared")
         command("export", "--out", out, "--model", few, "--few", "--dtype", "f16")
         _expect(_contents(model, "vae") == before != _contents(few, "vae"), "a part of its own, and the shared one as it was")
 
@@ -96,6 +105,7 @@ def run(a):
         command("export", "--out", again, "--model", str(folder / "few-again"), "--few", "--share", model_again)
         command("export", "--out", again, "--model", str(folder / "mean"), "--mean", model)
         _expect_between(str(folder / "mean"), model, model_again)
+        _check_replacing(command, again, folder, model)
         _expect(json.loads((folder / "model-again" / "training.json").read_text())["dit"]["guided"], "guidance to be told of")
         _refuses("did not begin with", "prepare", "--data", data, "--out", again, "--from", model_again, "--smallest", 32)
         trained = json.loads((folder / "model-again" / "training.json").read_text())["dit"]
@@ -111,6 +121,11 @@ def run(a):
         _call(judge, "train", "--data", data, "--judge", judged, "--batch", 8, *minutes)
         _call(judge, "train", "--data", data, "--judge", judged, "--batch", 8, *minutes)  # goes on
         _call(judge, "score", "--data", data, "--judge", judged, "--write")
+        _refuses("required: --judge", "train", "--data", "nowhere", "--steps", 1, script=judge)
+        _refuses("needs --judge", "score", "--data", "nowhere", "--write", script=judge)
+        command("dataset", "--out", folder / "unknown", "--count", 12, *small, "--objects", 12)
+        for words in (["train", "--steps", 1], ["score"]):
+            _refuses("does not know", *words, "--data", folder / "unknown", "--judge", judged, script=judge)
         which = ["--abbozzo", a.abbozzo] if a.abbozzo else []
         if which or any((HERE.parents[1] / ".build" / kind / "abbozzo").exists() for kind in ("release", "debug")):
             _call(HERE / "compare-diffusers.py", "--model", model, "--sizes", "64x64", "64x32", "--steps", 3, *which)
@@ -120,6 +135,7 @@ def run(a):
             _call(HERE / "eval.py", "--model", model, "--judge", judged, "--captions", 2, "--size", PIXELS, "--aspects", "8:8 8:4",
                   "--full-steps", 4, "--presets", "flux-7x", "--switches", "exact+token-repeat", "--formats", "int8", "--jobs", 2,
                   "--shared-noise", "--out", folder / "eval", *which)
+            _expect(os.access(folder / "eval" / "abbozzo", os.X_OK), "a copy of the executable")
         else:
             print("abbozzo is not built: its part was left out")
     print("selftest passed")
@@ -130,9 +146,9 @@ def _call(script, *words):
     subprocess.run([sys.executable, str(script), *map(str, words)], check=True)
 
 
-def _refuses(why, *words):
+def _refuses(why, *words, script=HERE):
     """A command ends and says why."""
-    refused = subprocess.run([sys.executable, str(HERE), *map(str, words)], capture_output=True, text=True)
+    refused = subprocess.run([sys.executable, str(script), *map(str, words)], capture_output=True, text=True)
     _expect(refused.returncode != 0 and why in refused.stderr and "Traceback" not in refused.stderr,
             "%s to be refused: %s" % (" ".join(map(str, words)), why))
 
@@ -163,6 +179,135 @@ def _counters(path):
     from safetensors import safe_open
     with safe_open(path, "pt") as file:
         return json.loads(file.metadata()["counters"])
+
+
+def _check_held_out():
+    """A content is kept away from training or not, whichever of two things its scene names first; which are is as it was."""
+    from dataclasses import replace
+    from scene import Scene, Thing, World
+    from vocabulary import OBJECTS, OPPOSITE
+    pairs = [scene for scene in map(World(shapes=1).scene, range(200)) if scene.relation]
+    _expect({scene.relation for scene in pairs} == set(OPPOSITE), "all relations")
+    for scene in pairs:
+        turned = replace(scene, relation=OPPOSITE[scene.relation], things=scene.things[::-1])
+        _expect(turned.held_out == scene.held_out, "one content in %s and its turned scene" % scene)
+    for relation, held_out in (("left of", ["tractor"]), ("below", ["car", "butterfly", "turtle", "snail"])):
+        scenes = {name: Scene(0, (8, 8), "desert", [Thing(n, None, 0.5, None, 0.35) for n in ("cat", name)], relation=relation)
+                  for name in list(OBJECTS)[:40]}
+        _expect([name for name, scene in scenes.items() if scene.held_out] == held_out, "the same contents as ever")
+
+
+def _check_digest():
+    """What tells models apart counts files in linked folders, too, and no words about the model."""
+    import renderer
+    with tempfile.TemporaryDirectory() as folder:
+        shared, model = Path(folder, "shared"), Path(folder, "model")
+        shared.mkdir()
+        model.mkdir()
+        (model / "vae").symlink_to(shared)
+        digests = []
+        for name, text in (("vae/weights.safetensors", "1"), ("vae/weights.safetensors", "2"), ("README.md", "words")):
+            (model / name).write_text(text)
+            digests.append(renderer.digest(model))
+        _expect(digests[0] != digests[1], "another digest with other weights in a linked folder")
+        _expect(digests[1] == digests[2], "the same digest with other words")
+
+
+def _check_windows():
+    """A window lies around a thing and makes pictures likelier that show much of theirs there; without things there is none."""
+    import torch
+    from batches import window_around_things
+    shares = torch.zeros(4, 2, 32, 20, dtype=torch.uint8)
+    tokens, chances = window_around_things(shares, torch.ones(4))
+    _expect(tokens is None and torch.equal(chances, torch.ones(4)), "no window where there are no things")
+    shares[1, 0, 3:6, 2:5] = 255  # the only thing of one picture
+    shares[2, 0, 3:6, 2:5], shares[2, 1, 25:31, 10:16] = 255, 255  # one thing there, a larger one elsewhere
+    for _ in range(20):
+        tokens, chances = window_around_things(shares, torch.ones(4))
+        _expect(len(tokens) == 12 * 7, "3/8 of both sides")
+        rows, columns = tokens // 20, tokens % 20
+        _expect(rows.unique().tolist() == list(range(rows[0], rows[0] + 12)), "neighbouring rows")
+        _expect(columns.unique().tolist() == list(range(columns[0], columns[0] + 7)), "neighbouring columns")
+        seen = shares.flatten(2)[:, :, tokens].float().sum((1, 2)) / shares.float().sum((1, 2, 3)).clamp_min(1)
+        _expect(seen.any() and torch.allclose(chances, seen), "chances as much of things as the window has")
+
+
+def _check_batches_of_windows(out):
+    """Tokens, positions and shares of a window are those of one place of a picture, which shows a thing there."""
+    import random
+    import batches as module
+    from batches import LEVELS, Batches, whole_grid
+    usual, module.WINDOW = module.WINDOW, (3, 4)  # of a toy picture's four tokens 3/8 are only one
+    batches = Batches(out, 2048, weights=(1, 0), with_things=True, windows=1.0)
+    for _ in range(6):
+        batch = batches.next()
+        _expect("window" in batch.kind and batch.coarser is None, "a window without a coarser picture")
+        clean, found = batch.noisy - batch.sigma[:, None, None] * batch.velocity, set()
+        for shelf, _, latents, _ in batches.shelves:
+            tokens, positions = whole_grid(latents[0].float())
+            where = [(positions == p).all(1).nonzero().flatten().tolist() for p in batch.positions]
+            if all(where):
+                where = sum(where, [])
+                shares = batches.shown[shelf.aspect].on(0)[:, where].to(clean.device)
+                for k, (picture, share) in enumerate(zip(clean, batch.shares)):
+                    same = (tokens[:, where] - picture).abs().amax((1, 2)) < 1e-3
+                    if (same & (shares == share).all(2).all(1))[:shelf.seen].any():
+                        found.add(k)
+        _expect(len(found) == len(clean), "tokens, positions and shares of one place of a picture")
+        _expect(1 < len(batch.positions) < 16 and batch.on_things.any(1).all(), "things in each window")
+    module.WINDOW = usual
+    batches, drawn = Batches(out, 512), random.Random(0)
+    for _ in range(8):
+        batches.next()
+        *_, sides = drawn.choices(batches.shelves, [shelf.seen for shelf, *_ in batches.shelves])[0]
+        drawn.choices(range(len(sides)), LEVELS[:len(sides)])
+        if len(sides) > 1:
+            drawn.random()
+    _expect(batches.random.getstate() == drawn.getstate(), "no random number for windows that nobody asked for")
+
+
+def _check_stopped_prepare(command, data, out, broken):
+    """A `prepare` that was stopped leaves a run that no command takes; called again it has the pictures that were asked for."""
+    import shutil
+    import numpy as np
+    from PIL import Image
+    import dataset
+    from pictures import run_settings, shelves
+    shutil.copytree(data, broken)
+    path = Path(broken, "captions.jsonl")
+    path.write_text(path.read_text().replace("\n", " \n", 1))  # another data set, by its digest
+    for picture in Path(broken, "pictures").iterdir():
+        Image.new("RGB", Image.open(picture).size).save(picture)
+    first, *_, last = shelves(out)
+    files = [file for file, _, _ in dataset.read(data)]
+    os.remove(Path(broken, files[last.rows[-1]]))  # so that the first aspect ratio's pictures are replaced and the last one's not
+    stopped = subprocess.run([sys.executable, str(HERE), *map(str, (
+        "prepare", "--data", broken, "--out", out, "--preset", "toy", "--smallest", 32))], capture_output=True)
+    _expect(stopped.returncode != 0 and first.aspect != last.aspect, "`prepare` to end without a picture")
+    for words in (["encode"], ["dit", "--steps", 1], ["export", "--model", os.path.join(out, "nothing")]):
+        _refuses("call `prepare` again", words[0], "--out", out, *words[1:])
+    command("prepare", "--data", data, "--out", out, "--preset", "toy", "--smallest", 32)
+    for shelf in shelves(out):
+        for picture, row in zip(shelf.pictures, shelf.rows):
+            _expect(np.array_equal(picture, np.asarray(Image.open(Path(data, files[row])).convert("RGB"))), "the right pictures")
+    _expect(run_settings(out)["data"] == dataset.digest(data), "the right digest")
+
+
+def _check_replacing(command, out, folder, other):
+    """An export keeps README.md and nothing else of the model before; one that is stopped keeps all of that."""
+    place, variant = folder / "replaced", folder / "few-again"
+    before = os.readlink(variant / "vae")
+    _refuses("is not that of this run", "export", "--out", out, "--model", variant, "--few", "--share", other)
+    _expect(os.readlink(variant / "vae") == before, "a refused export to leave the model before")
+    _refuses("is no model", "export", "--out", out, "--model", folder)
+    command("export", "--out", out, "--model", place)
+    (place / "README.md").write_text("card")
+    (place / "vae" / "more.json").write_text("{}")
+    os.rename(place, folder / "replaced.export-old")  # as if it had been stopped between two renamings
+    command("export", "--out", out, "--model", place)
+    _expect((place / "README.md").read_text() == "card", "the README.md that lay there, also after an export that was stopped")
+    _expect(not (place / "vae" / "more.json").exists(), "nothing else of the model before")
+    _expect(not [name for name in os.listdir(folder) if ".export-" in name], "nothing beside the model")
 
 
 def _check_coarser(out):

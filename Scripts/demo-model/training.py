@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import tempfile
 import time
 import zlib
@@ -130,6 +131,8 @@ def run_as_team(work, a):
 
 
 def _member(rank, work, a, meeting):
+    # torch lets the death of the parent send it, and a process that a script started in the background ignores it.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     work(a, Team(rank, a.workers, meeting))
 
 
