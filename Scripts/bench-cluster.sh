@@ -20,11 +20,14 @@
 #    cut. Left out where control groups cannot be made (needs root).
 set -euo pipefail
 # What the caller names is where the caller is.
-for name in ABBOZZO MODEL; do
-    [[ ${!name:-} != */* ]] || printf -v "$name" %s "$(realpath -m -- "${!name}")"
-done
+[[ ${ABBOZZO:-} != */* ]] || ABBOZZO=$(realpath -m -- "$ABBOZZO")
+[ -z "${MODEL:-}" ] || MODEL=$(realpath -m -- "$MODEL")
 [ -z "${1:-}" ] || set -- "$(realpath -m -- "$1")"
 cd "$(dirname "$0")/.."
+# Where people write 0,5 awk reads 0.5 as 0.
+export LC_ALL=C
+parts=${PARTS:-12}
+case $parts in 1 | 2 | 12) ;; *) echo "bench-cluster: PARTS is 1 or 2, not $parts" >&2; exit 1 ;; esac
 
 preset=${PRESET:-flux-4x}
 pictures=${PICTURES:-40}
@@ -197,7 +200,6 @@ compare() {
         'BEGIN { printf "  %.3f times as many as one, of which the cluster of two has %.3f\n", c / a, b / c }'
 }
 
-parts=${PARTS:-12}
 if [[ $parts == *1* ]]; then
     compare "two workers of one thread against one" ceiling one measured 1 "" two measured 2 ""
 fi

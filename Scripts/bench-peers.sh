@@ -16,6 +16,10 @@
 # PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu spares them. No weights are downloaded.
 set -euo pipefail
 caller=$PWD
+# What the caller names is where the caller is. Links stay: Python finds its packages beside them.
+for name in ABBOZZO PYTHON; do
+    [[ ${!name:-} != */* ]] || printf -v "$name" %s "$(realpath -ms -- "${!name}")"
+done
 cd "$(dirname "$0")/.."
 script=$PWD/Scripts/bench-peers
 case " $* " in
@@ -44,5 +48,4 @@ if [ -z "${ABBOZZO:-}" ]; then
     ABBOZZO="$(swift build -c release --show-bin-path)/abbozzo"
 fi
 cd "$caller"
-ABBOZZO=$(realpath "$ABBOZZO")
 exec "$environment/bin/python" "$script" --abbozzo "$ABBOZZO" "$@"

@@ -10,7 +10,11 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 for package in prometheus curl jq; do
-    dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null | grep -q '^ii' && continue
+    command -v "$package" >/dev/null && continue
+    if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+        echo "check-monitoring: $package is missing; install it first, on Debian as root with apt-get install $package" >&2
+        exit 1
+    fi
     # The package's own service would take the port.
     [ "$package" != prometheus ] || export RUNLEVEL=1
     apt-get install -q -y --no-install-recommends "$package"
@@ -54,7 +58,8 @@ promtool check config "$folder/scrape.yml"
 prometheus --config.file "$folder/scrape.yml" --storage.tsdb.path "$folder/tsdb" \
     --web.listen-address "127.0.0.1:$port" 2>"$folder/prometheus.log" &
 pids+=($!)
-curl -sf --retry 30 --retry-all-errors --retry-delay 1 -o /dev/null "http://127.0.0.1:$port/-/ready"
+curl -sf --retry 30 --retry-all-errors --retry-delay 1 -o /dev/null "http://127.0.0.1:$port/-/ready" ||
+    { tail -n 5 "$folder/prometheus.log" >&2; echo "Prometheus did not start; its last words are above" >&2; exit 1; }
 
 "$abbozzo" submit --coordinator "$(address client)" configs/prompts/quickstart.txt --preset flux-4x \
     --width 512 --height 512

@@ -32,10 +32,16 @@ quoted() {
 program=$(quoted "${PROGRAM:-abbozzo}")
 folder=$(quoted "${FOLDER:-abbozzo-cluster}")
 model=${MODEL:+--model $(quoted "$MODEL")}
+# The other side looks for it in its home and runs it in FOLDER.
+case ${PROGRAM:-} in
+/* | '~/'*) ;;
+*/*) fail "PROGRAM is $PROGRAM; give its whole path, from / or ~/" ;;
+esac
 
 # Lines: role name ssh-target address [options…]
 coordinator=""
 workers=()
+names=" "
 number=0
 while IFS= read -r line || [ -n "$line" ]; do
     number=$((number + 1))
@@ -49,7 +55,14 @@ while IFS= read -r line || [ -n "$line" ]; do
         [ -z "$coordinator" ] || fail "$hosts, line $number: there can be one coordinator"
         coordinator="$target $address ${options:-}"
         ;;
-    worker) workers+=("$name $target $address ${options:-}") ;;
+    worker)
+        # Keys, logs and process numbers are files of these names.
+        [ "$name" != coordinator ] ||
+            fail "$hosts, line $number: the coordinator's own key has this name; give the worker another"
+        [[ $names != *" $name "* ]] || fail "$hosts, line $number: there is another worker $name; give this one another name"
+        names+="$name "
+        workers+=("$name $target $address ${options:-}")
+        ;;
     *) fail "$hosts, line $number: the role is coordinator or worker, not $role" ;;
     esac
 done <"$hosts"
@@ -104,14 +117,24 @@ start)
     remote "$main" "umask 077 && mkdir -p $folder && cd $folder && { [ -f keys/coordinator.key ] || $program keys init --keys keys; }"
     for worker in "${workers[@]}"; do
         read -r name target address options <<<"$worker"
-        # Once: a key that was revoked stays so.
-        remote "$main" "umask 077 && cd $folder && { [ -f keys/$name.key ] || { $program keys new worker $name --keys keys &&
-            $program keys authorize keys/$name.pub --role worker --keys keys ||
-            { rm -f keys/$name.key keys/$name.pub; exit 1; }; }; }" >/dev/null
+        # Once: a key that was revoked stays so. Another's secret key under this name stays where it is.
+        remote "$main" "umask 077 && cd $folder || exit 1
+            if ! [ -f keys/$name.key ]; then
+                $program keys new worker $name --keys keys || exit 1
+                $program keys authorize keys/$name.pub --role worker --keys keys ||
+                    { rm -f keys/$name.key keys/$name.pub; exit 1; }
+            fi
+            read -r _ owner role _ < keys/$name.key
+            if [ \"\$owner \$role\" != '$name worker' ]; then
+                echo 'keys/$name.key is not the key of a worker $name; give the worker another name' >&2
+                exit 1
+            fi" >/dev/null || fail "no key for $name from $folder on $main, see above"
         # The secret key travels inside ssh and is never on this machine's disk.
         for file in "$name.key" coordinator.pub; do
+            # Nothing arrives when the other end cannot be read: the file that is there stays then.
             remote "$main" "cat $folder/keys/$file" | ssh -o BatchMode=yes "$target" \
-                "umask 077; mkdir -p $folder/keys && cat > $folder/keys/.$file && mv $folder/keys/.$file $folder/keys/$file"
+                "umask 077; mkdir -p $folder/keys && cd $folder/keys && cat > .$file && [ -s .$file ] && mv .$file $file" ||
+                fail "$file did not get from $main to $target, see above"
         done
     done
     launch "$main" coordinator "$program coordinator --control tcp://$at:5790 --data tcp://$at:5791 \

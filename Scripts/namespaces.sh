@@ -6,13 +6,24 @@
 network=abz$$
 network_workers=0
 
-# Says what is missing, or fetches it where packages can be fetched.
+# Fetches what is missing where there is apt-get; what is missing then, it says.
 network_check() { # programs…
     [ "$(id -u)" = 0 ] || { echo "$(basename "$0"): network namespaces need root" >&2; exit 1; }
+    network_missing "$@"
+    [ -n "$missing" ] || return 0
+    if command -v apt-get >/dev/null; then
+        apt-get install -q -y --no-install-recommends iproute2 jq >/dev/null || true
+        network_missing "$@"
+    fi
+    [ -z "$missing" ] ||
+        { echo "$(basename "$0"): missing:$missing; install iproute2, which has ip and tc, and jq" >&2; exit 1; }
+}
+
+# Leaves in `missing` what is not on the PATH.
+network_missing() { # programs…
     local program
-    for program in ip tc "$@"; do
-        command -v "$program" >/dev/null || apt-get install -q -y --no-install-recommends iproute2 jq >/dev/null
-    done
+    missing=""
+    for program in ip tc "$@"; do command -v "$program" >/dev/null || missing+=" $program"; done
 }
 
 network_make() { # workers

@@ -216,6 +216,10 @@ def main():
     a.rounds, a.limit = a.rounds or (1 if a.quick else 3), a.limit or (10 if a.quick else 60)
     if any(rows <= a.text for rows in a.rows):
         parser.error("--rows must be above --text")
+    known = [*NAMES, *map("-".join, ORDER)]
+    unknown = [name for name in a.only or [] if name not in known]
+    if unknown:
+        parser.error("--only does not know %s: it takes %s" % (" ".join(unknown), " ".join(known)))
 
     if a.table:
         records = [json.loads(line) for name in a.table for line in Path(name).read_text().splitlines()]
