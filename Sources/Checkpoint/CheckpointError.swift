@@ -51,7 +51,9 @@ package struct CheckpointError: Error, Equatable, Sendable, CustomStringConverti
         case .noFolder:
             return "no model folder at \(file): give the folder that holds model_index.json"
         case .notAModel(let detail):
-            return "\(file) is not a diffusers model folder: \(printable(detail, atMost: 400))"
+            return
+                "\(file) is not a diffusers model folder: \(printable(detail, atMost: 400)); "
+                + "give one as downloaded, with model_index.json and a folder for each component"
         case .noWeights(let tried):
             return "no weights in \(file): looked for \(tried.joined(separator: ", ")); copy or download it again"
         case .noFile:
@@ -70,7 +72,9 @@ package struct CheckpointError: Error, Equatable, Sendable, CustomStringConverti
         case .notInShard:
             return "\(file) does not hold \(name) although the index says so: copy or download it again"
         case .configuration(let detail):
-            return "\(file) cannot be used: \(printable(detail, atMost: 400))"
+            return
+                "\(file) cannot be used: \(printable(detail, atMost: 400)); "
+                + "copy or download it again, or give another model"
         case .noTensor:
             return "\(file) has no \(name): the weights belong to another model or are incomplete"
         case .shape(let expected, let found):

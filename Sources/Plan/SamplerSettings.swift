@@ -69,6 +69,12 @@ package struct RALUSettings: Codable, Hashable, Sendable {
         case official
         /// Variance 1 - c, which matches the next stage exactly.
         case exact
+
+        /// What is meant where nobody says.
+        ///
+        /// Exact where the official noise would be too strong by more than a sixteenth, as with the z of 2 that a schedule
+        /// of four steps has; else official, as in the published presets, whose z is 4.1 and more.
+        package static func usual(z: Double) -> IdleNoise { z < 4 ? .exact : .official }
     }
 
     /// Range of the picture handed to the edge detector.
@@ -97,9 +103,11 @@ package struct RALUSettings: Codable, Hashable, Sendable {
     package var gray: Gray
 
     /// Joins the constants; `SettingsError` checks of files are made where they are read.
+    ///
+    /// `idleNoise` is the usual one of `z` unless given.
     package init(
         steps: [Int], ends: [Double], shifts: [Double], z: Double, upRatio: Double,
-        upsampling: Upsampling = .tokenRepeat, idleNoise: IdleNoise = .official, gray: Gray = .official
+        upsampling: Upsampling = .tokenRepeat, idleNoise: IdleNoise? = nil, gray: Gray = .official
     ) {
         self.steps = steps
         self.ends = ends
@@ -107,7 +115,7 @@ package struct RALUSettings: Codable, Hashable, Sendable {
         self.z = z
         self.upRatio = upRatio
         self.upsampling = upsampling
-        self.idleNoise = idleNoise
+        self.idleNoise = idleNoise ?? .usual(z: z)
         self.gray = gray
     }
 }

@@ -11,6 +11,8 @@ internal import Tensors
 package struct Renderer: Sendable {
     /// How far a picture is.
     package enum Progress: Equatable, Sendable {
+        /// A share of the model is being read, by `renderOnce` only.
+        case loading(Share)
         /// The prompt is being encoded.
         case encoding
         /// Network calls done of all.
@@ -19,23 +21,24 @@ package struct Renderer: Sendable {
         case decoding(isFinal: Bool)
     }
 
-    /// All weights of the model.
+    /// The model's blocks and its decoder, and the text encoders unless all prompts are encoded elsewhere.
     package let model: LoadedModel
     /// Its facts.
     package let facts: ModelFacts
     /// Name of the kernel class that computes.
     package let kernelClass: String
 
-    /// Joins a model that holds everything with its facts.
+    /// Joins a model that holds everything, or everything but the text encoders, with its facts.
     package init(model: LoadedModel, facts: ModelFacts, kernelClass: String) {
         precondition(
-            model.share == .everything(of: facts), "a share of \(model.share) cannot render a picture by itself")
+            [.everything(of: facts), .allButEncoders(of: facts)].contains(model.share),
+            "a share of \(model.share) cannot render a picture by itself")
         self.model = model
         self.facts = facts
         self.kernelClass = kernelClass
     }
 
-    /// Renders one picture.
+    /// Renders one picture; the model must hold the text encoders.
     ///
     /// `progress` may throw to cancel; the error passes through.
     ///
@@ -46,9 +49,21 @@ package struct Renderer: Sendable {
         _ request: ImageRequest, injecting injection: Injection = Injection(), trace: Trace? = nil,
         progress: (Progress) throws -> Void = { _ in }
     ) throws -> Picture {
-        var sampler = try Sampler(request: request, facts: facts, injected: injection.noise)
+        let sampler = try Sampler(request: request, facts: facts, injected: injection.noise)
+        try injection.check(facts: facts)
         try progress(.encoding)
-        let conditioning = try condition(request, injection)
+        let conditioning = try injection.conditioning {
+            try model.encode(prompt: request.prompt, textLength: request.textLength)
+        }
+        return try draw(request, conditioning, from: sampler, injecting: injection, trace: trace, progress: progress)
+    }
+
+    /// Takes a prompt that is encoded, and a sampler at its start, to the picture.
+    func draw(
+        _ request: ImageRequest, _ conditioning: Conditioning, from start: Sampler, injecting injection: Injection,
+        trace: Trace?, progress: (Progress) throws -> Void
+    ) throws -> Picture {
+        var sampler = start
         trace?.recordBatch("prompt_embeds", conditioning.context)
         trace?.recordBatch("pooled", conditioning.pooled)
 
@@ -79,15 +94,13 @@ package struct Renderer: Sendable {
             request: request, model: facts.family, fingerprint: facts.fingerprint, kernelClass: kernelClass,
             version: programVersion, injected: injected.isEmpty ? nil : injected)
     }
+}
 
-    /// Encodes the prompt unless both outputs are injected.
-    private func condition(_ request: ImageRequest, _ injection: Injection) throws -> Conditioning {
-        try injection.check(facts: facts)
-        if let context = injection.promptEmbeds, let pooled = injection.pooled {
-            return Conditioning(context: context, pooled: pooled)
-        }
-        let encoded = try model.encode(prompt: request.prompt, textLength: request.textLength)
-        return Conditioning(
-            context: injection.promptEmbeds ?? encoded.context, pooled: injection.pooled ?? encoded.pooled)
+extension Injection {
+    /// What is injected, and for the rest what `encode` gives, which is not called when nothing is left to encode.
+    func conditioning(encode: () throws -> Conditioning) rethrows -> Conditioning {
+        if let promptEmbeds, let pooled { return Conditioning(context: promptEmbeds, pooled: pooled) }
+        let encoded = try encode()
+        return Conditioning(context: promptEmbeds ?? encoded.context, pooled: pooled ?? encoded.pooled)
     }
 }

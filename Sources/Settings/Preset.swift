@@ -98,7 +98,7 @@ package struct Preset: Equatable, Sendable {
         return RALUSettings(
             steps: steps, ends: ends, shifts: shifts, z: z, upRatio: upRatio,
             upsampling: try yaml.word("upsampling", as: RALUSettings.Upsampling.self) ?? .tokenRepeat,
-            idleNoise: try yaml.word("idle_noise", as: RALUSettings.IdleNoise.self) ?? .official,
+            idleNoise: try yaml.word("idle_noise", as: RALUSettings.IdleNoise.self),
             gray: try yaml.word("gray", as: RALUSettings.Gray.self) ?? .official)
     }
 

@@ -25,6 +25,14 @@ package struct Share: Codable, Equatable, Sendable {
     package static func everything(of facts: ModelFacts) -> Share {
         Share(encodes: true, span: 0..<facts.blockCount, decodes: true)
     }
+
+    /// The text encoders and nothing else.
+    package static let encoders = Share(encodes: true, span: 0..<0, decodes: false)
+
+    /// Everything but the text encoders.
+    package static func allButEncoders(of facts: ModelFacts) -> Share {
+        Share(encodes: false, span: 0..<facts.blockCount, decodes: true)
+    }
 }
 
 /// The weights of one share, ready to run: pure functions of weights and input.
@@ -49,9 +57,7 @@ package struct LoadedModel: Sendable {
     ///
     /// - Throws: `StageError`, `CheckpointError` or `TextError`, each with a text of one line.
     package init(folder: ModelFolder, share: Share, compute: Compute, fingerprint: String? = nil) throws {
-        guard ModelFacts.families.contains(folder.className) else {
-            throw StageError(.family(folder.className), file: folder.path)
-        }
+        try ModelFacts.checkComponents(of: folder)
         func expectUnchanged() throws {
             guard let fingerprint else { return }
             let now = try folder.fingerprint()

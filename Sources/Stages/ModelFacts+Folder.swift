@@ -5,7 +5,12 @@ internal import VAE
 
 extension ModelFacts {
     /// Pipelines that can be loaded, by the class in `model_index.json`.
-    static let families = ["FluxPipeline"]
+    private static let families = ["FluxPipeline"]
+
+    /// What FLUX is made of: folders that are read by these names, whatever else the index lists.
+    private static let components = [
+        "scheduler", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2", "transformer", "vae",
+    ]
 
     /// Longest text that the FLUX pipelines accept, whatever the tokenizer's configuration says.
     private static let textLimit = 512
@@ -16,9 +21,7 @@ extension ModelFacts {
     ///
     /// - Throws: `StageError` or `CheckpointError`, each with a text of one line.
     package init(folder: ModelFolder) throws {
-        guard Self.families.contains(folder.className) else {
-            throw StageError(.family(folder.className), file: folder.path)
-        }
+        try Self.checkComponents(of: folder)
         let transformer = try Flux.Parameters(folder: folder)
         let decoder = try Decoder.Parameters(folder: folder)
         let pooled = try folder.config("text_encoder", as: PooledEncoder.self)
@@ -46,6 +49,19 @@ extension ModelFacts {
             shiftFactor: decoder.shiftFactor, schedule: try ScheduleFacts(folder: folder),
             defaultSide: min(max(32, (picture.side ?? 1024) / 32 * 32), 2048),
             sizes: try ModelSizes(folder: folder, transformer: transformer, decoder: decoder))
+    }
+
+    /// Refuses a folder of another family, and one whose index leaves out a component.
+    ///
+    /// The folder of a component that is not listed may be there all the same: it would be loaded, but neither the fingerprint
+    /// nor the memory that weights are said to take would count it.
+    static func checkComponents(of folder: ModelFolder) throws(StageError) {
+        guard families.contains(folder.className) else {
+            throw StageError(.family(folder.className), file: folder.path)
+        }
+        for component in components where !folder.components.contains(component) {
+            throw StageError(.unlisted(component: component), file: folder.path)
+        }
     }
 
     /// `text_encoder/config.json`.

@@ -4,6 +4,8 @@ package struct StageError: Error, Equatable, Sendable, CustomStringConvertible {
     package enum Reason: Equatable, Sendable {
         /// The folder holds a pipeline of this class.
         case family(String)
+        /// The folder's index leaves out a component that the pipeline needs.
+        case unlisted(component: String)
         /// Two components disagree: the sizes.
         case misfit(String)
         /// The share asks for blocks that the network does not have.
@@ -32,10 +34,14 @@ package struct StageError: Error, Equatable, Sendable, CustomStringConvertible {
         switch reason {
         case .family(let name):
             return "\(file) holds a \(name), only FluxPipeline works: give a folder of FLUX.1-dev or FLUX.1-schnell"
+        case .unlisted(let component):
+            return "\(file)/model_index.json does not list \(component), or leaves it empty, and FLUX needs it: "
+                + "give the folder of a whole model, or copy or download that file again"
         case .misfit(let sizes):
-            return "components of \(file) do not belong together: \(sizes)"
+            return "components of \(file) do not belong together: \(sizes); copy or download the whole folder again"
         case .span(let span, let blockCount):
-            return "\(file) has blocks 0..<\(blockCount), \(span.lowerBound)..<\(span.upperBound) were asked for"
+            return "\(file) has blocks 0..<\(blockCount), \(span.lowerBound)..<\(span.upperBound) were asked for: "
+                + "give all processes the same model"
         case .notNumbers(let place):
             return "the picture holds values that are not numbers (first at \(place), after decoding); "
                 + "check the guidance, what was injected and the weights of \(file)"

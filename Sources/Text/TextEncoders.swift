@@ -44,7 +44,7 @@ package struct TextEncoders: Sendable {
                 .configuration(
                     folder: folder.path("text_encoder"),
                     detail: "its eos_token_id, 49407 unless given, is \(end), but its tokenizer ends prompts with "
-                        + "\(clipTokenizer.end); write that there if the two belong together"))
+                        + "\(clipTokenizer.end) (write that there if the two belong together)"))
         }
     }
 

@@ -28,15 +28,16 @@ package struct TextError: Error, Equatable, Sendable, CustomStringConvertible {
         case .tokenizerFile(let path, let detail):
             "\(path) is damaged: \(detail); copy or download it again"
         case .noTokenizer(let folder, let needs):
-            "no tokenizer in \(folder): it needs \(needs)"
+            "no tokenizer in \(folder): it needs \(needs); copy or download the folder again"
         case .promptTooLong(let characters, let limit):
             "the prompt has \(characters) characters, at most \(limit) are encoded: shorten it"
         case .textLength(let length, let limit):
             "text length \(length) is out of range: this model takes 1 to \(limit) text tokens"
         case .vocabulary(let tokens, let rows, let folder):
-            "the tokenizer for \(folder) has \(tokens) ids, its embedding table \(rows): they belong to different models"
+            "the tokenizer for \(folder) has \(tokens) ids, its embedding table \(rows): they belong to different models; "
+                + "copy or download both again"
         case .configuration(let folder, let detail):
-            "\(folder)/config.json cannot be used: \(detail)"
+            "\(folder)/config.json cannot be used: \(detail); copy or download it again, or give another model"
         }
     }
 }

@@ -90,12 +90,12 @@ package struct Decoder: Sendable {
         x = try middle[1](x, pause)
         tap("mid_block", x)
         for (index, level) in levels.enumerated() {
-            x = try level(x, pause)  // (channels, 2 h, 2 w) but for the last
+            x = try level(consume x, pause)  // (channels, 2 h, 2 w) but for the last
             tap("up_blocks.\(index)", x)
         }
         x = normOut(x)
         tap("conv_norm_out", x)
-        return convOut(compute.silu(x))  // (3, scale h, scale w)
+        return convOut(compute.activated(consume x))  // (3, scale h, scale w)
     }
 }
 
@@ -210,6 +210,29 @@ private struct GroupNorm {
     }
 }
 
+extension Compute {
+    /// SiLU in the memory of its argument, a norm's result: a third tensor of the size of the last level's input would be the
+    /// most that a decoder holds.
+    ///
+    /// The bits of `silu`, which looks at one value at a time.
+    func activated(_ x: consuming Tensor) -> Tensor {
+        // Small enough for a core's cache, and for `silu` not to share it out again.
+        let portion = 1 << 14
+        x.withUnsafeMutableBuffer { values in
+            nonisolated(unsafe) let values = values
+            pool.run((values.count + portion - 1) / portion) { index in
+                let start = index * portion
+                let part = UnsafeMutableBufferPointer(
+                    rebasing: values[start..<min(start + portion, values.count)])
+                silu(Tensor(Array(part), shape: [part.count])).withUnsafeBuffer {
+                    _ = part.update(fromContentsOf: $0)
+                }
+            }
+        }
+        return x
+    }
+}
+
 /// A residual block: twice norm, SiLU, 3x3 convolution; a 1x1 convolution fits the input where widths differ.
 private struct ResNet {
     let norm1: GroupNorm
@@ -230,9 +253,9 @@ private struct ResNet {
     }
 
     func callAsFunction(_ x: Tensor, _ pause: () throws -> Void) rethrows -> Tensor {
-        let half = conv1(compute.silu(norm1(x)))
+        let half = conv1(compute.activated(norm1(x)))
         try pause()
-        let branch = conv2(compute.silu(norm2(half)))
+        let branch = conv2(compute.activated(norm2(half)))
         try pause()
         return compute.sum(shortcut.map { $0(x) } ?? x, branch)
     }
@@ -284,7 +307,8 @@ private struct Level {
         compute = reader.compute
     }
 
-    func callAsFunction(_ input: Tensor, _ pause: () throws -> Void) rethrows -> Tensor {
+    /// Takes its input over: at full resolution that would be the largest tensor beside what the later blocks need.
+    func callAsFunction(_ input: consuming Tensor, _ pause: () throws -> Void) rethrows -> Tensor {
         var x = input
         for resnet in resnets { x = try resnet(x, pause) }
         guard let upsampler else { return x }

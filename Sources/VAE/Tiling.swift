@@ -1,9 +1,12 @@
 internal import Tensors
 
-/// Decodes large latents in overlapping tiles, so that memory depends on the tile and not on the picture.
+/// Decodes large latents in overlapping tiles, so that the network's memory depends on the tile and not on the picture.
+///
+/// Beside one tile's activations the whole picture is held, 12 bytes a pixel, and as many for each pixel of the decoded
+/// tiles, overlap included, of the row at hand and the one above it.
 ///
 /// The tile's size is fixed, never chosen by the memory at hand: it shows in the pixels. Neighbours are blended linearly
-/// over the overlap. A smaller tile takes less memory (one of 128 latent pixels about 3 GiB with FLUX's decoder) and
+/// over the overlap. A smaller tile takes less memory (one of 128 latent pixels about 2.5 GiB with FLUX's decoder) and
 /// makes colours drift between tiles, since each is normalised on its own.
 ///
 /// Source: diffusers `AutoencoderKL.tiled_decode`.

@@ -29,6 +29,9 @@ import Testing
             try temporary.write(Array(index.utf8), name: "model_index.json")
             #expect(throws: CheckpointError.self, "\(index)") { try ModelFolder(path: temporary.path) }
         }
+        try temporary.write(Array("{}".utf8), name: "model_index.json")
+        let nameless = try #require(throws: CheckpointError.self) { try ModelFolder(path: temporary.path) }
+        #expect(nameless.description.contains("names no _class_name; give one as downloaded, with model_index.json"))
     }
 
     @Test("shards: absent ones, strangers and tensors that are not there are refused")

@@ -4,6 +4,7 @@ internal import Imaging
 internal import Plan
 internal import Rendering
 internal import Sampling
+internal import Stages
 internal import TestKit
 internal import Tensors
 internal import Testing
@@ -45,6 +46,71 @@ struct RendererTests {
         #expect(throws: CancellationError.self) {
             try renderer.render(request) { if $0 != .encoding { throw CancellationError() } }
         }
+    }
+
+    @Test("with the text encoders let go before the rest is read, the bytes are the same")
+    func once() throws {
+        let folder = try golden.modelFolder
+        let facts = try ModelFacts(folder: folder)
+        let (trace, known) = (Trace(), Trace())
+        var seen: [Renderer.Progress] = []
+        let (picture, loading) = try Renderer.renderOnce(
+            request, folder: folder, facts: facts, compute: Compute(threads: 2), trace: trace
+        ) { seen.append($0) }
+        let begin: [Renderer.Progress] = [
+            .loading(.encoders), .encoding, .loading(.allButEncoders(of: facts)), .denoising(step: 0, of: 4),
+        ]
+        #expect(Array(seen.prefix(4)) == begin)
+        #expect(loading > Duration.zero)
+        let whole = try Renderer(golden: golden, threads: 2).render(request, trace: known)
+        #expect(try picture.png() == whole.png())
+        #expect(picture.pixels == whole.pixels && trace.names == known.names)
+    }
+
+    /// A copy of the golden's model that may be changed.
+    private func copiedModel(in folder: TemporaryFolder) throws -> ModelFolder {
+        try FileManager.default.copyItem(atPath: golden.modelFolder.path, toPath: folder.path("model"))
+        return try ModelFolder(path: folder.path("model"))
+    }
+
+    @Test("the text encoders are not read for a picture whose embeddings are both injected")
+    func withoutEncoders() throws {
+        let temporary = TemporaryFolder()
+        let folder = try copiedModel(in: temporary)
+        try Data().write(to: URL(filePath: folder.path("tokenizer") + "/merges.txt"))
+        let facts = try ModelFacts(folder: folder)
+        func render(_ injection: Injection) throws -> Pixels {
+            try Renderer.renderOnce(
+                request, folder: folder, facts: facts, compute: Compute(threads: 2), injecting: injection
+            ).picture.pixels
+        }
+        let renderer = try Renderer(golden: golden, threads: 2)
+        let encoded = try renderer.model.encode(prompt: request.prompt, textLength: request.textLength)
+        var named = ["prompt_embeds": encoded.context]
+        for injection in [Injection(), Injection(named: named)] {
+            let error = #expect(throws: (any Error).self) { try render(injection) }
+            #expect(error.map { "\($0)".contains("merges.txt") } == true)
+        }
+        named["pooled"] = encoded.pooled
+        #expect(try render(Injection(named: named)) == renderer.render(request).pixels)
+    }
+
+    @Test("a model whose files change between its text encoders and the rest is refused")
+    func changedMeanwhile() throws {
+        let temporary = TemporaryFolder()
+        let folder = try copiedModel(in: temporary)
+        let facts = try ModelFacts(folder: folder)
+        var seen: [Renderer.Progress] = []
+        let error = #expect(throws: StageError.self) {
+            try Renderer.renderOnce(request, folder: folder, facts: facts, compute: Compute(threads: 2)) { progress in
+                seen.append(progress)
+                guard progress == .encoding else { return }
+                let config = URL(filePath: folder.path("vae") + "/config.json")
+                try (Data(contentsOf: config) + Data(" ".utf8)).write(to: config)
+            }
+        }
+        #expect(error?.description.contains("are not those that this process began with") == true)
+        #expect(seen.last == .loading(.allButEncoders(of: facts)))
     }
 
     @Test("a written trace can be injected and gives the same picture")

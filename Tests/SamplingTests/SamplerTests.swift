@@ -47,17 +47,30 @@ struct SamplerTests {
                     Latents(tokens: coarse, positions: Latents.grid(rows: 3, columns: 4)), sigma: 1, stage: 1, step: 0))
     }
 
-    @Test("U14 with a network that knows the picture, noise is standard and independent at every boundary")
-    func syntheticNetwork() throws {
+    @Test(
+        "U14 with a network that knows the picture, noise is standard and independent at every boundary",
+        arguments: RALUSettings.Upsampling.allCases)
+    func syntheticNetwork(upsampling: RALUSettings.Upsampling) throws {
         let size = 512
         let picture = Philox(seed: 99, purpose: 5).normals(256 * 64)
-        // The picture's token under each token: its coarse parent's.
+        // Tokens of a stage that are not split yet; they stand before the others.
+        func coarse(_ stage: Int) -> Int { [256, 256 - 76, 0][stage - 1] }
+        // The picture's token under each token: its coarse parent's, or what a child shows of it.
         func target(_ latents: Latents, stage: Int) -> Tensor {
             let scale: Float = stage == 3 ? 0.5 : 1
-            let parents = (0..<latents.count).map { token in
-                Int(latents.positions[3 * token + 1] * scale) * 16 + Int(latents.positions[3 * token + 2] * scale)
+            func place(_ token: Int, axis: Int) -> Float { latents.positions[3 * token + axis] * scale }
+            let parents = (0..<latents.count).map { Int(place($0, axis: 1)) * 16 + Int(place($0, axis: 2)) }
+            var result = picture.reshaped([256, 64]).gathered(parents)
+            guard upsampling == .latentNearest else { return result }
+            for token in coarse(stage)..<latents.count {
+                func half(_ axis: Int) -> Int { Int(2 * place(token, axis: axis)) % 2 }
+                let pixel = 2 * half(1) + half(2)
+                for channel in 0..<16 {
+                    let value = result[token * 64 + channel * 4 + pixel]
+                    for other in 0..<4 { result[token * 64 + channel * 4 + other] = value }
+                }
             }
-            return picture.reshaped([256, 64]).gathered(parents)
+            return result
         }
         func expectStandard(_ x: Tensor, _ latents: Latents, stage: Int, time: Double, _ place: String) {
             let target = target(latents, stage: stage)
@@ -68,33 +81,41 @@ struct SamplerTests {
             let variance = rest.values.reduce(0) { $0 + Double($1) * Double($1) } / count
             #expect(abs(mean) < 4 / count.squareRoot(), "\(place): mean \(mean)")
             #expect(abs(variance - 1) < 4 * (2 / count).squareRoot(), "\(place): variance \(variance)")
-            guard let blocks = siblings(latents, stage: stage) else { return }
+            let blocks = copies(latents, stage: stage)
+            guard !blocks.isEmpty else { return }
             var (sum, pairs) = (0.0, 0.0)
             for four in blocks {
-                for channel in 0..<64 {
-                    for a in 0..<4 {
-                        for b in a + 1..<4 {
-                            sum += Double(rest[four[a] * 64 + channel]) * Double(rest[four[b] * 64 + channel])
-                            pairs += 1
-                        }
+                for a in 0..<4 {
+                    for b in a + 1..<4 {
+                        sum += Double(rest[four[a]]) * Double(rest[four[b]])
+                        pairs += 1
                     }
                 }
             }
             #expect(abs(sum / pairs) < 4 / pairs.squareRoot(), "\(place): siblings correlate by \(sum / pairs)")
         }
-        func siblings(_ latents: Latents, stage: Int) -> [[Int]]? {
-            switch stage {
-            case 2: stride(from: 256 - 76, to: latents.count, by: 4).map { [$0, $0 + 1, $0 + 2, $0 + 3] }
-            case 3:
-                (0..<256).map { parent in
-                    let corner = parent / 16 * 64 + parent % 16 * 2
-                    return [corner, corner + 1, corner + 32, corner + 33]
+        // Values that are copies of one of a parent's: of four siblings, or of one child's four pixels.
+        func copies(_ latents: Latents, stage: Int) -> [[Int]] {
+            guard upsampling == .tokenRepeat else {
+                return stride(from: coarse(stage) * 64, to: stage == 1 ? 0 : latents.count * 64, by: 4).map {
+                    [$0, $0 + 1, $0 + 2, $0 + 3]
                 }
-            default: nil
             }
+            let siblings: [[Int]] =
+                switch stage {
+                case 2: stride(from: coarse(2), to: latents.count, by: 4).map { [$0, $0 + 1, $0 + 2, $0 + 3] }
+                case 3:
+                    (0..<256).map { parent in
+                        let corner = parent / 16 * 64 + parent % 16 * 2
+                        return [corner, corner + 1, corner + 32, corner + 33]
+                    }
+                default: []
+                }
+            return siblings.flatMap { four in (0..<64).map { channel in four.map { $0 * 64 + channel } } }
         }
 
-        let settings = distilled
+        var settings = distilled
+        settings.upsampling = upsampling
         var sampler = try Sampler(request: request(.ralu(settings), width: size, height: size), facts: facts())
         loop: while true {
             switch sampler.demand {

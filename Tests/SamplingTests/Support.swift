@@ -67,6 +67,13 @@ struct KnownPreset: CustomTestStringConvertible, Sendable {
             distance: 0.0287, originalShift: 1, kappa: -0.2495,
             transitions: [[0.588235, 0.823529], [0.645161, 0.709677]],
             sigmas: [[1, 0.7], [0.823529, 0.55], [0.709677, 0.336068, 0]]),
+        // Its shifts of the stages of one step, which no schedule shows, are those of a row with twice the steps: the spec's
+        // Hyper-FLUX-8 A.
+        KnownPreset(
+            name: "sd35lt-4", settings: ralu([1, 1, 2], [0.3, 0.45, 1], [4.603, 2.277, 2.612], 38.48, 0.3, .exact),
+            distance: 0.0058, originalShift: 3, kappa: -0.0003374,
+            transitions: [[0.036714, 0.988986], [0.046264, 0.979181]],
+            sigmas: [[1, 0.7], [0.988986, 0.55], [0.979181, 0.701572, 0]]),
     ]
 
     private static func ralu(

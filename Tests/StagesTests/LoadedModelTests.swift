@@ -77,6 +77,16 @@ import VAE
         #expect("\(error)".hasPrefix("the picture holds values that are not numbers (first at row "))
     }
 
+    @Test func `a component that the index leaves empty is refused, though its folder is there`() throws {
+        let model = try AlteredModel(["model_index.json": ("\"T5EncoderModel\"", "null")])
+        for share in [Share.encoders, .everything(of: facts)] {
+            let error = #expect(throws: StageError.self) {
+                try LoadedModel(folder: model.folder, share: share, compute: Compute(threads: 1))
+            }
+            #expect(error?.reason == .unlisted(component: "text_encoder_2"))
+        }
+    }
+
     @Test func `a span beyond the network is refused`() throws {
         let share = Share(encodes: false, span: 3..<6, decodes: false)
         let error = try #require(throws: StageError.self) {

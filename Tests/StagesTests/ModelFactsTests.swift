@@ -48,6 +48,8 @@ import VAE
 
     @Test(arguments: [
         ("model_index.json", "FluxPipeline", "StableDiffusion3Pipeline", "only FluxPipeline works"),
+        ("model_index.json", "\"T5EncoderModel\"", "null", "model_index.json does not list text_encoder_2"),
+        ("model_index.json", "\"scheduler\":", "\"schedule\":", "model_index.json does not list scheduler"),
         ("transformer/config.json", "\"in_channels\": 64", "\"in_channels\": 384", "only FLUX.1-dev"),
         ("transformer/config.json", "\"num_layers\": 2", "\"num_layers\": -1", "num_layers is -1"),
         ("transformer/config.json", "\"num_layers\": 2", "\"num_layers\": \"two\"", "num_layers is not of type Int"),
@@ -69,12 +71,13 @@ import VAE
             "use_karras_sigmas is set"
         ),
     ])
-    func `a configuration that cannot work is refused in one line`(
+    func `a configuration that cannot work is refused in one line with a next step`(
         _ file: String, _ find: String, _ replace: String, _ text: String
     ) throws {
         let model = try AlteredModel([file: (find, replace)])
         let error = try #require(throws: (any Error).self) { try ModelFacts(folder: model.folder) }
         #expect("\(error)".contains(text), "\(error)")
         #expect(!"\(error)".contains("\n"))
+        #expect("\(error)".contains(" give ") || "\(error)".contains("copy or download "), "\(error)")
     }
 }

@@ -142,6 +142,7 @@ import Text
             try TextEncoders(folder: ModelFolder(path: copy.path), compute: compute)
         }
         #expect(error?.description.hasPrefix("\(copy.path)/\(component)/config.json cannot be used: ") == true)
+        #expect(error?.description.hasSuffix("; copy or download it again, or give another model") == true)
     }
 
     @Test("the model that ships encodes prompts")

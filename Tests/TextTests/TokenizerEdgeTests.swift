@@ -69,12 +69,14 @@ import Testing
     ]
 
     /// The tokenizer of tokenizer.json alone, with another pre-tokenizer.
-    private func t5(preTokenizer: String) throws -> T5Tokenizer {
+    private func t5(preTokenizer: String) throws -> T5Tokenizer { try t5(replacing: "pre_tokenizer", by: preTokenizer) }
+
+    /// The tokenizer of tokenizer.json alone, with other JSON under a key.
+    private func t5(replacing key: String, by json: String) throws -> T5Tokenizer {
         let path = t5Folder + "/tokenizer.json"
         let whole = try JSONSerialization.jsonObject(with: Data(contentsOf: URL(fileURLWithPath: path)))
         var file = try #require(whole as? [String: Any])
-        let other = Data(preTokenizer.utf8)
-        file["pre_tokenizer"] = try JSONSerialization.jsonObject(with: other, options: .fragmentsAllowed)
+        file[key] = try JSONSerialization.jsonObject(with: Data(json.utf8), options: .fragmentsAllowed)
         let folder = TemporaryFolder()
         try folder.write(Array(try JSONSerialization.data(withJSONObject: file)), name: "tokenizer.json")
         return try T5Tokenizer(folder: folder.path)
@@ -212,6 +214,73 @@ import Testing
         try only.write(Array("{\"model\":{\"vocab\":[[\"\(long)\",1]],\"unk_id\":0}}".utf8), name: "tokenizer.json")
         let error = try #require(throws: TextError.self) { try T5Tokenizer(folder: only.path) }
         #expect("\(error)".contains("longer than"), "\(error)")
+    }
+
+    @Test("what a tokenizer's file makes of each character of a prompt is bounded")
+    func multipliers() throws {
+        func map(_ count: Int) -> String {
+            // A trie of one unit that leads nowhere, and one replacement.
+            let blob: [UInt8] = [4, 0, 0, 0, 0, 0, 0, 0] + [UInt8](repeating: 0x61, count: count) + [0]
+            return "{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"\(Data(blob).base64EncodedString())\"}"
+        }
+        func spaces(_ text: String) -> String {
+            "{\"type\": \"Replace\", \"pattern\": {\"Regex\": \" {2,}\"}, \"content\": \"\(text)\"}"
+        }
+        func sequence(_ steps: String...) -> String {
+            "{\"type\": \"Sequence\", \"normalizers\": [\(steps.joined(separator: ", "))]}"
+        }
+        let longest = CharacterMap.longestReplacement
+        _ = try t5(replacing: "normalizer", by: sequence(map(longest), spaces("\u{2581}")))
+        for (json, text) in [
+            (map(longest + 1), "replaces by more than 64 bytes"), (spaces("\u{2581}\u{2581}"), "by more than 4 bytes"),
+            (sequence(map(1), map(1)), "more than one step Precompiled"),
+            (sequence(spaces(" "), sequence(spaces(" "))), "more than one step Replace"),
+        ] {
+            let error = try #require(throws: TextError.self) { try t5(replacing: "normalizer", by: json) }
+            #expect(error.description.contains(text) && !error.description.contains("\n"), "\(error)")
+        }
+    }
+
+    @Test("tokens that a prompt spells out: leftmost first, the longest at each place, and not without end")
+    func addedTokens() throws {
+        let few = try #require(AddedTokens(["<a>": 1, "<a><b>": 2, "": 3, "b": 4]))
+        let pieces = few.split(Array("x<a><a><b>b<".unicodeScalars))
+        #expect(pieces == [.text(["x"]), .token(1), .token(2), .token(4), .text(["<"])])
+
+        // Sixteen thousand that begin alike: comparing each of them at each place took minutes.
+        let stem = String(repeating: "a", count: 100)
+        var many: [String: Int] = [:]
+        for id in 0..<AddedTokens.most { many["\(stem)\(id)"] = id }
+        let tokens = try #require(AddedTokens(many))
+        let prompt = [Unicode.Scalar](repeating: "a", count: 100_000)
+        let before = processorSeconds()
+        #expect(tokens.split(prompt) == [.text(prompt)])
+        #expect(processorSeconds() - before < 5)
+
+        many[stem] = AddedTokens.most
+        #expect(!AddedTokens.fit(many))
+        #expect(AddedTokens.fit([String(repeating: "a", count: AddedTokens.longest): 0]))
+        #expect(!AddedTokens.fit([String(repeating: "a", count: AddedTokens.longest + 1): 0]))
+    }
+
+    @Test("files that add more tokens than anybody needs are refused by name")
+    func addedTooMany() throws {
+        let numbers = 0...AddedTokens.most
+        let listed = numbers.map { "{\"id\": \($0), \"content\": \"<\($0)>\"}" }.joined(separator: ", ")
+        let error = try #require(throws: TextError.self) { try t5(replacing: "added_tokens", by: "[\(listed)]") }
+        #expect(error.description.contains("/tokenizer.json is damaged: \(AddedTokens.tooLarge)"), "\(error)")
+
+        let keyed = numbers.map { "\"\($0)\": {\"content\": \"<\($0)>\"}" }.joined(separator: ", ")
+        let config = Array("{\"added_tokens_decoder\": {\(keyed)}}".utf8)
+        for (source, load) in [
+            (clipFolder, { _ = try ClipTokenizer(folder: $0) }), (t5Folder, { _ = try T5Tokenizer(folder: $0) }),
+        ] as [(String, (String) throws -> Void)] {
+            let copy = temporary.path(UUID().uuidString)
+            try FileManager.default.copyItem(atPath: source, toPath: copy)
+            try Data(config).write(to: URL(fileURLWithPath: "\(copy)/tokenizer_config.json"))
+            let error = try #require(throws: TextError.self) { try load(copy) }
+            #expect(error.description.hasPrefix("\(copy)/tokenizer_config.json is damaged: \(AddedTokens.tooLarge)"))
+        }
     }
 
     @Test("damaged files of CLIP's tokenizer give one line that names the file")

@@ -24,6 +24,13 @@ import Testing
         try expectClose(image, golden, "t.image", part: "picture")
     }
 
+    @Test(arguments: [1, 7, 1 << 14, 100_003])
+    func `SiLU in place has the bits of SiLU, and does not change a tensor that others hold`(_ count: Int) {
+        let x = Tensor((0..<count).map { Float($0 % 977) / 50 - 9 }, shape: [count])
+        let expected = Compute(threads: 1).silu(x)
+        for threads in [1, 3] { #expect(Compute(threads: threads).activated(x) == expected) }
+    }
+
     @Test(arguments: ["r0", "r1"])
     func `latents become the reference's picture`(_ run: String) throws {
         let decoder = try Decoder(folder: folder, compute: Compute(threads: 2))

@@ -5,10 +5,15 @@
 /// whole, else to its characters one by one; the *shortest* key that begins the text decides. Source:
 /// huggingface/spm_precompiled and s-yata/darts-clone.
 struct CharacterMap: Sendable {
+    /// Bytes of a replacement at most, since each character of a prompt may become one; the longest of Unicode's has 33.
+    static let longestReplacement = 64
+    /// What to say of a blob that is no map.
+    static let unusable = "its character map is broken, or replaces by more than \(longestReplacement) bytes"
+
     private let units: [UInt32]
     private let texts: [UInt8]
 
-    /// Splits the blob; nil when its sizes contradict each other.
+    /// Splits the blob; nil when its sizes contradict each other, or a replacement is too long.
     init?(_ blob: [UInt8]) {
         guard blob.count >= 4 else { return nil }
         func word(at index: Int) -> UInt32 {
@@ -18,6 +23,12 @@ struct CharacterMap: Sendable {
         guard size > 0, size % 4 == 0, size <= blob.count - 4 else { return nil }
         units = (0..<size / 4).map { word(at: 4 + 4 * $0) }
         texts = Array(blob[(4 + size)...])
+        // From one NUL to the next: the trie may lead into the middle of a text, which only makes it shorter.
+        var length = 0
+        for byte in texts {
+            length = byte == 0 ? 0 : length + 1
+            guard length <= Self.longestReplacement else { return nil }
+        }
     }
 
     /// Replaces whatever the map lists.

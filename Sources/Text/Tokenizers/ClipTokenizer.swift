@@ -45,7 +45,10 @@ package struct ClipTokenizer: Sendable {
         let unknown = try id(config.unknown ?? endText)
         var added = config.addedTokens
         for text in [beginText, endText, config.pad, config.unknown].compactMap(\.self) { added[text] = try id(text) }
-        self.added = AddedTokens(added)
+        guard let tokens = AddedTokens(added) else {
+            throw TextError(.tokenizerFile(path: "\(folder)/tokenizer_config.json", detail: AddedTokens.tooLarge))
+        }
+        self.added = tokens
         specials = ["<|startoftext|>", "<|endoftext|>"].map {
             (Array($0.unicodeScalars), config.addedTokens[$0] ?? vocabulary[$0] ?? unknown)
         }

@@ -57,7 +57,10 @@ package struct T5Tokenizer: Sendable {
         var added = config.addedTokens
         added.merge(parts.added) { $1 }
         for text in special { added[text] = try id(text) }
-        self.added = AddedTokens(added)
+        guard let tokens = AddedTokens(added) else {
+            throw TextError(.tokenizerFile(path: "\(folder)/tokenizer_config.json", detail: AddedTokens.tooLarge))
+        }
+        self.added = tokens
         maxLength = config.maxLength ?? 512
         idCount = max(parts.pieces.count, (added.values.max() ?? 0) + 1)
     }
@@ -128,8 +131,11 @@ private enum PrefixScheme: String, Decodable {
 private enum NormalisationStep {
     case characterMap(CharacterMap)
     case strip(left: Bool, right: Bool)
-    /// Runs of two or more spaces become one text.
+    /// Runs of two or more spaces become one text, of at most `longestForSpaces` bytes.
     case collapse(to: String)
+
+    /// One character, as every T5 has it: a replacement of the character map may hold many runs.
+    static let longestForSpaces = 4
 
     func callAsFunction(_ text: String) -> String {
         switch self {
@@ -190,7 +196,7 @@ private struct Parts {
         prefix = config.addPrefixSpace == false ? .never : config.legacy == false ? .first : .always
         if !model.characterMap.isEmpty {
             guard let map = CharacterMap(model.characterMap) else {
-                throw TextError(.tokenizerFile(path: path, detail: "its character map is broken"))
+                throw TextError(.tokenizerFile(path: path, detail: CharacterMap.unusable))
             }
             steps.append(.characterMap(map))
         }
@@ -223,15 +229,26 @@ private struct Parts {
             guard 0...Int(Int32.max) ~= token.id else { throw damaged("an added token has the id \(token.id)") }
             added[token.content] = token.id
         }
-        for step in file.normalizer?.flattened ?? [] {
+        guard AddedTokens.fit(added) else { throw damaged(AddedTokens.tooLarge) }
+        let normalisers = file.normalizer?.flattened ?? []
+        for type in ["Precompiled", "Replace"] where normalisers.count(where: { $0.type == type }) > 1 {
+            // Each may make the text longer, and several in a row would multiply.
+            throw damaged("its normalizer has more than one step \(type)")
+        }
+        for step in normalisers {
             switch step.type {
             case "Precompiled":
                 guard let blob = step.characterMap.flatMap({ Data(base64Encoded: $0) }),
                     let map = CharacterMap(Array(blob))
-                else { throw damaged("its character map is broken") }
+                else { throw damaged(CharacterMap.unusable) }
                 steps.append(.characterMap(map))
             case "Strip": steps.append(.strip(left: step.left ?? true, right: step.right ?? true))
-            case "Replace" where step.pattern?.regex == " {2,}": steps.append(.collapse(to: step.content ?? ""))
+            case "Replace" where step.pattern?.regex == " {2,}":
+                let text = step.content ?? ""
+                guard text.utf8.count <= NormalisationStep.longestForSpaces else {
+                    throw damaged("it replaces spaces by more than \(NormalisationStep.longestForSpaces) bytes")
+                }
+                steps.append(.collapse(to: text))
             default: throw damaged("its normalizer has a step \(step.type), which is not known")
             }
         }

@@ -83,16 +83,41 @@ enum PromptPiece: Equatable {
 }
 
 /// Finds tokens such as `<|endoftext|>` that a prompt spells out: leftmost first, the longest at each place.
-struct AddedTokens {
-    private let byFirst: [Unicode.Scalar: [(text: [Unicode.Scalar], id: Int)]]
+struct AddedTokens: Sendable {
+    /// Most tokens that files may add, and bytes of one; T5 has 103 of up to 13 bytes.
+    ///
+    /// At each place of a prompt as many steps are taken as the longest token has characters, whatever their number.
+    static let most = 1 << 14
+    static let longest = 128
+    /// What to say of files that add more.
+    static let tooLarge = "it has more than \(most) added tokens, or one longer than \(longest) bytes"
 
-    init(_ tokens: [String: Int]) {
-        var byFirst: [Unicode.Scalar: [(text: [Unicode.Scalar], id: Int)]] = [:]
+    /// A trie: the child of a node by its scalar, keyed by both, and the id of the token that ends at a node, or -1.
+    private var children: [UInt64: Int] = [:]
+    private var ids = [-1]
+
+    /// Whether there are not too many and none is too long.
+    static func fit(_ tokens: [String: Int]) -> Bool {
+        tokens.count <= most && tokens.keys.allSatisfy { $0.utf8.count <= longest }
+    }
+
+    /// Takes ids by their text; nil when these do not fit.
+    init?(_ tokens: [String: Int]) {
+        guard Self.fit(tokens) else { return nil }
         for (text, id) in tokens {
-            let scalars = Array(text.unicodeScalars)
-            if let first = scalars.first { byFirst[first, default: []].append((scalars, id)) }
+            var node = 0
+            for scalar in text.unicodeScalars {
+                let key = Self.key(node, scalar)
+                if let child = children[key] {
+                    node = child
+                } else {
+                    children[key] = ids.count
+                    node = ids.count
+                    ids.append(-1)
+                }
+            }
+            if node > 0 { ids[node] = id }
         }
-        self.byFirst = byFirst.mapValues { $0.sorted { $0.text.count > $1.text.count } }
     }
 
     func split(_ text: [Unicode.Scalar]) -> [PromptPiece] {
@@ -100,17 +125,32 @@ struct AddedTokens {
         var start = 0
         var at = 0
         while at < text.count {
-            let found = byFirst[text[at]]?.first { text[at...].starts(with: $0.text) }
-            guard let found else {
+            guard let found = token(text, at: at) else {
                 at += 1
                 continue
             }
             if start < at { pieces.append(.text(Array(text[start..<at]))) }
             pieces.append(.token(found.id))
-            at += found.text.count
+            at = found.end
             start = at
         }
         if start < text.count { pieces.append(.text(Array(text[start...]))) }
         return pieces
+    }
+
+    /// The longest token that stands at a place, and where it ends.
+    private func token(_ text: [Unicode.Scalar], at start: Int) -> (id: Int, end: Int)? {
+        var node = 0
+        var found: (id: Int, end: Int)?
+        for index in start..<text.count {
+            guard let child = children[Self.key(node, text[index])] else { break }
+            node = child
+            if ids[node] >= 0 { found = (ids[node], index + 1) }
+        }
+        return found
+    }
+
+    private static func key(_ node: Int, _ scalar: Unicode.Scalar) -> UInt64 {
+        UInt64(node) << 32 | UInt64(scalar.value)
     }
 }

@@ -81,9 +81,10 @@ struct ImageCommand: ParsableCommand {
             }
             try injection.check(facts: facts)
             let format = KernelClass.format(ofName: metadata.kernelClass) ?? .f32
-            let renderer = try Renderer(
-                folder: folder, facts: facts, threads: threads.count, kernels: kernelClass(format))
-            let again = try renderer.render(metadata.request, injecting: injection)
+            let kernels = try kernelClass(format)
+            let (again, _) = try Renderer.renderOnce(
+                metadata.request, folder: folder, facts: facts,
+                compute: Compute(threads: threads.count, kernels: kernels), injecting: injection)
             guard again.pixels.width == image.width && again.pixels.height == image.height else {
                 throw CommandFailure(
                     .failed,
@@ -98,15 +99,15 @@ struct ImageCommand: ParsableCommand {
                 largestDifference: differences.max() ?? 0)
             if options.json { try sayJSON(report) }
             guard isSame else {
-                let kernels =
-                    metadata.kernelClass == renderer.kernelClass
-                    ? "" : "; it was made with kernels \(metadata.kernelClass), these are \(renderer.kernelClass)"
+                let difference =
+                    metadata.kernelClass == kernels.name
+                    ? "" : "; it was made with kernels \(metadata.kernelClass), these are \(kernels.name)"
                 throw CommandFailure(
                     .failed,
                     report.differentValues == 0
                         ? "\(file) has the right pixels, but its file differs: another version or program wrote it"
                         : "\(file) differs in \(report.differentValues) of \(pixels.count) values, by at most "
-                            + "\(report.largestDifference) levels\(kernels)")
+                            + "\(report.largestDifference) levels\(difference)")
             }
             if !options.json { say("\(file): every byte agrees") }
         }

@@ -76,13 +76,17 @@ struct RenderCommand: AsyncParsableCommand {
         _ = try Sampler(request: request, facts: facts, injected: injection.noise)
         noteNegativePrompts(of: [request])
 
-        let renderer = try Renderer(
-            folder: folder, facts: facts, threads: threads.count, kernels: kernelClass(compute))
-        let loaded = clock.now
+        let kernels = try kernelClass(compute)
+        let checked = clock.now
         let record = trace.map { _ in Trace() }
         var bar = ProgressBar()
-        let result = try renderer.render(request, injecting: injection, trace: record) { progress in
+        defer { bar.clear() }
+        let (result, loading) = try Renderer.renderOnce(
+            request, folder: folder, facts: facts, compute: Compute(threads: threads.count, kernels: kernels),
+            injecting: injection, trace: record
+        ) { progress in
             switch progress {
+            case .loading(let share): bar.draw(0, "loading the " + (share.encodes ? "text encoders" : "transformer"))
             case .encoding: bar.draw(0, "encoding")
             case .denoising(let step, let total): bar.draw(Double(step) / Double(total), "step \(step + 1) of \(total)")
             case .decoding: bar.draw(1, "decoding")
@@ -93,9 +97,10 @@ struct RenderCommand: AsyncParsableCommand {
         try writeAtomically(bytes, to: output)
         // Last: it is the larger one, and a full disk must not cost the picture.
         if let trace { try record?.write(to: trace) }
+        let loadTime = checked - begin + loading
         let report = Report(
-            file: output, steps: result.steps, tokenSteps: result.tokenSteps, loadSeconds: (loaded - begin).inSeconds,
-            renderSeconds: (clock.now - loaded).inSeconds, metadata: result.metadata)
+            file: output, steps: result.steps, tokenSteps: result.tokenSteps, loadSeconds: loadTime.inSeconds,
+            renderSeconds: (clock.now - begin - loadTime).inSeconds, metadata: result.metadata)
         if options.json { return try sayJSON(report) }
         say(
             "\(output): \(request.width)x\(request.height), \(result.steps) steps, \(grouped(result.tokenSteps)) "
@@ -118,15 +123,6 @@ extension RenderCommand {
     private func place(of path: String) -> String {
         let file = URL(filePath: path)
         return file.deletingLastPathComponent().resolvingSymlinksInPath().path + "/" + file.lastPathComponent
-    }
-}
-
-extension Renderer {
-    /// Loads all of a model.
-    init(folder: ModelFolder, facts: ModelFacts, threads: Int, kernels: KernelClass) throws {
-        let compute = Compute(threads: threads, kernels: kernels)
-        let model = try LoadedModel(folder: folder, share: .everything(of: facts), compute: compute)
-        self.init(model: model, facts: facts, kernelClass: compute.kernels.name)
     }
 }
 
