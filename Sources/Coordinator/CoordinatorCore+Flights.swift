@@ -38,8 +38,24 @@ extension CoordinatorCore {
                 image: image, request: request, priority: job.priority, isInteractive: job.isInteractive, admitted: now,
                 phase: .sampling(ticket: ticket), phaseSince: now)
             set(image, .running(step: 0, of: request.sampler.totalSteps))
-            let checkpoint = job.checkpoints.contains(index) ? image : nil
-            effects.append(.sample(.open(request, pin.model, checkpoint: checkpoint), ticket: ticket))
+            effects.append(opening(image, request, pin, ticket))
+        }
+    }
+
+    private func opening(_ image: ImageID, _ request: ImageRequest, _ pin: ClusterPin, _ ticket: UInt64) -> Effect {
+        let hasCheckpoint = jobs[image.job]?.checkpoints.contains(image.index) ?? false
+        return .sample(.open(request, pin.model, checkpoint: hasCheckpoint ? image : nil), ticket: ticket)
+    }
+
+    /// Tries again to read the checkpoints that the disk refused, each a second after its last refusal.
+    mutating func openAgain() {
+        guard let pin, !isStopping else { return }
+        for (image, flight) in flights.sorted(by: { $0.key < $1.key }) {
+            guard let due = flight.opensAt, due <= now else { continue }
+            let ticket = ticket(.sampler(image))
+            enter(.sampling(ticket: ticket), image)
+            flights[image]?.opensAt = nil
+            effects.append(opening(image, flight.request, pin, ticket))
         }
     }
 
@@ -299,8 +315,16 @@ extension CoordinatorCore {
             flight.phase == .sampling(ticket: ticket)
         else { return }
         switch result {
+        case .failure(let failure) where failure.mayPass:
+            if flight.openings == 0 { log(.error, "picture \(image): \(failure.text); trying again each second") }
+            flights[image]?.openings += 1
+            flights[image]?.opensAt = now + 1_000_000_000
         case .failure(let failure): fail(image, failure.text)
         case .success(let advance):
+            if let trouble = advance.startsAgain {
+                log(.warning, "picture \(image) begins at its first step again: \(trouble)")
+                traces.note("from the first step again: \(trouble)", image, now: now)
+            }
             let tokens = advance.tokenSteps - (flight.progress?.tokenSteps ?? advance.tokenSteps)
             flights[image]?.progress = advance
             jobs[image.job]?.status.tokenSteps += UInt64(max(0, tokens))

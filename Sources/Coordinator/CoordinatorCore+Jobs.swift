@@ -7,6 +7,8 @@ internal import Sampling
 extension CoordinatorCore {
     /// Jobs whose pictures are left out of replies to `watch` until they are final: their states fill megabytes.
     static let listedPictures = 2000
+    /// Jobs in one list, at most.
+    private static let mostListed = 1000
     /// Requests that wait for something to happen, at most.
     private static let mostWaiting = 4096
 
@@ -22,7 +24,13 @@ extension CoordinatorCore {
         switch request {
         case .submit(let submission): submit(submission, client, id: fresh)
         case .jobs(let limit):
-            effects.append(.read(.jobs(limit: min(max(limit, 0), 1000)), ticket: ticket(.jobs(client))))
+            effects.append(
+                .read(.jobs(limit: min(max(limit, 0), Self.mostListed)), ticket: ticket(.jobs(client))))
+        case .unfinished(let limit): reply(.jobs(unfinished(limit: min(max(limit, 0), Self.mostListed))), client)
+        case .jobsBeginning(let digits):
+            effects.append(
+                .read(
+                    .jobsBeginning(with: digits, limit: ClientRequest.mostMatches), ticket: ticket(.jobs(client))))
         case .job(let id):
             if let job = jobs[id] {
                 reply(.job(shown(job)), client)
@@ -46,6 +54,7 @@ extension CoordinatorCore {
         case .trace(let id): trace(id, client)
         case .drain(let name): drain(name, true, client)
         case .undrain(let name): drain(name, false, client)
+        case .forget(let name): forget(name, client)
         case .model: reply(.model(pin?.model), client)
         case .awaitModel:
             if let pin {
@@ -297,14 +306,7 @@ extension CoordinatorCore {
     mutating func read(_ reading: StoreReading, _ ticket: UInt64) {
         switch (awaited.removeValue(forKey: ticket), reading) {
         case (.jobs(let client), .jobs(let statuses)):
-            reply(
-                .jobs(
-                    statuses.map { status in
-                        guard let job = jobs[status.id] else { return status }
-                        var live = shown(job)
-                        live.images = []
-                        return live
-                    }), client)
+            reply(.jobs(statuses.map { status in jobs[status.id].map { listed($0) } ?? status }), client)
         case (.job(let client), .job(let status)):
             if let status {
                 reply(.job(jobs[status.id].map(shown) ?? status), client)
@@ -460,6 +462,24 @@ extension CoordinatorCore {
         return status
     }
 
+    private func listed(_ job: LiveJob) -> JobStatus {
+        var status = shown(job)
+        status.images = []
+        return status
+    }
+
+    /// Jobs with pictures left: those of which one is in flight, then those that wait, each part in the order of admission.
+    private func unfinished(limit: Int) -> [JobStatus] {
+        let underWay = Set(flights.keys.map(\.job))
+        var found = underWay.compactMap { jobs[$0] }.filter { !$0.status.isFinal }.sorted { $0.precedes($1) }
+        // The line is sorted; all unfinished jobs may be many thousands.
+        for id in line where !underWay.contains(id) {
+            guard found.count < limit else { break }
+            if let job = jobs[id], !job.status.isFinal { found.append(job) }
+        }
+        return found.prefix(limit).map { listed($0) }
+    }
+
     private func watched(_ job: LiveJob) -> JobStatus {
         var status = shown(job)
         if status.total > Self.listedPictures && !status.isFinal { status.images = [] }
@@ -478,6 +498,7 @@ extension CoordinatorCore {
                 status.faults = member.faults
                 status.link = measuredLink(from: name)
                 status.pace = member.isPresent ? member.pace.factor(now: now) : nil
+                status.isDrained = member.isDrained
                 return status
             }
         }
@@ -495,24 +516,42 @@ extension CoordinatorCore {
         return status
     }
 
+    /// Takes a worker out of the plan, or lets it back in; one that is off stays out, or takes part, when it comes back.
     private mutating func drain(_ name: String, _ isDrained: Bool, _ client: ClientTicket) {
-        if isDrained, let member = members[name], !member.isPresent, placement(of: name) == nil {
-            members[name] = nil
-            log(.info, "\(name), which is lost, is taken off the list")
-            return rememberDrained(name, false, client)
-        }
-        guard members[name].map({ $0.isPresent || !isDrained }) ?? (!isDrained && drained.contains(name)) else {
-            let known = members.values.filter(\.isPresent).map(\.hello.name).sorted().joined(separator: ", ")
-            return refuse(client, .unknown, "there is no worker \(name) here (\(known.isEmpty ? "none" : known))")
-        }
+        guard isKnown(name, client) else { return }
         if let member = members[name], member.isDrained != isDrained {
             members[name]?.isDrained = isDrained
-            if member.isPresent { live(name, isDrained ? .draining : .joined) }
-            wantPlan(
-                isDrained ? .drained : .undrained, "\(name) is \(isDrained ? "drained" : "let back in")",
-                isGraceful: true)
+            if member.isPresent {
+                live(name, isDrained ? .draining : .joined)
+                wantPlan(
+                    isDrained ? .drained : .undrained, "\(name) is \(isDrained ? "drained" : "let back in")",
+                    isGraceful: true)
+            }
         }
         rememberDrained(name, isDrained, client)
+    }
+
+    /// Takes a worker that is gone off the list: should it come back, it comes as a new one.
+    private mutating func forget(_ name: String, _ client: ClientTicket) {
+        guard isKnown(name, client) else { return }
+        if let member = members[name], member.isPresent || placement(of: name) != nil {
+            return refuse(
+                client, .invalid,
+                "\(name) is here (\(member.life.rawValue)), and only a worker that is gone can be forgotten; stop it, or keep "
+                    + "it out with abbozzo nodes drain \(name)")
+        }
+        members[name] = nil
+        crashes[name] = nil
+        log(.info, "\(name), which is gone, is taken off the list")
+        rememberDrained(name, false, client)
+    }
+
+    /// Whether a worker is on the list, or drained and not seen since the coordinator started; refuses others.
+    private mutating func isKnown(_ name: String, _ client: ClientTicket) -> Bool {
+        guard members[name] == nil && !drained.contains(name) else { return true }
+        let known = members.keys.sorted().joined(separator: ", ")
+        refuse(client, .unknown, "there is no worker \(name) here (\(known.isEmpty ? "none" : known))")
+        return false
     }
 
     /// Name of the fact of which workers are drained.

@@ -19,14 +19,22 @@ extension CoordinatorCore {
     mutating func wantPlan(
         _ cause: Measurement.Cause, _ text: String, isGraceful: Bool, after delay: UInt64 = 0
     ) {
-        let wish = Replan(
-            cause: cause, text: text, due: now + (isGraceful ? settings.settle : delay), isGraceful: isGraceful)
-        guard let replan, !(replan.isGraceful && isGraceful) else {
-            replan = wish
-            return
+        var wish = Replan(
+            cause: cause, text: text, due: now + (isGraceful ? settings.settle : delay), isGraceful: isGraceful,
+            since: now)
+        if let replan {
+            wish.since = replan.since
+            if replan.isGraceful && isGraceful {
+                wish.due = min(wish.due, max(replan.due, replan.since + Self.mostSettles * settings.settle))
+            } else {
+                (wish.due, wish.isGraceful) = (min(replan.due, wish.due), false)
+            }
         }
-        self.replan = Replan(cause: cause, text: text, due: min(replan.due, wish.due), isGraceful: false)
+        replan = wish
     }
+
+    /// How often workers that join one after the other may put a plan off: a large cluster joins for minutes.
+    private static let mostSettles: UInt64 = 8
 
     mutating func planIfDue() {
         guard let replan, now >= replan.due else { return }
@@ -232,9 +240,16 @@ extension CoordinatorCore {
     }
 
     /// Ends a picture with which in hand too many runs of workers died.
+    ///
+    /// Where it was one worker of several each time, that may be a bad node: the picture goes on until that worker rests
+    /// (`noteCrash`), and meets another one.
     @discardableResult
     mutating func setAsideIfDeadly(_ image: ImageID) -> Bool {
         guard let deaths = flights[image]?.deaths, deaths.count >= settings.deathsToSetAside else { return false }
+        let lost = Set(deaths.flatMap(\.losses).map(\.worker))
+        let hasOthers = members.values.contains { $0.isEligible && !lost.contains($0.hello.name) }
+        let isProven = lost.count > 1 || deaths.count > max(settings.deathsToSetAside, Self.forgivenCrashes + 1)
+        guard isProven || !hasOthers else { return false }
         let evidence = deaths.compactMap(\.losses.first?.line).joined(separator: "; ")
         fail(image, "set aside, because workers die with it in hand: \(evidence)")
         return true

@@ -17,7 +17,7 @@ extension CoordinatorCore {
     /// Time of work after which a worker's crashes are forgotten.
     private static let longRun: UInt64 = 600_000_000_000
     /// Crashes in a row that are forgiven.
-    private static let forgiven = 2
+    static let forgivenCrashes = 2
     /// The first rest; it doubles each time, at most so often.
     private static let shortestRest: UInt64 = 60_000_000_000
     private static let doublings = 4
@@ -30,8 +30,8 @@ extension CoordinatorCore {
         }
         let times = (crashes[name]?.times ?? 0) + 1
         crashes[name] = Crashes(times: times)
-        guard times > Self.forgiven else { return }
-        let rest = Self.shortestRest << UInt64(min(times - Self.forgiven - 1, Self.doublings))
+        guard times > Self.forgivenCrashes else { return }
+        let rest = Self.shortestRest << UInt64(min(times - Self.forgivenCrashes - 1, Self.doublings))
         crashes[name]?.restsUntil = now + rest
         log(
             .error,

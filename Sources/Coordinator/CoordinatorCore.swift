@@ -27,6 +27,8 @@ package struct CoordinatorCore: Sendable {
         var due: UInt64
         /// Whether to wait until nothing is at a worker.
         var isGraceful: Bool
+        /// When it was first wished for: each further wish puts it off, and nothing is dispatched meanwhile.
+        var since: UInt64
     }
 
     /// A run of a worker that says hello under the name of one that still seems to live.
@@ -235,6 +237,7 @@ package struct CoordinatorCore: Sendable {
         resendLost()
         tryStoreAgain()
         tryFilesAgain()
+        openAgain()
         tellWatchers()
         endCensuses()
     }
@@ -243,9 +246,12 @@ package struct CoordinatorCore: Sendable {
         guard isStopping, !hasStopped else { return }
         let isBusy = flights.values.contains { flight in
             switch flight.phase {
-            case .sampling, .sent, .recording: true
-            // One that waits for its disk can wait longer than who stops it; it is decoded again at the next start.
+            case .sent: true
+            // What waits for a disk can wait longer than who stops it; such a picture goes on from its checkpoint at the
+            // next start, or is decoded again.
+            case .sampling: flight.opensAt == nil
             case .writing: flight.placeTrouble == nil
+            case .recording: storeTrouble == nil
             case .ready: false
             }
         }

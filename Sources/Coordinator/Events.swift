@@ -96,13 +96,15 @@ package struct ClusterPin: Codable, Equatable, Sendable {
 package enum StoreQuery: Equatable, Sendable {
     /// The newest jobs.
     case jobs(limit: Int)
+    /// The newest jobs whose id begins with these digits.
+    case jobsBeginning(with: String, limit: Int)
     /// One job.
     case job(JobID)
 }
 
 /// The store's answer to a question.
 package enum StoreReading: Equatable, Sendable {
-    /// Answer to `jobs`.
+    /// Answer to `jobs` and `jobsBeginning`.
     case jobs([JobStatus])
     /// Answer to `job`.
     case job(JobStatus?)

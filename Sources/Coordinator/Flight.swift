@@ -74,6 +74,10 @@ struct Flight {
     var acquittals = 0
     /// Runs of workers that had the present task before the last plans, and were not heard since: they may be dead already.
     var recalls: [Recall] = []
+    /// When its checkpoint is to be read again, which the disk refused; nil unless it waits for that.
+    var opensAt: UInt64?
+    /// How often the disk refused it.
+    var openings = 0
     /// Tries to write its file that failed.
     var writes = 0
     /// Why the place of its file takes none, while it waits for that to change.

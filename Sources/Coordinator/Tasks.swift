@@ -78,15 +78,29 @@ package enum SamplingTask: Equatable, Sendable {
 
     /// Does the work; the same input always gives the same answer.
     ///
-    /// A checkpoint that cannot be used costs its steps and nothing else: the picture starts again.
-    package func perform(checkpoint load: (ImageID) -> [UInt8]?) -> Result<Advance, SamplingFailure> {
+    /// A checkpoint that makes no sense costs its steps and nothing else: the picture starts again, and `Advance` says why. One
+    /// that cannot be read now is there all the same: the answer is a failure that may pass.
+    package func perform(
+        checkpoint load: (ImageID) throws -> [UInt8]?
+    ) -> Result<Advance, SamplingFailure> {
         do throws(SamplingError) {
             switch self {
             case .open(let request, let facts, let image):
-                if let image, let bytes = load(image), let sampler = try? Sampler(checkpoint: bytes) {
-                    return .success(Advance(sampler, checkpoint: []))
+                var trouble: String?
+                if let image {
+                    let bytes: [UInt8]?
+                    do { bytes = try load(image) } catch {
+                        return .failure(SamplingFailure("\(error)", mayPass: true))
+                    }
+                    do throws(SamplingError) {
+                        guard let bytes else { throw SamplingError(.checkpoint("the queue has none")) }
+                        return .success(Advance(try Sampler(checkpoint: bytes), checkpoint: []))
+                    } catch {
+                        trouble = "\(error)"
+                    }
                 }
-                return .success(Advance(try Sampler(request: request, facts: facts), checkpoint: []))
+                let sampler = try Sampler(request: request, facts: facts)
+                return .success(Advance(sampler, checkpoint: [], startsAgain: trouble))
             case .supply(var sampler, let velocity):
                 try sampler.supply(velocity: velocity)
                 return .success(Advance(sampler, checkpoint: sampler.checkpoint()))
@@ -104,9 +118,14 @@ package enum SamplingTask: Equatable, Sendable {
 package struct SamplingFailure: Error, Equatable, Sendable {
     /// The line.
     package let text: String
+    /// Whether it may go on later, because a disk was in the way.
+    package let mayPass: Bool
 
     /// Wraps the line.
-    package init(_ text: String) { self.text = text }
+    package init(_ text: String, mayPass: Bool = false) {
+        self.text = text
+        self.mayPass = mayPass
+    }
 }
 
 /// A sampler that went on, with what the core wants to know of it.
@@ -123,8 +142,11 @@ package struct Advance: Equatable, Sendable {
     package let tokenSteps: Int
     /// Its bytes, to be kept; empty when they are kept already.
     package let checkpoint: [UInt8]
+    /// Why its checkpoint was of no use, so that it begins at the first step; nil when it had none, or goes on from it.
+    package let startsAgain: String?
 
-    init(_ sampler: Sampler, checkpoint: [UInt8]) {
+    init(_ sampler: Sampler, checkpoint: [UInt8], startsAgain: String? = nil) {
+        self.startsAgain = startsAgain
         self.sampler = sampler
         demand = sampler.demand
         step = sampler.step

@@ -42,6 +42,17 @@ extension JobStore {
             isInteractive: row["interactive"], requests: requests, checkpoints: checkpoints)
     }
 
+    /// A job with its pictures' states, without their requests, which take many times as long to decode.
+    static func status(_ row: Row, in database: Database) throws -> JobStatus {
+        let number: Int64 = row["number"]
+        var images: [ImageState] = []
+        let rows = try Row.fetchCursor(
+            database, sql: "SELECT state, path, checksum, failure FROM image WHERE job = ? ORDER BY \"index\"",
+            arguments: [number])
+        while let image = try rows.next() { images.append(try state(image)) }
+        return try status(row, images: images)
+    }
+
     static func status(_ row: Row, images: [ImageState]) throws -> JobStatus {
         guard let id = JobID(row["id"] as String) else { throw StoreError(.damaged("a job without identity")) }
         return JobStatus(

@@ -3,8 +3,17 @@ internal import GRDB
 internal import Plan
 
 extension JobStore {
-    /// Performs one write inside the group's transaction.
-    static func perform(_ write: StoreWrite, in database: Database) throws -> StoreAnswer {
+    /// Performs one write inside the group's transaction: all of it, or nothing where it throws.
+    static func performWhole(_ write: StoreWrite, in database: Database) throws -> StoreAnswer {
+        var answer = StoreAnswer.written
+        try database.inSavepoint {
+            answer = try perform(write, in: database)
+            return .commit
+        }
+        return answer
+    }
+
+    private static func perform(_ write: StoreWrite, in database: Database) throws -> StoreAnswer {
         switch write {
         case .submit(let id, let submission, let folder, let time, let onlyKnown):
             return try submit(submission, id: id, folder: folder, time: time, onlyKnown: onlyKnown, in: database)

@@ -43,13 +43,14 @@ package final class JobStore: Sendable {
 
     /// Writes everything in one transaction, so that a hundred changes cost one fsync.
     ///
-    /// A write that makes no sense (an unknown job) fails alone; when the disk refuses, all fail and nothing is kept.
+    /// A write that makes no sense (an unknown job) fails alone and leaves nothing behind; when the disk refuses, all fail
+    /// and nothing is kept.
     package func perform(_ writes: [StoreWrite]) -> [StoreAnswer] {
         do {
             return try pool.write { database in
                 try writes.map { write in
                     do {
-                        return try Self.perform(write, in: database)
+                        return try Self.performWhole(write, in: database)
                     } catch let error as StoreError {
                         return .failed(error)
                     }
@@ -98,12 +99,24 @@ package final class JobStore: Sendable {
         }
     }
 
+    /// The newest jobs whose id begins with these digits, without their pictures, newest first.
+    ///
+    /// - Precondition: `digits` are 1 to 32 hexadecimal digits in lower case.
+    package func jobs(beginningWith digits: String, limit: Int) throws(StoreError) -> [JobStatus] {
+        precondition(JobID.isBeginning(digits), "\(digits) is not the beginning of a job's id")
+        return try read { database in
+            try Row.fetchAll(
+                database,
+                // A range, for which there is an index; no digit comes after f.
+                sql: "SELECT * FROM job WHERE id >= ?1 AND id < ?1 || 'g' ORDER BY number DESC LIMIT ?2",
+                arguments: [digits, max(0, limit)]
+            ).map { try Self.status($0, images: []) }
+        }
+    }
+
     /// One job with its pictures; nil for an unknown one.
     package func job(_ id: JobID) throws(StoreError) -> JobStatus? {
-        try read { database in
-            guard let row = try Self.row(id, in: database) else { return nil }
-            return try Self.stored(row, in: database).status
-        }
+        try read { database in try Self.row(id, in: database).map { try Self.status($0, in: database) } }
     }
 
     /// The latest checkpoint of a picture; nil when there is none.

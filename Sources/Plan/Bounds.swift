@@ -242,8 +242,14 @@ extension ClientRequest: Bounded {
                     try Bounds.check("a number of a picture", number, -(1 << 30)...1 << 30)
                 }
             }
-        case .drain(let worker), .undrain(let worker): try Bounds.check("the worker", name: worker)
-        case .jobs, .job, .watch, .cancel, .retry, .nodes, .countedNodes, .model, .awaitModel, .trace: break
+        case .drain(let worker), .undrain(let worker), .forget(let worker):
+            try Bounds.check("the worker", name: worker)
+        case .jobsBeginning(let digits):
+            guard JobID.isBeginning(digits) else {
+                throw ImpossibleValue("jobsBeginning.with is not 1 to 32 hexadecimal digits")
+            }
+        case .jobs, .unfinished, .job, .watch, .cancel, .retry, .nodes, .countedNodes, .model, .awaitModel, .trace:
+            break
         }
     }
 }

@@ -4,6 +4,11 @@ package enum ClientRequest: Codable, Equatable, Sendable {
     case submit(Submission)
     /// Lists jobs, newest first.
     case jobs(limit: Int)
+    /// Lists jobs that are not finished: those with a picture in flight, then the others, in the order in which they are
+    /// drawn; answered as `jobs`.
+    case unfinished(limit: Int)
+    /// Lists jobs whose id begins with these hexadecimal digits, newest first, at most `mostMatches`; answered as `jobs`.
+    case jobsBeginning(with: String)
     /// One job with its pictures.
     case job(JobID)
     /// Blocks on the coordinator's side until the job is final, the tick (0.2 s) after it differs from `version`, or a
@@ -19,21 +24,27 @@ package enum ClientRequest: Codable, Equatable, Sendable {
     case countedNodes
     /// What became of a job's pictures, moment by moment, up to now: each worker is asked for what it has not told.
     case trace(JobID)
-    /// Takes a worker out of the plan once its work in hand is done.
+    /// Takes a worker out of the plan once its work in hand is done, and keeps it out, whatever starts again, until
+    /// `undrain`; one that is off stays out when it comes back.
     case drain(worker: String)
     /// Lets a drained worker back in.
     case undrain(worker: String)
+    /// Takes a worker that is gone off the list, and forgets that it was drained; refused while it is connected.
+    case forget(worker: String)
     /// Facts of the served model, for defaults and checks.
     case model
     /// The same, but blocks on the coordinator's side until a worker has joined or a second has passed: a long poll.
     case awaitModel
+
+    /// Jobs that an answer to `jobsBeginning` lists at most.
+    package static let mostMatches = 10
 }
 
 /// What the coordinator answers.
 package enum ClientReply: Codable, Equatable, Sendable {
     /// The job is durable.
     case accepted(JobID, duplicate: Bool)
-    /// Answer to `jobs`.
+    /// Answer to `jobs`, `unfinished` and `jobsBeginning`.
     case jobs([JobStatus])
     /// Answer to `job` and `watch`.
     case job(JobStatus)
@@ -233,6 +244,8 @@ package struct WorkerStatus: Codable, Equatable, Sendable {
     package var link: MeasuredLink?
     /// How many times as long as in its benchmark its steps take; nil before enough of them.
     package var pace: Double?
+    /// Whether a client took it out of the plan, until it is let back in; nil from a coordinator that does not tell.
+    package var isDrained: Bool?
 
     /// Joins the fields.
     package init(

@@ -27,6 +27,14 @@ package struct JobID: Hashable, Sendable, CustomStringConvertible, Comparable {
         self.init(high: high, low: low)
     }
 
+    /// Whether ids may begin with a text: 1 to 32 hexadecimal digits, in lower case as ids are written.
+    package static func isBeginning(_ text: String) -> Bool {
+        1...32 ~= text.utf8.count
+            && text.utf8.allSatisfy {
+                UInt8(ascii: "0")...UInt8(ascii: "9") ~= $0 || UInt8(ascii: "a")...UInt8(ascii: "f") ~= $0
+            }
+    }
+
     /// 32 hexadecimal digits.
     package var description: String { Self.hex(high) + Self.hex(low) }
 

@@ -14,13 +14,16 @@ package struct NodesFile: Equatable, Sendable {
         package var speed = 1.0
         /// Memory of each in GiB.
         package var memoryGiB: Double
-        /// Link in Mbit/s; default 936, what TCP leaves of Gigabit Ethernet.
-        package var networkMbit = 936.0
+        /// Link in Mbit/s; default that of the whole file.
+        package var networkMbit = NodesFile.gigabit
         /// Milliseconds to another node and back; default 0.3.
         package var roundTripMilliseconds = 0.3
         /// Roles; default all.
         package var roles: [Role] = [.encoder, .blocks, .decoder]
     }
+
+    /// Link in Mbit/s where nobody says another: what TCP leaves of Gigabit Ethernet.
+    package static let gigabit = 936.0
 
     /// The nodes.
     package var nodes: [Node]
@@ -30,15 +33,17 @@ package struct NodesFile: Equatable, Sendable {
         "name", "count", "gflops", "speed", "memory_gib", "network_mbit", "round_trip_ms", "roles",
     ]
 
-    /// Reads a file.
-    package init(path: String) throws(SettingsError) { try self.init(YAMLFile(path: path, known: Self.keys)) }
-
-    /// Reads the text of a file; `file` is for errors.
-    package init(text: String, file: String) throws(SettingsError) {
-        try self.init(YAMLFile(text: text, file: file, known: Self.keys))
+    /// Reads a file; `networkMbit` is the link of nodes that do not say their own.
+    package init(path: String, networkMbit: Double = NodesFile.gigabit) throws(SettingsError) {
+        try self.init(YAMLFile(path: path, known: Self.keys), networkMbit)
     }
 
-    private init(_ yaml: YAMLFile) throws(SettingsError) {
+    /// Reads the text of a file; `file` is for errors.
+    package init(text: String, file: String, networkMbit: Double = NodesFile.gigabit) throws(SettingsError) {
+        try self.init(YAMLFile(text: text, file: file, known: Self.keys), networkMbit)
+    }
+
+    private init(_ yaml: YAMLFile, _ networkMbit: Double) throws(SettingsError) {
         guard let items = try yaml.mappings("nodes", known: Self.nodeKeys) else { throw yaml.missing("nodes") }
         nodes = []
         for item in items {
@@ -61,7 +66,7 @@ package struct NodesFile: Equatable, Sendable {
                 }
                 node.speed = speed
             }
-            node.networkMbit = try positiveNumber("network_mbit") ?? node.networkMbit
+            node.networkMbit = try positiveNumber("network_mbit") ?? networkMbit
             node.roundTripMilliseconds = try positiveNumber("round_trip_ms") ?? node.roundTripMilliseconds
             node.roles = try item.words("roles", as: Role.self) ?? node.roles
             nodes.append(node)

@@ -49,6 +49,8 @@ package struct PromptLine: Equatable, Sendable {
 package enum PromptFile {
     /// Reads `.txt` (one prompt a line, `#` starts a comment line) or `.jsonl` (one object a line).
     ///
+    /// Spaces before `#` change nothing: a prompt that begins with it can only be written in `.jsonl`.
+    ///
     /// - Throws: `SettingsError` with the line of a fault, and for a file without any prompt.
     package static func read(path: String) throws(SettingsError) -> [PromptLine] {
         try parse(readText(path), file: path)

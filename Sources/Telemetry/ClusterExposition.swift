@@ -42,6 +42,9 @@ extension Exposition {
         }
         if !workers.isEmpty {
             write("dit_worker_up", .gauge, "1 while heartbeats arrive.") { $0.life == .lost ? 0 : 1 }
+            write(
+                "dit_worker_drained", .gauge, "1 while the worker is kept out of the plan, whether it is up or not."
+            ) { $0.isDrained == true ? 1 : 0 }
             write("dit_heartbeat_age_seconds", .gauge, "Seconds since the last heartbeat.") { $0.heartbeatAge }
             write("dit_task_faults_total", .counter, "Tasks that the worker could not do.") { Double($0.faults) }
             write("dit_worker_blocks", .gauge, "Transformer blocks in the worker's span.") {

@@ -16,8 +16,13 @@ struct Client: Sendable {
     }
 
     /// All jobs, newest first.
-    func jobs(limit: Int) async throws -> [JobStatus] {
-        guard case .jobs(let jobs) = try await ask(.jobs(limit: limit)) else { throw oddAnswer("jobs") }
+    func jobs(limit: Int) async throws -> [JobStatus] { try await list(.jobs(limit: limit)) }
+
+    /// Jobs with pictures left: those that are being drawn, then the others in their order.
+    func unfinished(limit: Int) async throws -> [JobStatus] { try await list(.unfinished(limit: limit)) }
+
+    private func list(_ request: ClientRequest) async throws -> [JobStatus] {
+        guard case .jobs(let jobs) = try await ask(request) else { throw oddAnswer("a list of jobs") }
         return jobs
     }
 
@@ -78,15 +83,25 @@ struct Client: Sendable {
 
     /// The job that a text names: a whole id, or the beginning of exactly one.
     func resolve(_ text: String) async throws -> JobID {
-        if let id = JobID(text.lowercased()) { return id }
-        let matches = try await jobs(limit: 1000).map(\.id).filter { $0.description.hasPrefix(text.lowercased()) }
-        guard !text.isEmpty, let first = matches.first else {
+        let digits = text.lowercased()
+        if let id = JobID(digits) { return id }
+        guard JobID.isBeginning(digits) else { return try Self.only([], for: text) }
+        return try Self.only(try await list(.jobsBeginning(with: digits)).map(\.id), for: text)
+    }
+
+    /// The only one of the jobs that a text may mean.
+    ///
+    /// - Throws: `ClientFailure` where there is none, or there are several, of which it names some.
+    static func only(_ matches: [JobID], for text: String) throws -> JobID {
+        guard let first = matches.first else {
             throw ClientFailure(.unknown, "no job \(shortened(text, to: 40)); list them with abbozzo jobs ls")
         }
-        guard matches.count == 1 else {
-            throw ClientFailure(.unknown, "\(matches.count) jobs begin with \(text); write more of the id")
-        }
-        return first
+        guard matches.count > 1 else { return first }
+        let count = matches.count < ClientRequest.mostMatches ? "\(matches.count)" : "\(matches.count) and more"
+        let some = matches.prefix(3).map(\.description).joined(separator: ", ")
+        throw ClientFailure(
+            .unknown,
+            "\(count) jobs begin with \(text): \(some)\(matches.count > 3 ? ", …" : ""); write more of the id")
     }
 
     private func oddAnswer(_ request: String) -> ClientFailure {

@@ -26,7 +26,10 @@ struct PictureOptions: ParsableArguments {
     @Option(
         parsing: .unconditional,
         help: ArgumentHelp(
-            "Seed; of several pictures the first one's, and each further one adds 1. Default: 0.", valueName: "n"),
+            """
+            Seed; of several pictures the first one's, and each further one adds 1. The first noise is PyTorch's, from the \
+            lower 32 bits: seeds that differ only above them give the same euler picture. Default: 0.
+            """, valueName: "n"),
         transform: parsedSeed)
     var seed: UInt64 = 0
 
@@ -144,9 +147,9 @@ struct KeysOptions: ParsableArguments {
     @Option(
         help: ArgumentHelp(
             """
-            Folder of keys, see abbozzo keys. Default: the variable ABBOZZO_KEYS; else ~/.config/abbozzo/keys (root: \
-            /etc/abbozzo/keys), which clients use when it is there, and daemons when an address is beyond 127.0.0.1 or \
-            --server-key is given. none: no keys.
+            Folder of keys, see abbozzo keys. Default: the variable ABBOZZO_KEYS; else $XDG_CONFIG_HOME/abbozzo/keys; \
+            without that variable ~/.config/abbozzo/keys (root: /etc/abbozzo/keys). Clients use the default when it is \
+            there, and daemons when an address is beyond 127.0.0.1 or --server-key is given. none: no keys.
             """, valueName: "dir"))
     var keys: String?
 

@@ -3,6 +3,7 @@ internal import Imaging
 internal import Plan
 internal import TestKit
 internal import Testing
+internal import Wire
 
 /// Whole batches through the real executable over TCP.
 @Suite("Batches", .serialized, .timeLimit(.minutes(10)))
@@ -151,6 +152,35 @@ struct BatchTests {
         }
     }
 
+    @Test("a worker that was drained is so while it is off, too, and is forgotten only then")
+    func drainAndForget() async throws {
+        try await withProcesses { processes in
+            let cluster = try await TestCluster.start(processes, in: folder.path)
+            let worker = try await cluster.worker("a", model: tiny)
+            _ = try await worker.line(containing: "started ")
+            _ = try await cluster.coordinator.line(containing: "a joined")
+            func said(_ arguments: [String]) async throws -> String {
+                let outcome = try await cluster.client(["nodes"] + arguments)
+                #expect(outcome.status == .exited(0), "\(outcome.errors)")
+                return outcome.output
+            }
+            #expect(try await said(["drain", "a"]).hasPrefix("a is drain"))
+            let refused = try await cluster.client(["nodes", "forget", "a"])
+            #expect(refused.status == .exited(1) && refused.errors.contains("a is here (draining)"), "\(refused)")
+            await worker.send(SIGTERM)
+            _ = try await worker.outcome()
+            let client = try await cluster.connect()
+            while try await client.nodes().workers.first?.life != .lost {
+                try await Task.sleep(for: .milliseconds(20))
+            }
+            await client.close()
+            #expect(try await said(["ls"]).contains("drained, off"))
+            #expect(try await said(["drain", "a"]) == "a is off; it stays out when it comes back\n")
+            #expect(try await said(["forget", "a"]) == "a is off the list\n")
+            #expect(try await said(["ls"]).contains("no workers"))
+        }
+    }
+
     @Test("cancelled pictures make the batch's exit code, retry brings them back, and a drained worker leaves")
     func cancelAndRetry() async throws {
         try await withProcesses { processes in
@@ -162,7 +192,8 @@ struct BatchTests {
             #expect(queued.status == .exited(0), "\(queued.errors)")
             let id = queued.output.split(separator: "\n").last.map(String.init) ?? ""
             #expect(JobID(id) != nil)
-            #expect(try await cluster.client(["jobs", "cancel", id]).status == .exited(0))
+            let cancelled = try await cluster.client(["jobs", "cancel", id])
+            #expect(cancelled.status == .exited(0) && cancelled.output.hasPrefix("cancelled job \(id): "))
             let watched = try await cluster.client(["jobs", "watch", id])
             #expect(watched.status == .exited(2) || watched.status == .exited(5), "\(watched.errors)")
             #expect(watched.errorLines.last?.contains("jobs retry") == true)
@@ -174,7 +205,13 @@ struct BatchTests {
             #expect(status.isFinal && status.done < 8)
             let written = (try? FileManager.default.contentsOfDirectory(atPath: status.folder)) ?? []
             #expect(written.count == status.done, "\(written)")
+            let nothing = try await cluster.client(["jobs", "cancel", String(id.prefix(12))])
+            #expect(nothing.status == .exited(0) && nothing.output.hasPrefix("nothing left to cancel: job \(id)"))
+            let none = try await cluster.client(["jobs", "ls", "--unfinished"])
+            #expect(none.status == .exited(0) && none.output.hasPrefix("no unfinished jobs"), "\(none)")
             #expect(try await cluster.client(["jobs", "retry", id]).status == .exited(0))
+            let unfinished = try await cluster.client(["jobs", "ls", "--unfinished"])
+            #expect(unfinished.output.contains(id.prefix(12)), "\(unfinished)")
             #expect(try await cluster.client(["jobs", "cancel", id]).status == .exited(0))
 
             await worker.send(SIGTERM)

@@ -6,7 +6,7 @@ internal import Testing
 /// What a live table leaves out where the terminal is narrow.
 @Suite("Narrow terminals")
 struct NarrowTests {
-    private static var status: ClusterStatus {
+    static var status: ClusterStatus {
         let facts = ModelFacts(
             name: "m", family: "FluxPipeline", fingerprint: "f", blockCount: 57, width: 4, contextWidth: 3,
             pooledWidth: 2, maxTextLength: 8, takesGuidance: true, scalingFactor: 1, shiftFactor: 0,

@@ -44,6 +44,8 @@ struct PlanTests {
         #expect(rate > 0)
         #expect(report.scaled.count == 2 && report.scaled.allSatisfy { 0.5...1.0 ~= $0.efficiency })
         #expect(report.replicas?.groups.count == 4)
+        let slow = try Report(try await Abbozzo.run(arguments + ["--json", "--network-mbit", "0.1"]))
+        #expect(try #require(slow.forecast).picturesPerHour < rate, "the nodes say nothing of their link")
         let text = try await Abbozzo.run(arguments)
         #expect(text.output.contains("pictures an hour") && text.output.contains("pipelines beside each other"))
     }

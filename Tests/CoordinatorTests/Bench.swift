@@ -23,6 +23,7 @@ final class Bench {
     var replies: [UInt64: ClientReply] = [:]
     var events: [ClusterEvent] = []
     var measurements: [Measurement] = []
+    var logged: [String] = []
     var hasStopped = false
     /// Answers that the test holds back, by the kind of effect.
     var holdsStore = false
@@ -32,6 +33,7 @@ final class Bench {
     /// What the disk of the pictures says then.
     var filesTrouble = WriteFailure("cannot write the picture: No space left", isOfPlace: true)
     var refusesWrites = false
+    var refusesCheckpoints = false
     /// What the store says then.
     var trouble = StoreError(.database(code: 13, text: "database or disk is full"))
     private var lastNumber: UInt64 = 0
@@ -69,9 +71,11 @@ final class Bench {
             }
         case .read(let query, let ticket): return [.read(store.read(query), ticket: ticket)]
         case .sample(let task, let ticket):
-            return [
-                .sampled(task.perform { self.store.jobs[$0.job]?.checkpoints[$0.index]?.sampler }, ticket: ticket)
-            ]
+            let result = task.perform { image in
+                guard !refusesCheckpoints else { throw trouble }
+                return store.jobs[image.job]?.checkpoints[image.index]?.sampler
+            }
+            return [.sampled(result, ticket: ticket)]
         case .write(let picture, let ticket):
             var answer = Event.wrote(.success(UInt32(picture.rgb8.count)), ticket: ticket)
             if failsFiles > 0 {
@@ -85,7 +89,7 @@ final class Bench {
         case .reply(let reply, let client): replies[client.number] = reply
         case .publish(let event): events.append(event)
         case .measure(let measurement): measurements.append(measurement)
-        case .log: break
+        case .log(_, let text): logged.append(text)
         case .stopped: hasStopped = true
         }
         return []

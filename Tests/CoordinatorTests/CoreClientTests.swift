@@ -310,6 +310,46 @@ struct CoreClientTests {
         #expect(last.done == 1 && last.cancelled == 3 && last.running == 0 && last.queued == 0)
     }
 
+    @Test("jobs are found by the beginning of their ids, ten at most, newest first and without their pictures")
+    func findsByBeginning() throws {
+        let bench = Bench()
+        let ids = try (0..<12).map { try bench.submit([.euler("\($0)")]) }
+        bench.join("a")
+        func found(_ digits: String) throws -> [JobStatus] {
+            guard case .jobs(let jobs) = bench.ask(.jobsBeginning(with: digits)) else { throw BenchError() }
+            return jobs
+        }
+        let common = String(ids[0].description.prefix(12))
+        #expect(try found(common).map(\.id) == Array(ids.reversed().prefix(10)))
+        let one = try found(ids[0].description)
+        #expect(one.map(\.id) == [ids[0]] && one.first?.images.isEmpty == true)
+        #expect(one.first?.running == 1, "as it stands now, not as the store has it")
+        #expect(try found("8").isEmpty)
+    }
+
+    @Test("unfinished jobs are listed as they are drawn: those under way, then the others in their order")
+    func listsUnfinished() throws {
+        let bench = Bench { $0.flightsPerWorker = 1 }
+        bench.join("a")
+        func listed(_ limit: Int = 10) throws -> [JobID] {
+            guard case .jobs(let jobs) = bench.ask(.unfinished(limit: limit)) else { throw BenchError() }
+            #expect(jobs.allSatisfy { $0.images.isEmpty && !$0.isFinal })
+            return jobs.map(\.id)
+        }
+        _ = try bench.submit([.euler("done")])
+        bench.work()
+        #expect(try listed().isEmpty)
+        let low = try bench.submit((0..<6).map { .euler("\($0)") })
+        let late = try bench.submit([.euler("late")])
+        let high = try bench.submit([.euler("high")], priority: 5)
+        #expect(try listed() == [low, high, late])
+        #expect(try listed(2) == [low, high] && listed(-1).isEmpty)
+        #expect(bench.ask(.cancel(high)) == .done)
+        #expect(try listed() == [low, late])
+        bench.work()
+        #expect(try listed().isEmpty)
+    }
+
     @Test("watch answers with the next tick when something differs, after a second in any case, and at the end at once")
     func watches() throws {
         let bench = Bench()
@@ -400,6 +440,43 @@ struct CoreClientTests {
         second.join("a")
         second.work()
         #expect(second.files.values.first == (try FakeModel.render(request)))
+        #expect(second.logged.contains { $0.contains("begins at its first step again: the sampler's checkpoint") })
+    }
+
+    @Test("a checkpoint that cannot be read now is waited for, no step is done again; a stop does not wait for it")
+    func waitsForCheckpoint() throws {
+        let first = Bench()
+        first.join("a")
+        let request = ImageRequest.euler("p", steps: 4)
+        let id = try first.submit([request])
+        first.work(until: { $0.key.need == .step && $0.key.step == 3 })
+        func restarted() -> Bench {
+            let bench = Bench()
+            bench.store = first.store
+            bench.refusesCheckpoints = true
+            bench.handle(.recovered(bench.store.unfinished, pin: nil, epoch: 0))
+            bench.join("a")
+            bench.wait(5, beating: ["a"])
+            return bench
+        }
+        let second = restarted()
+        #expect(second.tasks.isEmpty)
+        #expect(second.logged.count { $0.contains("trying again each second") } == 1)
+        #expect(try second.status(id).failed == 0)
+        second.refusesCheckpoints = false
+        second.wait(1, beating: ["a"])
+        var steps: [Int] = []
+        second.work(until: {
+            if $0.key.need == .step { steps.append($0.key.step) }
+            return false
+        })
+        #expect(steps == [3])
+        #expect(second.files.values.first == (try FakeModel.render(request)))
+
+        let third = restarted()
+        third.handle(.stop)
+        #expect(third.hasStopped)
+        #expect(third.store.jobs[id]?.checkpoints[0]?.step == 3)
     }
 }
 

@@ -131,9 +131,56 @@ struct CoreMemberTests {
         bench.say(.leave, "b")
         bench.wait(11, beating: ["a"])
         #expect(try names() == ["a", "c"] && bench.life("c") == .lost)
-        #expect(bench.ask(.drain(worker: "c")) == .done)
+        let refusal = bench.failure(.forget(worker: "a"))
+        #expect(refusal?.code == .invalid && refusal?.text.contains("a is here (") == true)
+        #expect(bench.ask(.forget(worker: "c")) == .done)
         #expect(try names() == ["a"])
-        #expect(bench.failure(.drain(worker: "c"))?.code == .unknown)
+        for request in [ClientRequest.forget(worker: "c"), .drain(worker: "c"), .undrain(worker: "c")] {
+            #expect(bench.failure(request)?.code == .unknown)
+        }
+    }
+
+    @Test("a lost worker that is drained stays out when it comes back, until it is let back in or forgotten")
+    func drainsLost() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        func loseB(boot: UInt64) {
+            bench.handle(.disconnected(worker: "b", bootID: boot))
+            bench.wait(2.5, beating: ["a"])
+            bench.load()
+        }
+        func greetB(boot: UInt64) {
+            bench.say(.hello(FakeModel.hello("b", boot: boot)), "b", boot: boot)
+            bench.wait(1, beating: ["a"])
+            bench.load()
+        }
+        func workers() -> [String] { bench.core.plan?.placements.map(\.worker).sorted() ?? [] }
+        loseB(boot: 1)
+        #expect(bench.life("b") == .lost && bench.isDrained("b") == false && workers() == ["a"])
+        for _ in 0..<2 {
+            #expect(bench.ask(.drain(worker: "b")) == .done)
+            #expect(bench.life("b") == .lost && bench.isDrained("b") == true)
+            #expect(bench.store.facts[CoordinatorCore.drainedFact] == "b")
+        }
+        greetB(boot: 2)
+        #expect(bench.life("b") == .draining && workers() == ["a"])
+
+        // Let back in while it is off.
+        loseB(boot: 2)
+        #expect(bench.life("b") == .lost)
+        #expect(bench.ask(.undrain(worker: "b")) == .done)
+        #expect(bench.isDrained("b") == false && bench.store.facts[CoordinatorCore.drainedFact] == nil)
+        greetB(boot: 3)
+        #expect(workers() == ["a", "b"])
+
+        // Drained, and forgotten while it is off.
+        #expect(bench.ask(.drain(worker: "b")) == .done)
+        loseB(boot: 3)
+        #expect(bench.life("b") == .lost && bench.isDrained("b") == true)
+        #expect(bench.ask(.forget(worker: "b")) == .done)
+        #expect(bench.life("b") == nil && bench.store.facts[CoordinatorCore.drainedFact] == nil)
+        greetB(boot: 4)
+        #expect(bench.isDrained("b") == false && workers() == ["a", "b"])
     }
 
     @Test(
@@ -268,6 +315,46 @@ struct CoreMemberTests {
         let evidence = "\(status.images[0])"
         #expect(evidence.contains("a was lost at step 1 (its connection broke)"))
         #expect(evidence.contains("b was lost at step 1 (its connection broke)"))
+    }
+
+    @Test("a worker that dies three times with a picture rests, and another draws it; without another it is set aside")
+    func tellsBadNodes() throws {
+        for names in [["a", "b"], ["a"]] {
+            let bench = Bench()
+            bench.join([FakeModel.hello(names[0])])
+            let id = try bench.submit([.euler("p")])
+            var deaths = 0
+            for run in 1...UInt64(5) {
+                bench.work(until: { $0.key.need == .step })
+                guard !bench.tasks.isEmpty, bench.core.plan?.placements.contains(where: { $0.worker == "a" }) == true
+                else { break }
+                deaths += 1
+                bench.tasks = []
+                bench.handle(.disconnected(worker: "a", bootID: run))
+                if run == 1 { bench.join(names.dropFirst().map { FakeModel.hello($0) }) }
+                bench.wait(4, beating: Array(names.dropFirst()))
+                bench.join([FakeModel.hello("a", boot: run + 1)])
+            }
+            bench.work()
+            let status = try bench.status(id)
+            if names.count > 1 {
+                #expect(status.done == 1 && deaths == 3, "\(status)")
+            } else {
+                #expect(status.failed == 1 && deaths == 2, "\(status)")
+            }
+        }
+    }
+
+    @Test("workers that join one after the other do not put a plan off for ever")
+    func plansWhileOthersJoin() throws {
+        let bench = Bench()
+        bench.join("a")
+        let before = bench.core.plan?.epoch
+        for number in 0..<20 {
+            bench.say(.hello(FakeModel.hello("w\(number)")), "w\(number)")
+            bench.wait(0.3, beating: ["a"])
+        }
+        #expect(bench.core.plan?.epoch != before, "after six seconds of joining")
     }
 
     @Test(
@@ -845,9 +932,13 @@ struct CoreMemberTests {
 }
 
 extension Bench {
-    func life(_ worker: String) -> WorkerStatus.Life? {
+    func life(_ worker: String) -> WorkerStatus.Life? { status(of: worker)?.life }
+
+    func isDrained(_ worker: String) -> Bool? { status(of: worker)?.isDrained }
+
+    private func status(of worker: String) -> WorkerStatus? {
         guard case .nodes(let status) = ask(.nodes) else { return nil }
-        return status.workers.first { $0.hello.name == worker }?.life
+        return status.workers.first { $0.hello.name == worker }
     }
 
     /// The last refusal sent.

@@ -342,6 +342,19 @@ struct CorePictureTests {
         #expect(bench.hasStopped)
     }
 
+    @Test("nor for a full disk of the queue")
+    func stopsOnFullQueue() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("p")])
+        bench.refusesWrites = true
+        bench.work()
+        #expect(try bench.status(id).done == 0)
+        bench.handle(.stop)
+        #expect(bench.hasStopped)
+        #expect(bench.store.jobs[id]?.status.done == 0, "the next start records it")
+    }
+
     @Test(
         "done is not shown before it is durable, and a disk is waited for that is full, or that cannot be written",
         arguments: [.database(code: 13, text: "disk is full"), .unwritable(path: "disk is full", code: 30)]

@@ -180,14 +180,17 @@ struct FakeStore {
 
     func read(_ query: StoreQuery) -> StoreReading {
         switch query {
-        case .jobs(let limit):
-            .jobs(
-                jobs.values.sorted { $0.number > $1.number }.prefix(limit).map { job in
-                    var status = job.status
-                    status.images = []
-                    return status
-                })
+        case .jobs(let limit): .jobs(listed(limit) { _ in true })
+        case .jobsBeginning(let digits, let limit): .jobs(listed(limit) { $0.description.hasPrefix(digits) })
         case .job(let id): .job(jobs[id]?.status)
+        }
+    }
+
+    private func listed(_ limit: Int, where isWanted: (JobID) -> Bool) -> [JobStatus] {
+        jobs.values.filter { isWanted($0.status.id) }.sorted { $0.number > $1.number }.prefix(limit).map { job in
+            var status = job.status
+            status.images = []
+            return status
         }
     }
 

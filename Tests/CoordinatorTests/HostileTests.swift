@@ -93,7 +93,8 @@ struct HostileTests {
             .submit(Submission(key: "k", folder: "f", images: [.ralu("p"), .euler("q")], priority: 1)),
             .jobs(limit: 3), .job(JobID(high: 7, low: 1)), .watch(JobID(high: 7, low: 1), version: 3),
             .cancel(JobID(high: 7, low: 1)), .retry(JobID(high: 7, low: 1)), .nodes, .drain(worker: "a"),
-            .undrain(worker: "a"), .model, .awaitModel, .trace(JobID(high: 7, low: 1)),
+            .undrain(worker: "a"), .forget(worker: "a"), .unfinished(limit: 3), .jobsBeginning(with: "07"), .model,
+            .awaitModel, .trace(JobID(high: 7, low: 1)),
         ]
         for _ in 0..<20 {
             let bench = Bench()

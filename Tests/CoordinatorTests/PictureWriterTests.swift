@@ -6,9 +6,13 @@ import Testing
 
 struct PictureWriterTests {
     private let folder: Scratch
-    private let writer = PictureWriter(version: "test")
+    private let writer: PictureWriter
 
-    init() throws { folder = try Scratch() }
+    init() throws {
+        folder = try Scratch()
+        try FileManager.default.createDirectory(atPath: folder.path + "/out", withIntermediateDirectories: true)
+        writer = PictureWriter(version: "test", home: folder.path + "/out")
+    }
 
     private func write(to path: String) -> Result<UInt32, WriteFailure> {
         let request = ImageRequest.euler("p", side: 16)
@@ -37,5 +41,23 @@ struct PictureWriterTests {
             }
             #expect(failure.text.contains(text) && failure.isOfPlace == isOfPlace, "\(failure)")
         }
+    }
+
+    @Test("a folder that took the place of the one at the start, as under a disk that was unmounted, takes no pictures")
+    func waitsForItsDisk() throws {
+        let out = folder.path + "/out"
+        try FileManager.default.moveItem(atPath: out, toPath: folder.path + "/away")
+        for isEmptyThere in [false, true] {
+            if isEmptyThere { try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true) }
+            guard case .failure(let failure) = write(to: out + "/job/p.png") else {
+                Issue.record("written")
+                return
+            }
+            #expect(failure.isOfPlace && failure.text.contains("mount its disk again"), "\(failure)")
+            #expect(!FileManager.default.fileExists(atPath: out + "/job"))
+        }
+        try FileManager.default.removeItem(atPath: out)
+        try FileManager.default.moveItem(atPath: folder.path + "/away", toPath: out)
+        #expect(throws: Never.self) { try write(to: out + "/job/p.png").get() }
     }
 }

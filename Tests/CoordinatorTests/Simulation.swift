@@ -157,7 +157,7 @@ final class Simulation {
                     }
                 case .cancelled where record.isCancelAsked: break
                 case .failed(let text) where record.requests[index].prompt.hasPrefix(Self.poison):
-                    guard text.contains("set aside"), text.ranges(of: "was lost at step 2").count == 2
+                    guard text.contains("set aside"), text.ranges(of: "was lost at step 2").count >= 2
                     else { throw Broken(description: "no evidence of two losses: \(text)") }
                     setAside += 1
                 default: throw Broken(description: "\(image) ended as \(state): \(summary)")

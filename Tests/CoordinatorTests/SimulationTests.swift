@@ -33,14 +33,15 @@ struct SimulationTests {
         }
     }
 
-    @Test("a picture that kills two runs of workers is set aside with the evidence; all others are drawn")
+    @Test("a picture that kills runs of workers is set aside with the evidence; all others are drawn")
     func poison() throws {
         for seed in 0..<40 as Range<UInt64> {
             let simulation = Simulation(seed: seed, hasPoison: true)
             try simulation.run()
             #expect(simulation.setAside >= 1)
-            // One loss may count against two such pictures that were in hand together, and never do they take more.
-            #expect(simulation.losses >= 2 && simulation.losses <= 2 * simulation.setAside, "seed \(seed)")
+            // One loss may count against two such pictures that were in hand together. Two losses do where they are of two
+            // workers, four where it is one of several each time, which may be a bad node.
+            #expect(simulation.losses >= 2 && simulation.losses <= 4 * simulation.setAside, "seed \(seed)")
         }
     }
 }

@@ -48,6 +48,7 @@ internal import Testing
             epoch: 2, placements: status.workers.reversed().compactMap(\.placement), blockCount: 3)
         status.workers[1].link = MeasuredLink(
             target: "b", speed: LinkSpeed(bytesPerSecond: 11_700_000, roundTrip: 0.0005))
+        status.workers[0].isDrained = true
         status.inFlightByReplica = [2]
         status.jobsRunning = 1
         status.predictedPerHour = 120.5
@@ -229,6 +230,10 @@ internal import Testing
         # TYPE dit_worker_up gauge
         dit_worker_up{worker="a"} 1
         dit_worker_up{worker="b"} 0
+        # HELP dit_worker_drained 1 while the worker is kept out of the plan, whether it is up or not.
+        # TYPE dit_worker_drained gauge
+        dit_worker_drained{worker="a"} 0
+        dit_worker_drained{worker="b"} 1
         # HELP dit_heartbeat_age_seconds Seconds since the last heartbeat.
         # TYPE dit_heartbeat_age_seconds gauge
         dit_heartbeat_age_seconds{worker="a"} 0.5

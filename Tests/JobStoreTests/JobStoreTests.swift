@@ -219,6 +219,72 @@ struct JobStoreTests {
         #expect(try store.job(id)?.cancelled == 3)
     }
 
+    @Test("a write that fails halfway leaves nothing behind, and the rest of the group is written")
+    func failsWhole() throws {
+        let folder = try Scratch()
+        let id = try Self.withDamage(in: folder)
+        let store = try JobStore(folder: folder.path)
+        let other = try store.submit(.three()).id
+        let answers = store.perform([.retry(id), .cancel(other, time: 4)])
+        guard case .failed(let error) = answers[0], case .damaged = error.reason else {
+            Issue.record("\(answers[0])")
+            return
+        }
+        #expect(answers[1] == .written)
+        let job = try #require(try store.job(id))
+        #expect(job.images == [.cancelled, .cancelled, .cancelled] && job.cancelled == 3 && job.finished == 3)
+        #expect(try store.unfinished().isEmpty)
+        #expect(try store.job(other)?.cancelled == 3)
+    }
+
+    @Test("a job's states are told without its requests being read")
+    func statesOnly() throws {
+        let folder = try Scratch()
+        let id = try Self.withDamage(in: folder)
+        let job = try #require(try JobStore(folder: folder.path).job(id))
+        #expect(job.images == [.cancelled, .cancelled, .cancelled] && job.isFinal)
+    }
+
+    /// Leaves a cancelled job of which one request cannot be read.
+    private static func withDamage(in folder: Scratch) throws -> JobID {
+        let id: JobID
+        do {
+            let store = try JobStore(folder: folder.path)
+            id = try store.submit(.three()).id
+            _ = store.perform([.cancel(id, time: 3)])
+        }
+        try DatabaseQueue(path: folder.path + "/queue.sqlite").write {
+            try $0.execute(sql: "UPDATE image SET request = 'no' WHERE \"index\" = 1")
+        }
+        return id
+    }
+
+    @Test("jobs are found by the beginning of their id, newest first, whatever number of newer ones there is")
+    func findsByBeginning() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let ids = [
+            JobID(high: 0xabcd_0000_0000_0000, low: 1), JobID(high: 0xabce_0000_0000_0000, low: 2),
+            JobID(high: 0xabcf_ffff_ffff_ffff, low: .max),
+        ]
+        for id in ids { _ = try store.submit(.three(), id: id) }
+        let newer = (1...UInt64(1200)).map {
+            StoreWrite.submit(JobID(high: 5, low: $0), .three(), folder: "/\($0)", time: 0)
+        }
+        _ = store.perform(newer)
+        func found(_ digits: String, _ limit: Int = 10) throws -> [JobID] {
+            let jobs = try store.jobs(beginningWith: digits, limit: limit)
+            #expect(jobs.allSatisfy { $0.images.isEmpty })
+            return jobs.map(\.id)
+        }
+        #expect(try found("abc") == Array(ids.reversed()))
+        #expect(try found("abc", 2) == [ids[2], ids[1]])
+        #expect(try found("abcd00000000") == [ids[0]])
+        #expect(try found("abcf") == [ids[2]] && found(ids[2].description) == [ids[2]])
+        #expect(try found("abd").isEmpty && found("b").isEmpty && found("abcf0").isEmpty)
+        #expect(try found("0").count == 10)
+    }
+
     @Test("a second coordinator on the folder is refused, and let in when the first is gone")
     func locksFolder() throws {
         let folder = try Scratch()

@@ -15,6 +15,13 @@ struct NodesFileTests {
         #expect(ten.nodes[0].names.first == "n01" && ten.nodes[0].names.last == "n10" && ten.nodes[0].speed == 1)
     }
 
+    @Test("nodes that say nothing of their link have the one that all have")
+    func commonLink() throws {
+        let text = "nodes: [{name: a, memory_gib: 1}, {name: b, memory_gib: 1, network_mbit: 94}]"
+        #expect(try NodesFile(text: text, file: "n.yaml", networkMbit: 10).nodes.map(\.networkMbit) == [10, 94])
+        #expect(try NodesFile(text: text, file: "n.yaml").nodes.map(\.networkMbit) == [936, 94])
+    }
+
     @Test(
         "refuses what cannot be, in one line",
         arguments: [

@@ -54,6 +54,28 @@ internal import Testing
         #expect(try message.clientRequest(from: "c") == request)
     }
 
+    @Test("requests are written as they were, and jobs looked for by 1 to 32 hexadecimal digits only")
+    func requests() throws {
+        let requests: [(ClientRequest, String)] = [
+            (.jobs(limit: 5), #"{"jobs":{"limit":5}}"#), (.unfinished(limit: 5), #"{"unfinished":{"limit":5}}"#),
+            (.jobsBeginning(with: "0123456789ab"), #"{"jobsBeginning":{"with":"0123456789ab"}}"#),
+            (.drain(worker: "a"), #"{"drain":{"worker":"a"}}"#),
+            (.undrain(worker: "a"), #"{"undrain":{"worker":"a"}}"#),
+            (.forget(worker: "a"), #"{"forget":{"worker":"a"}}"#),
+        ]
+        for (request, text) in requests {
+            let message = try Message(request, number: 1)
+            #expect(String(decoding: message.body, as: UTF8.self) == text)
+            #expect(try message.clientRequest(from: "c") == request)
+        }
+        for digits in ["", "AB", "xyz", "%", "0a ", String(repeating: "0", count: 33)] {
+            let message = try Message(.jobsBeginning(with: digits), number: 1)
+            #expect(throws: FrameError.self, "\(digits)") { try message.clientRequest(from: "c") }
+        }
+        let nameless = try Message(.forget(worker: "a\u{1b}"), number: 1)
+        #expect(throws: FrameError.self) { try nameless.clientRequest(from: "c") }
+    }
+
     @Test("a job from before there were interactive ones is not one; a full trace fits into a reply")
     func tracesAndOldJobs() throws {
         var message = try Message(.submit(Samples.job(1)), number: 1)

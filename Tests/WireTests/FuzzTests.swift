@@ -155,9 +155,9 @@ internal import Testing
             .introduce, .drain, .leave,
         ]
         let requests: [ClientRequest] = [
-            .submit(Samples.job(2)), .jobs(limit: 5), .job(image.job), .watch(image.job, version: 1),
-            .cancel(image.job), .retry(image.job), .nodes, .drain(worker: "a"), .undrain(worker: "a"), .model,
-            .trace(image.job),
+            .submit(Samples.job(2)), .jobs(limit: 5), .unfinished(limit: 5), .jobsBeginning(with: "0a"),
+            .job(image.job), .watch(image.job, version: 1), .cancel(image.job), .retry(image.job), .nodes,
+            .drain(worker: "a"), .undrain(worker: "a"), .forget(worker: "a"), .model, .trace(image.job),
         ]
         let status = ClusterStatus(
             plan: plan, workers: [], queued: 1, inFlight: 2, imagesDone: 3, uptime: 4.5,

@@ -109,7 +109,7 @@ package actor CoordinatorService {
         self.inbox = inbox
         self.metrics = metrics
         storeThread = StoreThread(store: store, inbox: inbox, metrics: metrics) { log.error("\($0)") }
-        writer = PictureWriter(version: settings.version)
+        writer = PictureWriter(version: settings.version, home: settings.core.outputFolder)
         core = CoordinatorCore(settings: settings.core)
         owner.service = self
     }
@@ -289,7 +289,7 @@ extension CoordinatorService {
         let skipped = await withCheckedContinuation { continuation in
             keyReader.async { continuation.resume(returning: gate.refresh(anyway: anyway)) }
         }
-        for line in skipped { log.warning("skipped \(line)") }
+        for line in skipped { log.warning("keys: \(line)") }
         let revoked = gate.takeRevoked()
         for key in revoked.sorted(by: { $0.name < $1.name }) {
             log.notice("the key of \(key.role.rawValue) \(key.name) is not authorised any more")
@@ -431,7 +431,7 @@ extension CoordinatorService {
 
     private func sample(_ task: SamplingTask, _ ticket: UInt64) {
         samplers.async { [store, inbox] in
-            let result = task.perform { image in (try? store.checkpoint(image))?.sampler }
+            let result = task.perform { image in try store.checkpoint(image)?.sampler }
             inbox.put([.sampled(result, ticket: ticket)])
         }
     }

@@ -12,12 +12,25 @@ final class PictureWriter: Sendable {
     /// The last folders that are known to be durable.
     private let folders = Mutex<[String]>([])
     private static let rememberedFolders = 8
+    /// The folder of all jobs' folders, and its number in the file system at the start.
+    private let home: (path: String, inode: UInt64?)
 
-    init(version: String) { self.version = version }
+    /// `home` is there already.
+    init(version: String, home: String) {
+        self.version = version
+        self.home = (home, Self.inode(of: home))
+    }
 
     /// Returns the CRC32C of the file's bytes.
     func write(_ picture: Picture) -> Result<UInt32, WriteFailure> {
         let folder = (picture.path as NSString).deletingLastPathComponent
+        // Where its disk was unmounted, an empty folder of the same name shows up, and would take pictures that nobody finds.
+        if picture.path.hasPrefix(home.path + "/"), Self.inode(of: home.path) != home.inode {
+            return .failure(
+                WriteFailure(
+                    "\(home.path) is not the folder that it was at the start; mount its disk again, or start the coordinator "
+                        + "again if it was changed on purpose", isOfPlace: true))
+        }
         if let code = make(folder) {
             return .failure(
                 WriteFailure(
@@ -39,6 +52,12 @@ final class PictureWriter: Sendable {
         } catch {
             return .failure(WriteFailure("\(error)", isOfPlace: false))
         }
+    }
+
+    /// Mounted again, a disk may have another device number; its folders keep theirs.
+    private static func inode(of path: String) -> UInt64? {
+        var status = stat()
+        return stat(path, &status) == 0 ? UInt64(status.st_ino) : nil
     }
 
     /// Whether a system's error is of the disk or the folder, so that it passes when somebody makes room or mends it, and

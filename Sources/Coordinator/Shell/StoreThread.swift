@@ -94,6 +94,8 @@ final class StoreThread: @unchecked Sendable {
         do throws(StoreError) {
             switch query {
             case .jobs(let limit): return .jobs(try store.jobs(limit: limit))
+            case .jobsBeginning(let digits, let limit):
+                return .jobs(try store.jobs(beginningWith: digits, limit: limit))
             case .job(let id): return .job(try store.job(id))
             }
         } catch {

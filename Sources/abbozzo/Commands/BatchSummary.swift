@@ -42,6 +42,7 @@ struct BatchSummary: Encodable {
     }
 
     let pictures: Int
+    /// From submission to the last picture, with all that it waited for other jobs.
     let seconds: Double
     let usualSteps: Int
     let tokenSteps: Ratio
@@ -49,12 +50,17 @@ struct BatchSummary: Encodable {
     let countedTokenSteps: UInt64
     /// Whether layers were cut anew while the batch ran; a link has carried only a part of the batch then.
     let planChanged: Bool
+    /// Whether other jobs had work at the same time: links and nodes have counted that, too.
+    let othersRan: Bool
     let links: [Link]
     let nodes: [Node]
 
     /// Differences of two looks at the cluster, one before and one after the batch.
+    ///
+    /// Of a duplicate, the first look sees pictures of the batch itself.
     init(
-        requests: [ImageRequest], facts: ModelFacts, status: JobStatus, before: ClusterStatus, after: ClusterStatus
+        requests: [ImageRequest], facts: ModelFacts, status: JobStatus, isDuplicate: Bool = false,
+        before: ClusterStatus, after: ClusterStatus
     ) {
         pictures = status.done
         seconds = (status.finished ?? status.submitted) - status.submitted
@@ -62,6 +68,12 @@ struct BatchSummary: Encodable {
         countedTokenSteps = status.tokenSteps
         // The first plan may be made for this batch.
         planChanged = after.plan?.epoch != (before.plan?.epoch ?? 1)
+        let early = isDuplicate ? 0 : before.inFlight + before.queued
+        let late = after.inFlight + after.queued
+        // Jobs that came and went meanwhile are seen by what they have drawn; after a restart that is counted anew.
+        let known = after.uptime < before.uptime ? 0 : before.imagesDone
+        let drawn = after.imagesDone > known ? after.imagesDone - known : 0
+        othersRan = early > 0 || late > 0 || drawn > UInt64(clamping: status.done)
         func sum(_ settings: (ImageRequest) -> SamplerSettings) -> (tokenSteps: Int, bytes: Int) {
             requests.reduce((0, 0)) { sum, request in
                 let model = CostModel(facts: facts, textTokens: request.textLength)
@@ -118,7 +130,7 @@ struct BatchSummary: Encodable {
     var lines: [String] {
         let speed = seconds > 0 ? String(format: ", %.0f an hour", Double(pictures) / seconds * 3600) : ""
         var lines = [
-            "", "pictures      \(pictures) in \(durationText(seconds))\(speed)",
+            "", "pictures      \(pictures) in \(durationText(seconds)) from submission on\(speed)",
             "token-steps   \(grouped(tokenSteps.batch)) (counted \(grouped(countedTokenSteps))): "
                 + "\(ratioText(tokenSteps.ofSameSteps)) of the same number of full steps, "
                 + "\(ratioText(tokenSteps.ofUsualSteps)) of the model's usual \(usualSteps)",
@@ -126,11 +138,13 @@ struct BatchSummary: Encodable {
                 + "\(ratioText(bytesPerLink.ofSameSteps)) of the same number of full steps, "
                 + "\(ratioText(bytesPerLink.ofUsualSteps)) of the model's usual \(usualSteps)",
         ]
+        if othersRan { lines.append("other jobs ran meanwhile: links and nodes count theirs, too") }
         for link in links {
             let deviation =
                 planChanged
                 ? "part of the batch: layers were cut anew meanwhile"
-                : "formula \(grouped(link.formula)), " + String(format: "%+.3f %%", link.deviation * 100)
+                : "formula \(grouped(link.formula))"
+                    + (othersRan ? " for this batch" : String(format: ", %+.3f %%", link.deviation * 100))
             lines.append(
                 "  \(link.source) -> \(link.target)  counted \(grouped(link.counted)), \(deviation); "
                     + "all bytes \(grouped(link.all))")

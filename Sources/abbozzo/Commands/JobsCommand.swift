@@ -12,6 +12,8 @@ struct JobsCommand: ParsableCommand {
         static let configuration = CommandConfiguration(commandName: "ls", abstract: "List jobs, newest first.")
         @Option(parsing: .unconditional, help: ArgumentHelp("At most so many, up to 1000.", valueName: "n"))
         var limit = 50
+        @Flag(help: "Only jobs with pictures left: those that are being drawn, then the others in their order.")
+        var unfinished = false
         @OptionGroup var client: ClientOptions
         @OptionGroup var options: OutputOptions
 
@@ -20,7 +22,9 @@ struct JobsCommand: ParsableCommand {
         }
 
         func run() async throws {
-            let jobs = try await client.connected { try await $0.jobs(limit: limit) }
+            let jobs = try await client.connected { client in
+                try await unfinished ? client.unfinished(limit: limit) : client.jobs(limit: limit)
+            }
             if options.json { return try sayJSON(jobs) }
             var table = Table(["JOB", "STATE", "DONE", "FAILED", "SUBMITTED", "FOLDER"])
             for job in jobs {
@@ -29,7 +33,8 @@ struct JobsCommand: ParsableCommand {
                     dateText(job.submitted), job.folder,
                 ])
             }
-            say(jobs.isEmpty ? "no jobs; submit one with abbozzo submit" : table.lines.joined(separator: "\n"))
+            let nothing = "no \(unfinished ? "unfinished " : "")jobs; submit one with abbozzo submit"
+            say(jobs.isEmpty ? nothing : table.lines.joined(separator: "\n"))
         }
     }
 
@@ -44,11 +49,12 @@ struct JobsCommand: ParsableCommand {
             try await client.connected { client in try await body(client, client.resolve(job)) }
         }
 
-        /// Has something done to the job and says how it stands then.
-        func order(_ request: (JobID) -> ClientRequest) async throws -> JobStatus {
+        /// Has something done to the job and says how it stood before and stands then.
+        func order(_ request: (JobID) -> ClientRequest) async throws -> (before: JobStatus, after: JobStatus) {
             try await connected { client, id in
+                let before = try await client.job(id)
                 try await client.order(request(id))
-                return try await client.job(id)
+                return (before: before, after: try await client.job(id))
             }
         }
     }
@@ -94,9 +100,8 @@ struct JobsCommand: ParsableCommand {
         @OptionGroup var chosen: ChosenJob
 
         func run() async throws {
-            let status = try await chosen.order { .cancel($0) }
-            let done = "\(status.done) of \(countText(status.total, "picture")) done"
-            try chosen.options.json ? sayJSON(status) : say("cancelled job \(status.id): \(done)")
+            let (before, status) = try await chosen.order { .cancel($0) }
+            try chosen.options.json ? sayJSON(status) : say(status.cancelText(before: before))
         }
     }
 
@@ -106,10 +111,8 @@ struct JobsCommand: ParsableCommand {
         @OptionGroup var chosen: ChosenJob
 
         func run() async throws {
-            let status = try await chosen.order { .retry($0) }
-            let left = status.total - status.done
-            try chosen.options.json
-                ? sayJSON(status) : say("queued again: job \(status.id), \(countText(left, "picture")) to go")
+            let (before, status) = try await chosen.order { .retry($0) }
+            try chosen.options.json ? sayJSON(status) : say(status.retryText(before: before))
         }
     }
 }
@@ -123,6 +126,21 @@ extension JobStatus {
             return done == 0 ? "failed" : "partly failed"
         }
         return waiting.map { "waiting: \($0)" } ?? (done > 0 || tokenSteps > 0 ? "running" : "queued")
+    }
+
+    /// What a cancel did to a job that stood so before.
+    func cancelText(before: JobStatus) -> String {
+        let share = "\(done) of \(countText(total, "picture")) done"
+        guard cancelled > before.cancelled else { return "nothing left to cancel: job \(id), \(stateText), \(share)" }
+        return "cancelled job \(id): \(share)"
+    }
+
+    /// What a retry did to a job that stood so before.
+    func retryText(before: JobStatus) -> String {
+        guard before.failed + before.cancelled > 0 else {
+            return "nothing to try again: of job \(id) no picture has failed or was cancelled"
+        }
+        return "queued again: job \(id), \(countText(total - done, "picture")) to go"
     }
 
     /// A line for the end.

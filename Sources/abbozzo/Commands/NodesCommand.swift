@@ -6,7 +6,7 @@ internal import Plan
 struct NodesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "nodes", abstract: "List workers, take them out of the plan and let them back in.",
-        subcommands: [List.self, Drain.self, Undrain.self], defaultSubcommand: List.self)
+        subcommands: [List.self, Drain.self, Undrain.self, Forget.self], defaultSubcommand: List.self)
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
@@ -29,15 +29,21 @@ struct NodesCommand: ParsableCommand {
     struct Drain: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "drain",
-            abstract: "Take a worker out of the plan once its work in hand is done; a lost one off the list.",
-            discussion: "It stays out, also when it or the coordinator starts again, until abbozzo nodes undrain.")
+            abstract: "Take a worker out of the plan once its work in hand is done.",
+            discussion: """
+                It stays out, also when it or the coordinator starts again, until abbozzo nodes undrain. One that is off \
+                stays out when it comes back.
+                """)
         @Argument(help: "Name of the worker.") var worker: String
         @OptionGroup var client: ClientOptions
         @OptionGroup var options: OutputOptions
 
         func run() async throws {
-            try await client.connected { try await $0.order(.drain(worker: worker)) }
-            try options.json ? sayJSON(["drained": worker]) : say("\(worker) is draining")
+            let cluster = try await client.connected { client in
+                try await client.order(.drain(worker: worker))
+                return try await client.nodes()
+            }
+            try options.json ? sayJSON(["drained": worker]) : say(cluster.drainText(worker))
         }
     }
 
@@ -49,9 +55,45 @@ struct NodesCommand: ParsableCommand {
         @OptionGroup var options: OutputOptions
 
         func run() async throws {
-            try await client.connected { try await $0.order(.undrain(worker: worker)) }
-            try options.json ? sayJSON(["undrained": worker]) : say("\(worker) may take part again")
+            let cluster = try await client.connected { client in
+                try await client.order(.undrain(worker: worker))
+                return try await client.nodes()
+            }
+            try options.json ? sayJSON(["undrained": worker]) : say(cluster.undrainText(worker))
         }
+    }
+
+    struct Forget: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            commandName: "forget", abstract: "Take a worker that is gone off the list.",
+            discussion: """
+                That it was drained is forgotten, too: should it come back, it takes part. One that is connected is refused.
+                """)
+        @Argument(help: "Name of the worker.") var worker: String
+        @OptionGroup var client: ClientOptions
+        @OptionGroup var options: OutputOptions
+
+        func run() async throws {
+            try await client.connected { try await $0.order(.forget(worker: worker)) }
+            try options.json ? sayJSON(["forgotten": worker]) : say("\(worker) is off the list")
+        }
+    }
+}
+
+extension ClusterStatus {
+    /// What it means for a worker that it was drained, by how it stands after that.
+    func drainText(_ name: String) -> String {
+        guard let worker = present(name) else { return "\(name) is off; it stays out when it comes back" }
+        return worker.placement == nil ? "\(name) is drained" : "\(name) is draining"
+    }
+
+    /// The same of one that was let back in.
+    func undrainText(_ name: String) -> String {
+        present(name) == nil ? "\(name) is off; it takes part when it comes back" : "\(name) may take part again"
+    }
+
+    private func present(_ name: String) -> WorkerStatus? {
+        workers.first { $0.hello.name == name && $0.life != .lost }
     }
 }
 
@@ -85,7 +127,7 @@ extension ClusterStatus {
         for worker in workers {
             let counters = worker.counters
             table.add([
-                worker.hello.name, worker.life.rawValue, worker.replicaText, worker.blocksText, worker.alsoText,
+                worker.hello.name, worker.stateText, worker.replicaText, worker.blocksText, worker.alsoText,
                 "\(worker.hello.threads)",
                 bytesText(Double(counters.residentBytes)), grouped(counters.images), grouped(counters.steps),
                 grouped(counters.tokens), percentText(counters.busyShare),
@@ -98,6 +140,9 @@ extension ClusterStatus {
 }
 
 extension WorkerStatus {
+    /// Where it is in its life; nobody misses one that was drained.
+    var stateText: String { life == .lost && isDrained == true ? "drained, off" : life.rawValue }
+
     /// The pipeline that it works for, from 0; `all` for a worker that encodes or decodes for all of them.
     var replicaText: String {
         guard let placement else { return "-" }

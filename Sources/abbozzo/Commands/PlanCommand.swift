@@ -62,9 +62,9 @@ struct PlanCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Network between a coordinator's workers on several machines, as its network_mbit; what a running one has, it "
-                + "does not ask.", valueName: "Mbit/s"))
-    var networkMbit = 936.0
+            "Network between machines: of a coordinator's workers, as its network_mbit, which this does not ask; with "
+                + "--nodes, of those that have no network_mbit of their own.", valueName: "Mbit/s"))
+    var networkMbit = NodesFile.gigabit
 
     @Option(
         help: ArgumentHelp(
@@ -215,7 +215,7 @@ struct PlanCommand: AsyncParsableCommand {
         }
         if let nodes {
             let compute = compute ?? .f32
-            let file = try NodesFile(path: nodes)
+            let file = try NodesFile(path: nodes, networkMbit: networkMbit)
             let folder = try modelFolder(model)
             let facts = try ModelFacts(folder: folder)
             let request = try request(facts)

@@ -12,9 +12,10 @@ struct SubmitCommand: AsyncParsableCommand {
         commandName: "submit", abstract: "Send prompts to the coordinator and wait for the pictures.",
         discussion: """
             Prompts come from -p, any number of times, or from a file: .txt with one a line, or .jsonl with one object a \
-            line (prompt, negative_prompt, seed, width, height, steps, guidance, sampler, preset); a negative prompt is only \
-            kept with the picture, FLUX models have no use for it. Once the job is accepted it is on the coordinator's \
-            disk and goes on without this process.
+            line (prompt, negative_prompt, seed, width, height, steps, guidance, sampler, preset). A line of .txt that \
+            begins with # is a comment; a prompt that does goes into .jsonl or behind -p. A negative prompt is only kept \
+            with the picture, FLUX models have no use for it. Once the job is accepted it is on the coordinator's disk and \
+            goes on without this process.
 
             \(DemoWords.help)
             """)
@@ -114,7 +115,7 @@ struct SubmitCommand: AsyncParsableCommand {
                 // The pictures are drawn: their paths are worth more than the figures.
                 do {
                     report = BatchSummary(
-                        requests: requests, facts: facts, status: status, before: before,
+                        requests: requests, facts: facts, status: status, isDuplicate: duplicate, before: before,
                         after: try await client.countedNodes())
                 } catch { note("no summary: \(error)") }
             }

@@ -1,12 +1,16 @@
 internal import ArgumentParser
 internal import Foundation
 internal import Plan
+internal import Wire
 
 /// A live table of what each node does.
 struct TopCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "top", abstract: "Show live what each node does; q quits.",
-        discussion: "Where standard output is no terminal it prints one table and ends.")
+        discussion: """
+            While the coordinator does not answer, the last table stays, and a line says for how long. Where standard output \
+            is no terminal it prints one table and ends.
+            """)
 
     @Flag(help: "Print one table and end.")
     var once = false
@@ -29,12 +33,50 @@ struct TopCommand: AsyncParsableCommand {
             if once || !isOutputTerminal {
                 return say(try await client.nodes().frame(within: outputSize?.columns).joined(separator: "\n"))
             }
+            // Before there is a screen: whoever looks where nobody answers is to hear so at once.
+            var table = LiveTable(try await client.nodes())
             let screen = LiveScreen()
             defer { screen.close() }
-            repeat {
-                try await screen.draw { try await client.nodes().frame(within: $0) }
-            } while !screen.isLeft(within: interval)
+            screen.draw { table.lines(within: $0) }
+            while !screen.isLeft(within: interval) {
+                try await table.renew { try await client.nodes() }
+                screen.draw { table.lines(within: $0) }
+            }
         }
+    }
+}
+
+/// What the screen shows: the coordinator's last answer, with a line above it while there is no newer one.
+struct LiveTable {
+    private var cluster: ClusterStatus
+    private var answered: ContinuousClock.Instant
+    /// Why there is no newer answer.
+    private var trouble: String?
+
+    /// Begins with an answer.
+    init(_ cluster: ClusterStatus, at now: ContinuousClock.Instant = .now) {
+        self.cluster = cluster
+        answered = now
+    }
+
+    /// Asks again; keeps the last answer where waiting may help: a coordinator that starts again is back after a while.
+    mutating func renew(_ ask: () async throws -> ClusterStatus) async throws {
+        do {
+            cluster = try await ask()
+            answered = .now
+            trouble = nil
+        } catch let error as WireError where error.mayPass {
+            trouble = error.description
+        }
+    }
+
+    /// The lines, at most so wide, except for the trouble.
+    func lines(within width: Int?, at now: ContinuousClock.Instant = .now) -> [String] {
+        let frame = cluster.frame(within: width)
+        guard let trouble else { return frame }
+        let seconds = (now - answered).components.seconds
+        let silence = seconds < 60 ? "\(seconds) s" : durationText(Double(seconds))
+        return ["no answer for \(silence): \(trouble)"] + frame
     }
 }
 
@@ -54,7 +96,7 @@ extension ClusterStatus {
         for worker in workers {
             let (counters, rates) = (worker.counters, worker.rates)
             table.add(
-                [worker.hello.name, worker.life.rawValue, worker.blocksText]
+                [worker.hello.name, worker.stateText, worker.blocksText]
                     + (replicas > 1 ? [worker.replicaText] : []) + [
                         picturesPerHour(worker).map { String(format: "%.1f", $0) } ?? "-",
                         String(format: "%.2f", rates.steps), percentText(rates.busy), bytesText(rates.sent),
@@ -111,9 +153,9 @@ private struct LiveScreen {
     }
 
     /// Draws lines for so many columns from the top left corner, cut to the terminal's size.
-    func draw(_ lines: (Int) async throws -> [String]) async throws {
+    func draw(_ lines: (Int) -> [String]) {
         let (rows, columns) = outputSize ?? (24, 80)
-        let visible = try await lines(columns).prefix(rows - 1).map { $0.prefix(columns) + "\u{1B}[K" }
+        let visible = lines(columns).prefix(rows - 1).map { $0.prefix(columns) + "\u{1B}[K" }
         write("\u{1B}[H" + visible.joined(separator: "\r\n") + "\r\n\u{1B}[J")
     }
 
