@@ -194,24 +194,35 @@ internal import Testing
         #expect(gate.count == 0, "a folder that is gone authorises nobody")
     }
 
-    @Test("who may connect stays as it was while the system cannot read who is authorised, and is read again")
+    @Test("whose file the system cannot read now may connect as before, unless it is gone; it is read again")
     func keepsGrants() throws {
         _ = try folder.create(client: "anna")
-        let known = KeyFile(name: "node1", role: .worker, key: try KeyPair.fresh().publicKey)
-        let trouble = Guarded<KeyError?>(nil)
-        let gate = Gate(folder: folder) { () throws(KeyError) in
-            if let error = trouble.with({ $0 }) { throw error }
-            return ([known], [])
-        }
-        #expect(gate.count == 1)
+        let known = ["node1", "node2"].map { KeyFile(name: $0, role: .worker, key: "the key of \($0)") }
+        for file in known { try Data().write(to: URL(filePath: folder.authorised + "/\(file.name).pub")) }
         errno = EMFILE
-        trouble.with { $0 = .last(folder.authorised) }
-        let news = gate.refresh(anyway: true)
-        #expect(news.count == 1 && news[0].contains("Too many open files"), "\(news)")
-        #expect(gate.refresh(anyway: true).isEmpty, "said once")
-        #expect(gate.count == 1 && gate.takeRevoked().isEmpty)
-        trouble.with { $0 = nil }
-        #expect(gate.refresh(anyway: true).isEmpty && gate.count == 1)
+        let error = KeyError.last(folder.authorised)
+        let answer = Guarded<Result<KeyFolder.Listing, KeyError>>(.success(KeyFolder.Listing(valid: known)))
+        let gate = Gate(folder: folder) { () throws(KeyError) in try answer.with { $0 }.get() }
+        #expect(gate.count == 2)
+        for trouble in [.failure(error), .success(KeyFolder.Listing(unread: ["node1": error, "node2": error]))]
+            as [Result<KeyFolder.Listing, KeyError>]
+        {
+            answer.with { $0 = trouble }
+            let news = gate.refresh(anyway: true)
+            #expect(news.count >= 1 && news.allSatisfy { $0.contains("Too many open files") }, "\(news)")
+            #expect(gate.refresh(anyway: true).isEmpty, "said once a minute")
+            #expect(gate.count == 2 && gate.takeRevoked().isEmpty)
+            answer.with { $0 = .success(KeyFolder.Listing(valid: known)) }
+            #expect(gate.refresh(anyway: true).isEmpty && gate.count == 2)
+        }
+        // Only one of two can be read: the other stays, until its file is gone.
+        answer.with { $0 = .success(KeyFolder.Listing(valid: [known[0]], unread: ["node2": error])) }
+        gate.refresh(anyway: true)
+        #expect(gate.count == 2)
+        try FileManager.default.removeItem(atPath: folder.authorised + "/node2.pub")
+        answer.with { $0 = .failure(error) }
+        gate.refresh(anyway: true)
+        #expect(gate.count == 1 && gate.takeRevoked() == [Gate.Revocation(name: "node2", role: .worker)])
         errno = EACCES
         #expect(KeyError.last("/x").mayPass == false)
     }

@@ -74,6 +74,8 @@ package final class Gate: Sendable {
         var revokedKeys: Set<String> = []
         var revocations: Set<Revocation> = []
         var skipped: [String] = []
+        /// When it was last said that something cannot be read; nil while all can.
+        var troubleSaid: Int?
         var failures = Dictionary(uniqueKeysWithValues: Refusal.allCases.map { ($0, UInt64(0)) })
         var reported: [Refusal: UInt64] = [:]
         var last: [Refusal: String] = [:]
@@ -92,7 +94,7 @@ package final class Gate: Sendable {
     }
 
     /// Reads who is authorised.
-    typealias Reader = @Sendable () throws(KeyError) -> (valid: [KeyFile], skipped: [KeyError])
+    typealias Reader = @Sendable () throws(KeyError) -> KeyFolder.Listing
 
     private let folder: KeyFolder?
     private let read: Reader
@@ -101,7 +103,7 @@ package final class Gate: Sendable {
     /// Admits nobody until it is opened.
     package init() {
         folder = nil
-        read = { () throws(KeyError) in ([], []) }
+        read = { () throws(KeyError) in KeyFolder.Listing() }
     }
 
     /// Admits whom the folder authorises.
@@ -161,8 +163,8 @@ package final class Gate: Sendable {
 
     /// Reads the folder again if it changed, or anyway; returns what it skipped and did not skip before, one line each.
     ///
-    /// A file that was overwritten in place does not change the folder, and is noticed by reading anyway. When the system cannot
-    /// read it now, who may connect stays as it was until it can.
+    /// A file that was overwritten in place does not change the folder, and is noticed by reading anyway. Whose file the system
+    /// cannot read now may connect as before as long as the file is there.
     @discardableResult
     package func refresh(anyway: Bool = false) -> [String] {
         guard let folder else { return [] }
@@ -177,22 +179,38 @@ package final class Gate: Sendable {
             stamp.isSettled = abs(now.tv_sec - info.st_mtim.tv_sec) > 1
         }
         guard state.with({ anyway || !$0.stamp.isSettled || $0.stamp != stamp }) else { return [] }
-        let found: (valid: [KeyFile], skipped: [KeyError])
-        do throws(KeyError) { found = try read() } catch {
-            let line = "\(error); who may connect stays as it was, and it is read again"
-            return state.with { state in
-                defer { state.skipped = [line] }
-                return state.skipped == [line] ? [] : [line]
-            }
+        var listing = KeyFolder.Listing()
+        var trouble: [KeyError] = []
+        var isFolderRead = true
+        do throws(KeyError) {
+            listing = try read()
+            trouble = listing.unread.sorted { $0.key < $1.key }.map(\.value)
+        } catch {
+            trouble = [error]
+            isFolderRead = false
         }
-        let lines = found.skipped.map(\.description)
+        let before = trouble.isEmpty ? [:] : state.with { $0.grants }
+        let kept = before.filter { _, grant in
+            (!isFolderRead || listing.unread[grant.name] != nil) && folder.isAuthorised(grant.name)
+        }
+        let lines = listing.skipped.map(\.description)
         return state.with { state in
-            state.stamp = stamp
-            state.set(found.valid.map { ($0.key, Grant(name: $0.name, role: $0.role)) })
-            defer { state.skipped = lines }
-            return lines.filter { !state.skipped.contains($0) }
+            state.set(listing.valid.map { ($0.key, Grant(name: $0.name, role: $0.role)) } + Array(kept))
+            var news = lines.filter { !state.skipped.contains($0) }
+            if isFolderRead { state.skipped = lines }
+            if trouble.isEmpty {
+                state.stamp = stamp
+                state.troubleSaid = nil
+            } else if state.troubleSaid.map({ now.tv_sec - $0 >= Self.troubleRepeats }) ?? true {
+                state.troubleSaid = now.tv_sec
+                news += trouble.map { "\($0); who is known by it may connect as before, and it is read again" }
+            }
+            return news
         }
     }
+
+    /// Seconds after which it is said again that something cannot be read.
+    private static let troubleRepeats = 60
 
     /// Whose key was taken back since the last call.
     package func takeRevoked() -> Set<Revocation> {

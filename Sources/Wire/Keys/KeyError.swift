@@ -24,7 +24,7 @@ package struct KeyError: Error, Equatable, Sendable, CustomStringConvertible {
         case ambiguous([String], folder: String)
         /// The system refused.
         case system(String, path: String)
-        /// The system could not do it now, for lack of descriptors or memory or because a disk is away.
+        /// The system could not do it now, for lack of descriptors or memory or because a disk or a server did not answer.
         case unread(String, path: String)
     }
 

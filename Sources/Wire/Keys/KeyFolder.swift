@@ -89,24 +89,40 @@ package struct KeyFolder: Equatable, Sendable {
         return try Self.publicKeys(in: path).valid
     }
 
-    /// Who may connect, by name, and what was skipped because it is no key of its name.
+    /// The public keys of a folder.
+    package struct Listing: Equatable, Sendable {
+        /// Those that can be used, by name.
+        package var valid: [KeyFile] = []
+        /// Why others are left out: they are no keys of their names.
+        package var skipped: [KeyError] = []
+        /// Files that the system could not read now, by name: they may be keys.
+        package var unread: [String: KeyError] = [:]
+    }
+
+    /// Who may connect.
     ///
-    /// - Throws: `KeyError.unread` when the system could not read all of it now: who is missing then may be authorised.
-    package func grants() throws(KeyError) -> (valid: [KeyFile], skipped: [KeyError]) {
-        var (valid, skipped) = try Self.publicKeys(in: authorised)
+    /// - Throws: `KeyError.unread` when the system could not look into the folder now.
+    package func grants() throws(KeyError) -> Listing {
+        var listing = try Self.publicKeys(in: authorised)
         var names: [String: String] = [:]
-        valid.removeAll { file in
+        let files = listing.valid
+        listing.valid = []
+        for file in files {
             if file.role == .coordinator {
-                skipped.append(KeyError(.role(authorisedPath(file.name), is: file.role, wanted: .worker)))
-                return true
+                listing.skipped.append(KeyError(.role(authorisedPath(file.name), is: file.role, wanted: .worker)))
+            } else if let owner = names.updateValue(names[file.key] ?? file.name, forKey: file.key) {
+                listing.skipped.append(KeyError(.taken(key: file.key, by: owner)))
+            } else {
+                listing.valid.append(file)
             }
-            if let owner = names.updateValue(names[file.key] ?? file.name, forKey: file.key) {
-                skipped.append(KeyError(.taken(key: file.key, by: owner)))
-                return true
-            }
-            return false
         }
-        return (valid, skipped)
+        return listing
+    }
+
+    /// Whether a name's file is there, for one that could not be read: a key that was revoked is gone.
+    func isAuthorised(_ name: String) -> Bool {
+        var info = stat()
+        return lstat(authorisedPath(name), &info) == 0 || errno != ENOENT
     }
 
     // MARK: For sockets
@@ -143,8 +159,9 @@ package struct KeyFolder: Equatable, Sendable {
             throw KeyError(.missing(authorised, advice: "make it with abbozzo keys init"))
         }
         guard info.st_mode & 0o022 == 0 else { throw KeyError(.exposed(authorised, mode: "700")) }
+        let listing = try grants()
         let gate = Gate(folder: self)
-        guard gate.count > 0 else { throw KeyError(.nobody(authorised)) }
+        guard gate.count > 0 else { throw listing.unread.values.first ?? KeyError(.nobody(authorised)) }
         return Security(identity: identity, gate: gate)
     }
 
@@ -226,20 +243,19 @@ package struct KeyFolder: Equatable, Sendable {
         guard info.st_mode & 0o022 == 0 else { throw KeyError(.exposed(path, mode: "700")) }
     }
 
-    private static func publicKeys(in folder: String) throws(KeyError) -> (valid: [KeyFile], skipped: [KeyError]) {
-        var (valid, skipped): ([KeyFile], [KeyError]) = ([], [])
+    private static func publicKeys(in folder: String) throws(KeyError) -> Listing {
+        var listing = Listing()
         for name in try entries(of: folder, ending: ".pub") {
             let path = "\(folder)/\(name).pub"
             do throws(KeyError) {
                 let file = try KeyFile(publicPath: path)
                 guard file.name == name else { throw KeyError(.malformed(path, "it names \(file.name)")) }
-                valid.append(file)
+                listing.valid.append(file)
             } catch {
-                guard !error.mayPass else { throw error }
-                skipped.append(error)
+                if error.mayPass { listing.unread[name] = error } else { listing.skipped.append(error) }
             }
         }
-        return (valid, skipped)
+        return listing
     }
 
     /// Names without the ending, sorted; none in a folder that is not there, or that this user may not read.

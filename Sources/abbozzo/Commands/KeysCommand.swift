@@ -97,7 +97,8 @@ struct KeysCommand: ParsableCommand {
         func run() throws {
             let folder = options.folder
             let made = try folder.made()
-            let (authorised, skipped) = try folder.grants()
+            let listing = try folder.grants()
+            let authorised = listing.valid
             if options.output.json { return try sayJSON(Report(folder, made, authorised)) }
             var table = Table(["NAME", "ROLE", "AUTHORISED", "CREATED", "PUBLIC KEY"])
             for file in made where !authorised.contains(where: { $0.key == file.key }) {
@@ -107,7 +108,7 @@ struct KeysCommand: ParsableCommand {
             }
             for file in authorised { table.add([file.name, file.role.rawValue, "yes", file.created, file.key]) }
             say(table.lines.joined(separator: "\n"))
-            for error in skipped { note("skipped: \(error)") }
+            for error in listing.skipped + listing.unread.values { note("skipped: \(error)") }
         }
     }
 
