@@ -13,12 +13,13 @@ coarse noise is the full noise halved (averages of 2x2, doubled), and they say m
 Settings: full steps; for each preset RALU with each pair of switches, plain sampling with as
 many steps, plain sampling at about equal cost in token-steps; full steps with products in
 other formats; naive upsampling: all steps at half the size, the picture enlarged (Lanczos);
-the true pictures.
+the true pictures, and these through the autoencoder, which no setting can exceed.
 
     OUT/table.md    the table
     OUT/sheet.png   a row for each of the table's, the first pictures across
 
-Columns: share of what the captions ask, sizes aside, that the judge finds, by attribute; PSNR (dB),
+Columns: share of what the captions ask, sizes aside, that the judge finds, by attribute, and where the share of
+captions with all of it lies, were there more of them, with 95 % (Wilson's interval); PSNR (dB),
 SSIM and edge error (grey levels) against full steps; ripple, the unrest beside edges
 (measures.py); token-steps and seconds (render without loading, --jobs pictures at a time).
 Pictures that are there are not rendered again, if the same program made them of the same model. OUT/abbozzo is a copy of the
@@ -124,13 +125,14 @@ class Bench:
     def table(self):
         columns = [k for k in ATTRIBUTES if any(k in r["marks"] for r in self.rows)]
         counts = self.rows[0]["marks"]
-        lines = [["setting", *("%s (%d)" % (k, counts[k][1]) for k in columns), "PSNR", "SSIM", "edge", "ripple", "token-steps",
-                  "s"]]
+        lines = [["setting", *("%s (%d)" % (k, counts[k][1]) for k in columns), "95 %", "PSNR", "SSIM", "edge", "ripple",
+                  "token-steps", "s"]]
         for r in self.rows:
             def cell(key, form):
                 return "–" if r.get(key) is None else "same" if r[key] == math.inf else form % r[key]
-            lines.append([r["name"], *("%.2f" % r["marks"][k][0] for k in columns), cell("psnr", "%.1f"), cell("ssim", "%.3f"),
-                          cell("edge_error", "%.2f"), cell("ripple", "%.2f"), cell("tokenSteps", "%.0f"), cell("seconds", "%.1f")])
+            lines.append([r["name"], *("%.2f" % r["marks"][k][0] for k in columns), "%.2f–%.2f" % interval(*r["marks"]["all"]),
+                          cell("psnr", "%.1f"), cell("ssim", "%.3f"), cell("edge_error", "%.2f"), cell("ripple", "%.2f"),
+                          cell("tokenSteps", "%.0f"), cell("seconds", "%.1f")])
         lines.insert(1, ["---"] * len(lines[0]))
         return "\n".join("| %s |" % " | ".join(line) for line in lines)
 
@@ -140,6 +142,23 @@ def _copied(executable, path):
     shutil.copy(executable, "%s.new" % path)
     os.replace("%s.new" % path, path)
     return str(path)
+
+
+def interval(share, count, z=1.96):
+    """Wilson's interval of a share that was found in so many cases."""
+    middle, spread = share + z * z / (2 * count), z * math.sqrt(share * (1 - share) / count + (z / (2 * count)) ** 2)
+    return (middle - spread) / (1 + z * z / count), (middle + spread) / (1 + z * z / count)
+
+
+@torch.no_grad()
+def through_autoencoder(model, pictures):
+    """What a model's autoencoder makes of pictures: encoded and decoded again."""
+    from diffusers import AutoencoderKL
+    autoencoder = AutoencoderKL.from_pretrained(Path(model) / "vae", torch_dtype=torch.float32).eval()
+    for picture in pictures:
+        x = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None] / 127.5 - 1
+        y = autoencoder.decode(autoencoder.encode(x).latent_dist.mode()).sample[0]
+        yield Image.fromarray(((y + 1) * 127.5).clamp(0, 255).round().byte().permute(1, 2, 0).numpy())
 
 
 def preset_with(name, idle_noise, upsampling, folder):
@@ -158,6 +177,8 @@ def main():
     parser.add_argument("--out", required=True, metavar="FOLDER", help="pictures, table.md and sheet.png go there")
     parser.add_argument("--judge", default=SHIPPED, metavar="FILE")
     parser.add_argument("--captions", type=int, default=64)
+    parser.add_argument("--world", type=int, default=99, metavar="SEED",
+                        help="which captions are drawn: what was chosen by some is measured on others (default %(default)s)")
     parser.add_argument("--seeds", type=int, default=1, help="pictures of each caption")
     parser.add_argument("--size", type=int, default=256, help="pixels on the longer side")
     parser.add_argument("--aspects", default="8:8", help='aspect ratios, such as "8:8 8:5"')
@@ -172,7 +193,7 @@ def main():
     torch.set_num_threads(a.threads)
 
     objects = Judge.load(a.judge)[0].objects
-    world = World(objects, aspects=[tuple(map(int, s.split(":"))) for s in a.aspects.split()], seed=99)
+    world = World(objects, aspects=[tuple(map(int, s.split(":"))) for s in a.aspects.split()], seed=a.world)
     scenes = [world.scene(i, "held-out") for i in range(a.captions)]
     cases = [Case(n, scenes[n // a.seeds], seed=n, long_side=a.size) for n in range(a.captions * a.seeds)]
     bench, full = Bench(a, cases), a.full_steps
@@ -195,11 +216,13 @@ def main():
     for compute in a.formats:
         bench.run("full, %d steps, %s" % (full, compute), ["--steps", full, "--compute", compute])
     bench.run("half size, %d steps, enlarged" % full, ["--steps", full], scale=2, coarse=True)
-    bench.add("composed pictures", [draw(c.scene, cut, a.size) for c in cases], reference=False)
+    composed = [draw(c.scene, cut, a.size) for c in cases]
+    bench.add("composed, through the autoencoder", list(through_autoencoder(a.model, composed)), reference=False)
+    bench.add("composed pictures", composed, reference=False)
 
     ceiling = "  ".join("%s %.3f" % item for item in bench.facts.get("ceiling", {}).items())
-    head = "%d pictures, %d pixels, guidance %s%s; %d at a time, %d threads each\n" % (
-        len(cases), a.size, a.guidance, ", shared noise" if a.shared_noise else "", a.jobs, a.threads)
+    head = "%d pictures of world %d, %d pixels, guidance %s%s; %d at a time, %d threads each\n" % (
+        len(cases), a.world, a.size, a.guidance, ", shared noise" if a.shared_noise else "", a.jobs, a.threads)
     head += "judge on %s composed pictures it has not seen: %s\n" % (bench.facts.get("judged", "no"), ceiling or "not scored")
     (bench.folder / "table.md").write_text(head + "\n" + bench.table() + "\n")
     print(head + "\n" + bench.table())

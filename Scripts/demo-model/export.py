@@ -33,11 +33,13 @@ INDEX = dict(
     text_encoder=["transformers", "CLIPTextModel"], text_encoder_2=["transformers", "T5EncoderModel"],
     tokenizer=["transformers", "CLIPTokenizer"], tokenizer_2=["transformers", "T5TokenizerFast"],
     transformer=["diffusers", "FluxTransformer2DModel"], vae=["diffusers", "AutoencoderKL"])
+WRITTEN = (*(name for name in INDEX if not name.startswith("_")), "model_index.json", inherit.HISTORY, "NOTICE")
 
 
 def arguments(parser):
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of the training run")
-    parser.add_argument("--model", required=True, metavar="FOLDER", help="where the model goes")
+    parser.add_argument("--model", required=True, metavar="FOLDER",
+                        help="where the model goes; one that is there is replaced, its README.md stays")
     parser.add_argument("--side", type=int, metavar="PIXELS",
                         help="of a picture whose size nobody says; default: the run's longest side")
     parser.add_argument("--dtype", default="bf16", choices=["bf16", "f16"])
@@ -113,8 +115,10 @@ def _replacing(model):
     if os.path.exists(old) and not os.path.exists(place):
         print("an export to %s was stopped: the model before is there again" % model, flush=True)
         os.rename(old, place)
-    if os.path.exists(place) and os.listdir(place) and not os.path.exists(os.path.join(place, "model_index.json")):
-        raise SystemExit("%s is there, and is no model that could be replaced: name another --model" % model)
+    others = set(os.listdir(place) if os.path.exists(place) else ()) - set(WRITTEN) - {"README.md"}
+    if others:
+        raise SystemExit("%s is there, and holds what no export wrote (%s): name another --model, or move that away first"
+                         % (model, ", ".join(sorted(others)[:5])))
     for path in (new, old):  # of an export that was stopped
         shutil.rmtree(path, ignore_errors=True)
     os.makedirs(new)

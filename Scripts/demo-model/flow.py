@@ -88,6 +88,8 @@ def train(a, team):
                          "a new run with that model (`prepare --from`)")
     if not 0 <= guided <= 1:
         raise SystemExit("--guided is a share, from 0 to 1")
+    if not 0 <= a.windows <= 1:
+        raise SystemExit("--windows is a share, from 0 to 1")
     if a.command == "distill":
         teacher = Painter(settings)
         if not is_trained(settings, Stage(a.out, "dit").load(teacher)):
