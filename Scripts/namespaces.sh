@@ -3,6 +3,9 @@
 #
 # The caller's EXIT trap calls network_remove.
 
+# Decimal points, whatever the language of this machine.
+export LC_ALL=C
+
 network=abz$$
 network_workers=0
 

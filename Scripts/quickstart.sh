@@ -94,3 +94,6 @@ if [ "$status" != 0 ]; then
 fi
 stop
 echo "stopped coordinator and workers; pictures, contact sheet and logs are in $folder"
+# Typed in the project's folder, whose own name may have a space in it.
+echo "try a prompt of your own: ${abbozzo#"$PWD/"} render -p \"a red car in the forest at sunset\" -o picture.png"
+echo "the words it knows: ${abbozzo#"$PWD/"} help render"

@@ -18,8 +18,6 @@ set -euo pipefail
 [[ ${ABBOZZO:-} != */* ]] || ABBOZZO=$(realpath -m -- "$ABBOZZO")
 [ -z "${MODEL:-}" ] || MODEL=$(realpath -m -- "$MODEL")
 cd "$(dirname "$0")/.."
-# Where people write 0,5 awk reads 0.5 as 0, and printf refuses it.
-export LC_ALL=C
 rates=${1:-1000 100 20}
 formats=${2:-f32 bf16 int8 auto}
 side=${SIDE:-256}
