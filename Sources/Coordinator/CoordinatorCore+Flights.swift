@@ -53,7 +53,8 @@ extension CoordinatorCore {
         for (image, flight) in flights.sorted(by: { $0.key < $1.key }) {
             guard let due = flight.opensAt, due <= now else { continue }
             let ticket = ticket(.sampler(image))
-            enter(.sampling(ticket: ticket), image)
+            // The same moment of its life, however often the disk is asked.
+            flights[image]?.phase = .sampling(ticket: ticket)
             flights[image]?.opensAt = nil
             effects.append(opening(image, flight.request, pin, ticket))
         }
@@ -316,11 +317,17 @@ extension CoordinatorCore {
         else { return }
         switch result {
         case .failure(let failure) where failure.mayPass:
-            if flight.openings == 0 { log(.error, "picture \(image): \(failure.text); trying again each second") }
-            flights[image]?.openings += 1
+            if flight.openTrouble == nil { log(.error, "picture \(image): \(failure.text); trying again each second") }
+            flights[image]?.openTrouble = failure.text
             flights[image]?.opensAt = now + 1_000_000_000
+            changedAll()
         case .failure(let failure): fail(image, failure.text)
         case .success(let advance):
+            if flight.openTrouble != nil {
+                log(.info, "picture \(image): its checkpoint can be read again")
+                flights[image]?.openTrouble = nil
+                changedAll()
+            }
             if let trouble = advance.startsAgain {
                 log(.warning, "picture \(image) begins at its first step again: \(trouble)")
                 traces.note("from the first step again: \(trouble)", image, now: now)

@@ -241,14 +241,15 @@ extension CoordinatorCore {
 
     /// Ends a picture with which in hand too many runs of workers died.
     ///
-    /// Where it was one worker of several each time, that may be a bad node: the picture goes on until that worker rests
+    /// Where one worker of several was lost each time, that may be a bad node: the picture goes on until that worker rests
     /// (`noteCrash`), and meets another one.
     @discardableResult
     mutating func setAsideIfDeadly(_ image: ImageID) -> Bool {
         guard let deaths = flights[image]?.deaths, deaths.count >= settings.deathsToSetAside else { return false }
-        let lost = Set(deaths.flatMap(\.losses).map(\.worker))
-        let hasOthers = members.values.contains { $0.isEligible && !lost.contains($0.hello.name) }
-        let isProven = lost.count > 1 || deaths.count > max(settings.deathsToSetAside, Self.forgivenCrashes + 1)
+        let lost = deaths.map { Set($0.losses.map(\.worker)) }
+        let everyTime = lost.dropFirst().reduce(lost[0]) { $0.intersection($1) }
+        let hasOthers = members.values.contains { $0.isEligible && !everyTime.contains($0.hello.name) }
+        let isProven = everyTime.isEmpty || deaths.count > max(settings.deathsToSetAside, Self.forgivenCrashes + 1)
         guard isProven || !hasOthers else { return false }
         let evidence = deaths.compactMap(\.losses.first?.line).joined(separator: "; ")
         fail(image, "set aside, because workers die with it in hand: \(evidence)")
@@ -278,6 +279,7 @@ extension CoordinatorCore {
     /// Why work does not flow now; nil when it does.
     var waitingReason: String? {
         if let storeTrouble { return "the queue's disk: \(storeTrouble)" }
+        if let trouble = flights.values.compactMap(\.openTrouble).min() { return "the queue's disk: \(trouble)" }
         if let placeTrouble { return "the pictures' disk: \(placeTrouble)" }
         if isStopping { return "the coordinator is stopping; the job goes on when it is started again" }
         switch planning {

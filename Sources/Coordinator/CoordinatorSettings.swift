@@ -42,7 +42,8 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var resendAfter: UInt64 = 60_000_000_000
     /// Tries of one task after faults that another try may mend.
     package var tries = 3
-    /// Times that a task of a picture may be sent and workers be lost with it in hand before the picture is set aside.
+    /// Times that a task of a picture may be sent and workers be lost with it in hand before the picture is set aside; two more
+    /// where it was one worker of several each time, which may be a bad node.
     package var deathsToSetAside = 2
     /// Most pictures of one job.
     package var maxImagesPerJob = 100_000

@@ -76,8 +76,8 @@ struct Flight {
     var recalls: [Recall] = []
     /// When its checkpoint is to be read again, which the disk refused; nil unless it waits for that.
     var opensAt: UInt64?
-    /// How often the disk refused it.
-    var openings = 0
+    /// Why the disk refused it last.
+    var openTrouble: String?
     /// Tries to write its file that failed.
     var writes = 0
     /// Why the place of its file takes none, while it waits for that to change.
@@ -104,6 +104,7 @@ struct Flight {
     var wantsSteps: Bool {
         switch phase {
         case .writing, .recording: return false
+        case .sampling where openTrouble != nil: return false
         case .sampling, .ready, .sent: break
         }
         return if case .finished = progress?.demand { false } else { true }

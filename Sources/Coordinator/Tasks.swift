@@ -1,3 +1,4 @@
+internal import JobStore
 package import Plan
 package import Sampling
 package import Tensors
@@ -88,13 +89,13 @@ package enum SamplingTask: Equatable, Sendable {
             case .open(let request, let facts, let image):
                 var trouble: String?
                 if let image {
-                    let bytes: [UInt8]?
-                    do { bytes = try load(image) } catch {
-                        return .failure(SamplingFailure("\(error)", mayPass: true))
-                    }
-                    do throws(SamplingError) {
-                        guard let bytes else { throw SamplingError(.checkpoint("the queue has none")) }
+                    do {
+                        guard let bytes = try load(image) else {
+                            throw SamplingError(.checkpoint("the queue has none"))
+                        }
                         return .success(Advance(try Sampler(checkpoint: bytes), checkpoint: []))
+                    } catch let error as StoreError where error.mayPass {
+                        return .failure(SamplingFailure(error.description, mayPass: true))
                     } catch {
                         trouble = "\(error)"
                     }

@@ -42,6 +42,16 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         }
     }
 
+    /// Whether what could not be read now may be there to read later: the disk, memory or a lock was in the way.
+    package var mayPass: Bool {
+        switch reason {
+        // Of SQLite's extended codes the lowest byte says which kind it is: SQLITE_BUSY, LOCKED, NOMEM, IOERR, FULL, CANTOPEN.
+        case .database(let code, _): [5, 6, 7, 10, 13, 14].contains(code & 0xFF)
+        case .unwritable: true
+        case .damaged, .locked, .newerVersion, .unknownJob, .unknownKey, .full, .keyUsed: false
+        }
+    }
+
     /// One line for people.
     package var description: String {
         switch reason {

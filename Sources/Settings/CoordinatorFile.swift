@@ -67,7 +67,7 @@ package struct CoordinatorFile: Equatable, Sendable {
     /// Speed of the network between machines in Mbit/s; default 936, what TCP leaves of Gigabit Ethernet.
     ///
     /// A smaller value makes the planner avoid links that would hold the pictures up.
-    package var networkMbit = 936.0
+    package var networkMbit = NodesFile.gigabit
     /// How hidden states travel between workers: `f32` (default) exactly, `bf16` in half the bytes, `int8` in a quarter, or
     /// `auto`, by measured links.
     ///

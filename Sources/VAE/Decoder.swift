@@ -95,7 +95,7 @@ package struct Decoder: Sendable {
         }
         x = normOut(x)
         tap("conv_norm_out", x)
-        return convOut(compute.activated(consume x))  // (3, scale h, scale w)
+        return convOut(compute.silu(inPlaceOf: consume x))  // (3, scale h, scale w)
     }
 }
 
@@ -210,29 +210,6 @@ private struct GroupNorm {
     }
 }
 
-extension Compute {
-    /// SiLU in the memory of its argument, a norm's result: a third tensor of the size of the last level's input would be the
-    /// most that a decoder holds.
-    ///
-    /// The bits of `silu`, which looks at one value at a time.
-    func activated(_ x: consuming Tensor) -> Tensor {
-        // Small enough for a core's cache, and for `silu` not to share it out again.
-        let portion = 1 << 14
-        x.withUnsafeMutableBuffer { values in
-            nonisolated(unsafe) let values = values
-            pool.run((values.count + portion - 1) / portion) { index in
-                let start = index * portion
-                let part = UnsafeMutableBufferPointer(
-                    rebasing: values[start..<min(start + portion, values.count)])
-                silu(Tensor(Array(part), shape: [part.count])).withUnsafeBuffer {
-                    _ = part.update(fromContentsOf: $0)
-                }
-            }
-        }
-        return x
-    }
-}
-
 /// A residual block: twice norm, SiLU, 3x3 convolution; a 1x1 convolution fits the input where widths differ.
 private struct ResNet {
     let norm1: GroupNorm
@@ -253,9 +230,9 @@ private struct ResNet {
     }
 
     func callAsFunction(_ x: Tensor, _ pause: () throws -> Void) rethrows -> Tensor {
-        let half = conv1(compute.activated(norm1(x)))
+        let half = conv1(compute.silu(inPlaceOf: norm1(x)))
         try pause()
-        let branch = conv2(compute.activated(norm2(half)))
+        let branch = conv2(compute.silu(inPlaceOf: norm2(half)))
         try pause()
         return compute.sum(shortcut.map { $0(x) } ?? x, branch)
     }

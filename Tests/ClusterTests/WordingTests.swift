@@ -28,6 +28,8 @@ struct WordingTests {
         #expect(status.workers.map(\.stateText) == ["ready", "lost", "ready"])
         status.workers[1].isDrained = true
         #expect(status.workers[1].stateText == "drained, off")
+        status.workers[1].life = .draining
+        #expect(status.workers[1].stateText == "drained", "it has no layers left")
     }
 
     @Test("a cancel and a retry that found nothing to do say so")

@@ -14,12 +14,12 @@ struct PictureWriterTests {
         writer = PictureWriter(version: "test", home: folder.path + "/out")
     }
 
-    private func write(to path: String) -> Result<UInt32, WriteFailure> {
+    private func write(to path: String, by other: PictureWriter? = nil) -> Result<UInt32, WriteFailure> {
         let request = ImageRequest.euler("p", side: 16)
         let picture = Picture(
             image: ImageID(job: JobID(high: 1, low: 1), index: 0), rgb8: Array(repeating: 7, count: 3 * 16 * 16),
             request: request, pin: ClusterPin(model: FakeModel.facts, kernelClass: "avx2"), wire: .f32, path: path)
-        return writer.write(picture)
+        return (other ?? writer).write(picture)
     }
 
     @Test("what is wrong with one picture's file or name is told from what is wrong with the disk")
@@ -43,21 +43,29 @@ struct PictureWriterTests {
         }
     }
 
-    @Test("a folder that took the place of the one at the start, as under a disk that was unmounted, takes no pictures")
+    @Test("the folder under a disk that was unmounted takes no pictures")
     func waitsForItsDisk() throws {
         let out = folder.path + "/out"
-        try FileManager.default.moveItem(atPath: out, toPath: folder.path + "/away")
-        for isEmptyThere in [false, true] {
-            if isEmptyThere { try FileManager.default.createDirectory(atPath: out, withIntermediateDirectories: true) }
-            guard case .failure(let failure) = write(to: out + "/job/p.png") else {
-                Issue.record("written")
-                return
-            }
-            #expect(failure.isOfPlace && failure.text.contains("mount its disk again"), "\(failure)")
-            #expect(!FileManager.default.fileExists(atPath: out + "/job"))
+        // No disk is mounted there, as after an unmounting.
+        let unmounted = PictureWriter(version: "test", home: out, mount: out)
+        guard case .failure(let failure) = write(to: out + "/job/p.png", by: unmounted) else {
+            Issue.record("written")
+            return
         }
+        #expect(failure.isOfPlace && failure.text.contains("no disk is mounted on \(out) any more"), "\(failure)")
+        #expect(!FileManager.default.fileExists(atPath: out + "/job"))
+        // What a job of before says of another folder holds.
+        #expect(throws: Never.self) { try write(to: folder.path + "/old/p.png", by: unmounted).get() }
+        let mounted = PictureWriter(version: "test", home: out, mount: "/proc")
+        #expect(throws: Never.self) { try write(to: out + "/job/p.png", by: mounted).get() }
+        #expect(PictureWriter.mountPoint(of: "/proc/self/task") == "/proc" && PictureWriter.mountPoint(of: "/") == nil)
+    }
+
+    @Test("a folder that was removed is made again")
+    func makesFolderAgain() throws {
+        let out = folder.path + "/out"
+        #expect(throws: Never.self) { try write(to: out + "/job/p.png").get() }
         try FileManager.default.removeItem(atPath: out)
-        try FileManager.default.moveItem(atPath: folder.path + "/away", toPath: out)
         #expect(throws: Never.self) { try write(to: out + "/job/p.png").get() }
     }
 }

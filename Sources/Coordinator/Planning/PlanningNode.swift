@@ -138,7 +138,8 @@ extension NodeCosts {
         bytes[blocks - 1] += Double(sizes.headWeights) * node.bytesPerWeight
         blockBytes = bytes
         let stream = Double(mix.largestTokens) * width * 4
-        workspaceBytes = (Self.workspaceRows + 3) * stream
+        // Three activations that are waited for, computed and kept, and what may wait for the next worker's credit.
+        workspaceBytes = (Self.workspaceRows + 3 + Double(CreditGrant.slots)) * stream
         // Encoders are never in int8: a weight of a matrix takes 2 bytes, or, by the look of the transformer's, 4. Their
         // tables are 32-bit floats.
         let tables = max(0, Double(sizes.encoderWeights - sizes.encoderMatrixWeights))

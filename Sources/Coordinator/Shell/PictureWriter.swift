@@ -12,24 +12,31 @@ final class PictureWriter: Sendable {
     /// The last folders that are known to be durable.
     private let folders = Mutex<[String]>([])
     private static let rememberedFolders = 8
-    /// The folder of all jobs' folders, and its number in the file system at the start.
-    private let home: (path: String, inode: UInt64?)
+    /// The folder of all jobs' folders.
+    private let home: String
+    /// Where its disk was mounted at the start; nil on the root's.
+    private let mount: String?
 
     /// `home` is there already.
-    init(version: String, home: String) {
+    convenience init(version: String, home: String) {
+        self.init(version: version, home: home, mount: Self.mountPoint(of: home))
+    }
+
+    init(version: String, home: String, mount: String?) {
         self.version = version
-        self.home = (home, Self.inode(of: home))
+        self.home = home
+        self.mount = mount
     }
 
     /// Returns the CRC32C of the file's bytes.
     func write(_ picture: Picture) -> Result<UInt32, WriteFailure> {
         let folder = (picture.path as NSString).deletingLastPathComponent
-        // Where its disk was unmounted, an empty folder of the same name shows up, and would take pictures that nobody finds.
-        if picture.path.hasPrefix(home.path + "/"), Self.inode(of: home.path) != home.inode {
+        // The folder under a disk that was unmounted would take pictures that nobody finds.
+        if let mount, picture.path.hasPrefix(home + "/"), !Self.isMountPoint(mount) {
             return .failure(
                 WriteFailure(
-                    "\(home.path) is not the folder that it was at the start; mount its disk again, or start the coordinator "
-                        + "again if it was changed on purpose", isOfPlace: true))
+                    "no disk is mounted on \(mount) any more; mount it again, or start the coordinator again if pictures are "
+                        + "to go to \(home) without it", isOfPlace: true))
         }
         if let code = make(folder) {
             return .failure(
@@ -54,10 +61,26 @@ final class PictureWriter: Sendable {
         }
     }
 
-    /// Mounted again, a disk may have another device number; its folders keep theirs.
-    private static func inode(of path: String) -> UInt64? {
-        var status = stat()
-        return stat(path, &status) == 0 ? UInt64(status.st_ino) : nil
+    /// The folder on the way from the root to `path` on which the disk of `path` is mounted; nil for the root's own.
+    static func mountPoint(of path: String) -> String? {
+        guard let real = realpath(path, nil) else { return nil }
+        defer { free(real) }
+        var folder = String(cString: real)
+        while folder != "/" {
+            if isMountPoint(folder) { return folder }
+            folder = (folder as NSString).deletingLastPathComponent
+        }
+        return nil
+    }
+
+    /// Whether a folder is there, and on another device than the one above it.
+    ///
+    /// The device itself may have another number when it is mounted again.
+    private static func isMountPoint(_ folder: String) -> Bool {
+        var (own, above) = (stat(), stat())
+        let parent = (folder as NSString).deletingLastPathComponent
+        guard stat(folder, &own) == 0, stat(parent, &above) == 0 else { return false }
+        return own.st_dev != above.st_dev
     }
 
     /// Whether a system's error is of the disk or the folder, so that it passes when somebody makes room or mends it, and

@@ -13,6 +13,21 @@ extension Compute {
     /// Sigmoid linear unit: `x / (1 + exp(-x))`.
     package func silu(_ x: Tensor) -> Tensor { map(x, kernels.kernels.pointee.silu) }
 
+    /// The same in the memory of its argument, where that is its only owner.
+    package func silu(inPlaceOf x: consuming Tensor) -> Tensor {
+        let count = x.count
+        guard count > 0 else { return x }
+        x.withUnsafeMutableBuffer { values in
+            guard let base = values.baseAddress else { return }
+            nonisolated(unsafe) let start = base
+            forRanges(of: count) { range in
+                let from = start + range.lowerBound
+                kernels.kernels.pointee.silu(from, from, range.count)
+            }
+        }
+        return x
+    }
+
     /// Adds two tensors of one shape.
     package func sum(_ left: Tensor, _ right: Tensor) -> Tensor { zip(left, right, kernels.kernels.pointee.sum) }
 

@@ -5,7 +5,7 @@ internal import Plan
 /// The workers.
 struct NodesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "nodes", abstract: "List workers, take them out of the plan and let them back in.",
+        commandName: "nodes", abstract: "List workers, drain them, let them back in, forget those that are gone.",
         subcommands: [List.self, Drain.self, Undrain.self, Forget.self], defaultSubcommand: List.self)
 
     struct List: AsyncParsableCommand {
@@ -141,7 +141,10 @@ extension ClusterStatus {
 
 extension WorkerStatus {
     /// Where it is in its life; nobody misses one that was drained.
-    var stateText: String { life == .lost && isDrained == true ? "drained, off" : life.rawValue }
+    var stateText: String {
+        guard isDrained == true else { return life.rawValue }
+        return life == .lost ? "drained, off" : placement == nil ? "drained" : life.rawValue
+    }
 
     /// The pipeline that it works for, from 0; `all` for a worker that encodes or decodes for all of them.
     var replicaText: String {
