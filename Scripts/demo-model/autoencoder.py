@@ -6,7 +6,8 @@
 
 It is diffusers' AutoencoderKL with 16 channels at an eighth of the side. One part
 of its loss asks that a latent halved by averaging shows the halved picture, because
-RALU starts from coarse latents.
+RALU starts from coarse latents. With --decoder the encoder stays as it is, and with it
+all latents: pictures of a painter that knows them become crisper, and it need not learn anew.
 """
 import math
 import os
@@ -14,6 +15,7 @@ import queue
 import random
 import threading
 import time
+import zlib
 from collections import Counter
 
 import numpy as np
@@ -46,6 +48,7 @@ def arguments(parser):
     parser.add_argument("--crop", type=int, default=128, metavar="PIXELS")
     parser.add_argument("--kl", type=float, default=1e-3, help="weight of the latents' distance from a normal distribution")
     parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--decoder", action="store_true", help="train the decoder alone, on what the encoder gives now")
     parser.add_argument("--compile", action="store_true", help="with torch.compile")
 
 
@@ -58,13 +61,16 @@ def train(a, team):
     vae = new_autoencoder(settings)
     before = stage.load(vae)
     if before is None:
+        if a.decoder:
+            raise SystemExit("there is no encoder yet: train both first (`vae` without --decoder)")
         before = NOTHING_YET
         with torch.no_grad():  # begin with little noise in the latents
             vae.encoder.conv_out.bias[16:] = -5
             vae.encoder.conv_out.weight[16:] *= 0.1
     vae.to(DEVICE, memory_format=memory_format())
+    vae.encoder.requires_grad_(not a.decoder)
     average = Average(vae, 0.998)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=a.lr, betas=(0.9, 0.99), weight_decay=0.0)
+    optimizer = torch.optim.AdamW([p for p in vae.parameters() if p.requires_grad], lr=a.lr, betas=(0.9, 0.99), weight_decay=0.0)
     if a.compile:
         vae.encoder.compile()
         vae.decoder.compile()
@@ -193,6 +199,14 @@ def draw_rows(rows, path, cell=192):
     sheet.save(path)
 
 
+def digest_of(module):
+    """What tells weights from others."""
+    out = 0
+    for name, w in sorted(module.state_dict().items()):
+        out = zlib.crc32(w.contiguous().numpy().tobytes(), zlib.crc32(name.encode(), out))
+    return "%08x" % out
+
+
 def encode_arguments(parser):
     parser.add_argument("--out", required=True, metavar="FOLDER", help="folder of this training run")
     parser.add_argument("--batch", type=int, default=32 if DEVICE.type == "cuda" else 1,
@@ -202,18 +216,17 @@ def encode_arguments(parser):
 
 @torch.no_grad()
 def encode(a):
-    """Writes the latents; files that this very autoencoder made of these pictures are kept."""
+    """Writes the latents; files that this very encoder made of these pictures are kept."""
     settings, precision, stage = run_settings(a.out), Precision(), Stage(a.out, "vae")
     vae = new_autoencoder(settings)
-    counters = stage.load(vae)
-    if counters is None:
+    if stage.load(vae) is None:
         raise SystemExit("train the autoencoder first (`vae`)")
     vae.to(DEVICE, memory_format=memory_format()).eval()
-    sample, begin = [], time.time()
+    sample, begin, encoder = [], time.time(), digest_of(vae.encoder)
     for shelf in shelves(a.out):
         path = os.path.join(a.out, "latents-%s.pt" % shelf.aspect)
         kept = torch.load(path) if os.path.exists(path) else None
-        made_of = dict(vae=counters, data=settings["data"], sides=levels(settings, shelf.aspect))
+        made_of = dict(encoder=encoder, data=settings["data"], sides=levels(settings, shelf.aspect))
         if kept is None or any(kept.get(k) != v for k, v in made_of.items()):
             kept = dict(made_of, levels=[[] for _ in made_of["sides"]])
             for i in range(0, len(shelf.pictures), a.batch):

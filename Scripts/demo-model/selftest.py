@@ -40,6 +40,7 @@ def run(a):
         command("vae", "--out", out, "--batch", 4, "--crop", 32, *minutes, "--workers", 2)  # goes on, as two processes
         command("encode", "--out", out)
         command("encode", "--out", out)  # keeps what is there
+        _check_decoder_alone(command, out, minutes)
         command("read", "--out", out, "--steps", 5)
         command("dit", "--out", out, "--tokens", 256, "--mixed", 0.4, "--told", 0.5, *minutes, "--of", 3 * a.seconds / 60)
         first = _counters(folder / "run" / "dit.safetensors")
@@ -264,6 +265,20 @@ def _check_batches_of_windows(out):
         if len(sides) > 1:
             drawn.random()
     _expect(batches.random.getstate() == drawn.getstate(), "no random number for windows that nobody asked for")
+
+
+def _check_decoder_alone(command, out, minutes):
+    """A decoder that is trained alone changes; the encoder does not, and its latents are kept."""
+    import torch
+    from safetensors.torch import load_file
+    stage, latents = Path(out, "vae.safetensors"), sorted(Path(out).glob("latents-*.pt"))
+    before, written = load_file(stage), [path.stat().st_mtime_ns for path in latents]
+    command("vae", "--out", out, "--batch", 4, "--crop", 32, *minutes, "--decoder")
+    command("encode", "--out", out)
+    after = load_file(stage)
+    changed = {name.split(".")[0] for name, w in before.items() if not torch.equal(w, after[name])}
+    _expect(changed == {"decoder"}, "the decoder alone to change, not %s" % changed)
+    _expect(latents and written == [path.stat().st_mtime_ns for path in latents], "the latents to be kept")
 
 
 def _check_stopped_prepare(command, data, out, broken):
