@@ -314,7 +314,7 @@ def _check_replacing(command, out, folder, other):
     before = os.readlink(variant / "vae")
     _refuses("is not that of this run", "export", "--out", out, "--model", variant, "--few", "--share", other)
     _expect(os.readlink(variant / "vae") == before, "a refused export to leave the model before")
-    _refuses("is no model", "export", "--out", out, "--model", folder)
+    _refuses("no export wrote", "export", "--out", out, "--model", folder)
     command("export", "--out", out, "--model", place)
     (place / "README.md").write_text("card")
     (place / "vae" / "more.json").write_text("{}")
