@@ -50,8 +50,8 @@ extension CoordinatorCore {
     /// Tries again to read the checkpoints that the disk refused, each a second after its last refusal.
     mutating func openAgain() {
         guard let pin, !isStopping else { return }
-        for (image, flight) in flights.sorted(by: { $0.key < $1.key }) {
-            guard let due = flight.opensAt, due <= now else { continue }
+        let due = flights.filter { $0.value.opensAt.map { $0 <= now } ?? false }
+        for (image, flight) in due.sorted(by: { $0.key < $1.key }) {
             let ticket = ticket(.sampler(image))
             // The same moment of its life, however often the disk is asked.
             flights[image]?.phase = .sampling(ticket: ticket)
