@@ -9,13 +9,16 @@ extension CoordinatorCore {
     static let listedPictures = 2000
     /// Jobs in one list, at most.
     private static let mostListed = 1000
+    /// Pictures of finished jobs that one write removes at most, unless one job has more: no checkpoint is written meanwhile.
+    private static let mostRemoved = 10_000
     /// Requests that wait for something to happen, at most.
     private static let mostWaiting = 4096
 
     mutating func answer(_ request: ClientRequest, _ client: ClientTicket, fresh: JobID) {
         switch request {
-        case .watch, .awaitModel, .countedNodes, .retry:
-            guard watchers.count + modelWatchers.count + censuses.count + retries.count < Self.mostWaiting else {
+        case .watch, .awaitModel, .countedNodes, .retry, .remove, .removeFinished:
+            let waiting = watchers.count + modelWatchers.count + censuses.count + retries.count + removals.count
+            guard waiting < Self.mostWaiting else {
                 return refuse(
                     client, .full, "\(Self.mostWaiting) requests wait for their answers already; ask again later")
             }
@@ -39,7 +42,7 @@ extension CoordinatorCore {
             }
         case .watch(let id, let version):
             guard let job = jobs[id] else {
-                // Nothing changes a job that is final or unknown.
+                // Nothing draws a job that is final or unknown.
                 effects.append(.read(.job(id), ticket: ticket(.job(client))))
                 return
             }
@@ -49,6 +52,15 @@ extension CoordinatorCore {
         case .retry(let id):
             retries.append((id, client))
             retryNext()
+        case .remove(let id):
+            removals.append(Removal(choice: .one(id), client: client))
+            removeNext()
+        case .removeFinished(let seconds):
+            guard seconds >= 0, seconds < .infinity else {
+                return refuse(client, .invalid, "\(seconds) seconds ago is no time; it must be 0 or more")
+            }
+            removals.append(Removal(choice: .finished(by: wall - seconds), client: client))
+            removeNext()
         case .nodes: reply(.nodes(clusterStatus()), client)
         case .countedNodes: count(client)
         case .trace(let id): trace(id, client)
@@ -180,6 +192,13 @@ extension CoordinatorCore {
     // MARK: Cancelling, trying again
 
     private mutating func cancel(_ id: JobID, _ client: ClientTicket) {
+        if jobs[id] != nil { log(.info, "job \(id) cancelled") }
+        drop(id)
+        commit(.cancel(id, time: wall), ticket: ticket(.cancellation(client, id)))
+    }
+
+    /// Stops what is left of a job.
+    private mutating func drop(_ id: JobID) {
         let time = wall
         if let job = jobs[id] {
             queued -= job.waiting.count
@@ -200,9 +219,7 @@ extension CoordinatorCore {
             if !forgotten.isEmpty {
                 for share in plan?.placements ?? [] { send(.forget(forgotten), share.worker) }
             }
-            log(.info, "job \(id) cancelled")
         }
-        commit(.cancel(id, time: wall), ticket: ticket(.cancellation(client, id)))
     }
 
     /// Lets the store queue pictures again, as far as the queue has room.
@@ -225,6 +242,27 @@ extension CoordinatorCore {
                 id, mostPictures: max(0, settings.maxQueued - pictures),
                 mostBytes: isLive ? .max : max(0, settings.maxQueuedBytes - bytes))
             return commit(write, ticket: ticket(.retry(client)))
+        }
+    }
+
+    /// Lets the store forget jobs, unless it is told just now what would make them live again, or be told of them.
+    private mutating func removeNext() {
+        while !removals.isEmpty,
+            !awaited.values.contains(where: {
+                switch $0 {
+                case .retry, .cancellation, .removal: true
+                default: false
+                }
+            })
+        {
+            let next = removals.removeFirst()
+            switch next.choice {
+            case .one(let id) where jobs[id] != nil:
+                refuse(next.client, .invalid, "\(StoreError(.unfinished(id.description)))")
+            case .one(let id): commit(.remove(id), ticket: ticket(.removal(next)))
+            case .finished(let time):
+                commit(.removeFinished(by: time, mostPictures: Self.mostRemoved), ticket: ticket(.removal(next)))
+            }
         }
     }
 
@@ -260,7 +298,10 @@ extension CoordinatorCore {
         if case .failed(let error) = answer, keep(after: error, ticket) { return }
         if ticket == probe { diskAccepts() }
         guard let awaited = awaited.removeValue(forKey: ticket) else { return }
-        defer { retryNext() }
+        defer {
+            removeNext()
+            retryNext()
+        }
         switch (awaited, answer) {
         case (.submission(let submission, let client, _), .submitted(let id, let folder, let isDuplicate)):
             if !isDuplicate {
@@ -282,11 +323,25 @@ extension CoordinatorCore {
             if case .unknownKey = error.reason, let full { return reply(.failure(full), client) }
             refuse(client, .unavailable, "the job could not be stored: \(error)")
         case (.cancellation(let client, let id), .written):
+            // Once more: a retry that the store did before may have been told of meanwhile.
+            drop(id)
             reply(.done, client)
             changed(id)
         case (.retry(let client), .retried(let job)):
             goOn(with: job)
             reply(.done, client)
+        case (.removal(let removal), .written):
+            if case .one(let id) = removal.choice { log(.info, "job \(id) removed") }
+            reply(.done, removal.client)
+        case (.removal(let removal), .removed(let jobs, let isAll)):
+            if jobs > 0 { log(.info, "\(jobs) finished jobs removed") }
+            reply(.removed(jobs: jobs, isAll: isAll), removal.client)
+        case (.removal(let removal), .failed(let error)):
+            switch error.reason {
+            case .unknownJob: refuse(removal.client, .unknown, "\(error)")
+            case .unfinished: refuse(removal.client, .invalid, "\(error)")
+            default: refuse(removal.client, .unavailable, "\(error)")
+            }
         case (.cancellation(let client, _), .failed(let error)), (.retry(let client), .failed(let error)):
             switch error.reason {
             case .unknownJob: refuse(client, .unknown, "\(error)")
@@ -351,13 +406,13 @@ extension CoordinatorCore {
 
     /// Gives a write to the store, behind those that the disk refused: a later one must not be overwritten by an earlier one.
     ///
-    /// What is not kept when the disk refuses it does not wait: submissions and retries, whose clients are told at once,
-    /// checkpoints, which the next ones replace, and progress, which is for people only.
+    /// What is not kept when the disk refuses it does not wait: submissions, retries and removals, whose clients are told at
+    /// once, checkpoints, which the next ones replace, and progress, which is for people only.
     mutating func commit(_ write: StoreWrite, ticket: UInt64) {
         switch write {
         case .finish, .cancel, .fact:
             guard refusedWrites.isEmpty && probe == nil else { return refusedWrites.append((write, ticket)) }
-        case .submit, .retry, .checkpoint, .progress: break
+        case .submit, .retry, .remove, .removeFinished, .checkpoint, .progress: break
         }
         effects.append(.store(write, ticket: ticket))
     }

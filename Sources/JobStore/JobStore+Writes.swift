@@ -50,6 +50,13 @@ extension JobStore {
                     """, arguments: [job])
             guard let row = try row(id, in: database) else { throw StoreError(.unknownJob(id.description)) }
             return .retried(try stored(row, in: database))
+        case .remove(let id):
+            guard let row = try row(id, in: database) else { throw StoreError(.unknownJob(id.description)) }
+            guard row["finished"] as Double? != nil else { throw StoreError(.unfinished(id.description)) }
+            try remove(row, in: database)
+            return .written
+        case .removeFinished(let time, let mostPictures):
+            return try removeFinished(by: time, mostPictures: mostPictures, in: database)
         case .fact(let name, let value):
             if let value {
                 try database.execute(
@@ -76,6 +83,34 @@ extension JobStore {
         guard pictures <= mostPictures, pictures == 0 || bytes <= mostBytes else {
             throw StoreError(.full(pictures: pictures, bytes: bytes))
         }
+    }
+
+    private static func removeFinished(
+        by time: Double, mostPictures: Int, in database: Database
+    ) throws -> StoreAnswer {
+        let oldest = try database.cachedStatement(
+            sql: """
+                SELECT number, folder, total FROM job WHERE finished IS NOT NULL AND finished <= ?
+                ORDER BY finished, number LIMIT 1
+                """)
+        var (jobs, pictures) = (0, 0)
+        while let row = try Row.fetchOne(oldest, arguments: [time]) {
+            pictures += row["total"] as Int
+            if jobs > 0 && pictures > mostPictures { return .removed(jobs: jobs, isAll: false) }
+            try remove(row, in: database)
+            jobs += 1
+        }
+        return .removed(jobs: jobs, isAll: true)
+    }
+
+    /// Forgets a finished job, but not its folder: the pictures stay.
+    private static func remove(_ row: Row, in database: Database) throws {
+        let (number, folder): (Int64, String) = (row["number"], row["folder"])
+        for table in ["checkpoint", "image"] {
+            try database.cachedStatement(sql: "DELETE FROM \(table) WHERE job = ?").execute(arguments: [number])
+        }
+        try database.cachedStatement(sql: "DELETE FROM job WHERE number = ?").execute(arguments: [number])
+        try database.cachedStatement(sql: "INSERT OR IGNORE INTO former_folder VALUES (?)").execute(arguments: [folder])
     }
 
     private static func submit(
@@ -131,9 +166,11 @@ extension JobStore {
         return count == images.count ? nil : "it has \(count) pictures, not \(images.count)"
     }
 
-    /// Two jobs in one folder would overwrite each other's pictures: the later one gets a number.
+    /// Two jobs in one folder would overwrite each other's pictures: the later one gets a number, also if the earlier one is
+    /// removed.
     private static func freeFolder(_ folder: String, in database: Database) throws -> String {
-        let taken = try database.cachedStatement(sql: "SELECT 1 FROM job WHERE folder = ?")
+        let taken = try database.cachedStatement(
+            sql: "SELECT 1 FROM job WHERE folder = ?1 UNION ALL SELECT 1 FROM former_folder WHERE folder = ?1")
         var candidate = folder
         var number = 1
         while try Int.fetchOne(taken, arguments: [candidate]) != nil {

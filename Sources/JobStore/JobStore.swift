@@ -76,7 +76,7 @@ package final class JobStore: Sendable {
         switch answer[0] {
         case .submitted(let id, _, let duplicate): return (id, duplicate)
         case .failed(let error): throw error
-        case .written, .retried: preconditionFailure("a submission was answered with \(answer[0])")
+        case .written, .retried, .removed: preconditionFailure("a submission was answered with \(answer[0])")
         }
     }
 

@@ -57,6 +57,14 @@ enum Schema {
                         WHERE finished IS NULL;
                     """)
         }
+        migrator.registerMigration("3 removed jobs") { database in
+            try database.execute(
+                sql: """
+                    CREATE INDEX job_finished ON job (finished, number) WHERE finished IS NOT NULL;
+                    -- Folders of removed jobs: their pictures are still there.
+                    CREATE TABLE former_folder (folder TEXT PRIMARY KEY) WITHOUT ROWID;
+                    """)
+        }
         return migrator
     }
 }

@@ -13,6 +13,8 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case newerVersion(path: String)
         /// No such job.
         case unknownJob(JobIdentity)
+        /// A job has pictures left.
+        case unfinished(JobIdentity)
         /// The key of a submission belongs to a job of other pictures; how they differ.
         case keyUsed(key: String, job: JobIdentity, difference: String)
         /// No job has the key of a submission that was taken only if one does.
@@ -38,7 +40,7 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
     package var isRetriable: Bool {
         switch reason {
         case .database, .unwritable, .damaged: true
-        case .locked, .newerVersion, .unknownJob, .unknownKey, .full, .keyUsed: false
+        case .locked, .newerVersion, .unknownJob, .unfinished, .unknownKey, .full, .keyUsed: false
         }
     }
 
@@ -48,7 +50,7 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         // Of SQLite's extended codes the lowest byte says which kind it is: SQLITE_BUSY, LOCKED, NOMEM, IOERR, FULL, CANTOPEN.
         case .database(let code, _): [5, 6, 7, 10, 13, 14].contains(code & 0xFF)
         case .unwritable: true
-        case .damaged, .locked, .newerVersion, .unknownJob, .unknownKey, .full, .keyUsed: false
+        case .damaged, .locked, .newerVersion, .unknownJob, .unfinished, .unknownKey, .full, .keyUsed: false
         }
     }
 
@@ -62,6 +64,8 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case .newerVersion(let path):
             "\(path) was written by a newer abbozzo; run that version or choose another state folder"
         case .unknownJob(let job): "there is no job \(job); `abbozzo jobs ls` lists them"
+        case .unfinished(let job):
+            "job \(job) has pictures left; wait for them (abbozzo jobs watch), or cancel it first (abbozzo jobs cancel)"
         case .keyUsed(let key, let job, let difference):
             "key \"\(key.prefix(80))\" belongs to job \(job) with other pictures: \(difference); submit those, or choose "
                 + "another key"

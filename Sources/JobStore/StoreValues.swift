@@ -4,7 +4,7 @@ package import Plan
 package enum StoreWrite: Equatable, Sendable {
     /// Queues a job under a new identity, unless its key is known already.
     ///
-    /// The folder is absolute. If another job has it, a number is appended. `onlyKnown` queues nothing new: it answers for
+    /// The folder is absolute. If another job has or had it, a number is appended. `onlyKnown` queues nothing new: it answers for
     /// a key that is known, and fails with `StoreError.Reason.unknownKey` otherwise.
     case submit(JobID, Submission, folder: String, time: Double, onlyKnown: Bool = false)
     /// A picture came to its end; a change to a picture that is final already is ignored.
@@ -18,6 +18,11 @@ package enum StoreWrite: Equatable, Sendable {
     /// Queues the failed and cancelled pictures of a job again, if no more pictures, and bytes of requests of the whole
     /// job, than these wait then.
     case retry(JobID, mostPictures: Int = .max, mostBytes: Int = .max)
+    /// Forgets a finished job; one with pictures left is refused. Its folder is given to no later job.
+    case remove(JobID)
+    /// Forgets jobs that were finished at a time or before, the oldest first: one, and more as long as they have no more
+    /// pictures than these in all.
+    case removeFinished(by: Double, mostPictures: Int)
     /// Remembers a fact about the cluster; nil forgets it.
     case fact(name: String, value: String?)
 }
@@ -30,6 +35,8 @@ package enum StoreAnswer: Equatable, Sendable {
     case submitted(JobID, folder: String, duplicate: Bool)
     /// Answer to `retry`: the job as it is now, with its requests.
     case retried(StoredJob)
+    /// Answer to `removeFinished`: how many jobs are forgotten, and whether that was all.
+    case removed(jobs: Int, isAll: Bool)
     /// Not written.
     case failed(StoreError)
 }

@@ -248,7 +248,8 @@ extension ClientRequest: Bounded {
             guard JobID.isBeginning(digits) else {
                 throw ImpossibleValue("jobsBeginning.with is not 1 to 32 hexadecimal digits")
             }
-        case .jobs, .unfinished, .job, .watch, .cancel, .retry, .nodes, .countedNodes, .model, .awaitModel, .trace:
+        case .jobs, .unfinished, .job, .watch, .cancel, .retry, .remove, .removeFinished, .nodes, .countedNodes, .model,
+            .awaitModel, .trace:
             break
         }
     }

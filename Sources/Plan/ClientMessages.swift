@@ -18,6 +18,11 @@ package enum ClientRequest: Codable, Equatable, Sendable {
     case cancel(JobID)
     /// Queues the failed and cancelled pictures of a job again.
     case retry(JobID)
+    /// Takes a finished job off the queue; its pictures stay on the disk. Refused while it has pictures left.
+    case remove(JobID)
+    /// The same of jobs that were finished so many seconds ago or before, the oldest first, as many as are quickly done;
+    /// answered with `removed`.
+    case removeFinished(secondsAgo: Double)
     /// Lists nodes.
     case nodes
     /// Lists nodes with counters that include everything done before the request: each worker is asked for them.
@@ -54,6 +59,8 @@ package enum ClientReply: Codable, Equatable, Sendable {
     case trace(JobTrace)
     /// Answer to `model` and `awaitModel`; nil until a worker has joined.
     case model(ModelFacts?)
+    /// Answer to `removeFinished`: how many jobs are off the queue, and whether that was all; otherwise ask again.
+    case removed(jobs: Int, isAll: Bool)
     /// Done, nothing to say.
     case done
     /// Refused or failed.
@@ -88,7 +95,8 @@ package struct ClientFailure: Codable, Equatable, Sendable, Error {
 
 /// A batch of pictures.
 package struct Submission: Codable, Equatable, Sendable {
-    /// Makes submitting idempotent: a second submission with the same key answers with the first job.
+    /// Makes submitting idempotent: a second submission with the same key answers with the first job, unless that was
+    /// removed.
     package var key: String?
     /// Folder for the PNG files, on the coordinator's disk below its output folder; the job id when nil.
     package var folder: String?

@@ -81,6 +81,29 @@ struct Client: Sendable {
         guard case .done = try await ask(request) else { throw oddAnswer("an order") }
     }
 
+    /// Takes some of the jobs that were finished so long ago off the queue; returns how many, and whether that was all.
+    func removeFinished(secondsAgo: Double) async throws -> (jobs: Int, isAll: Bool) {
+        guard case .removed(let jobs, let isAll) = try await ask(.removeFinished(secondsAgo: secondsAgo)) else {
+            throw oddAnswer("removeFinished")
+        }
+        return (jobs, isAll)
+    }
+
+    /// The finished job that a text names.
+    ///
+    /// - Throws: `ClientFailure` where there is none, or it has pictures left.
+    func resolveFinished(_ text: String) async throws -> JobID {
+        let id = try await resolve(text)
+        let found = try await list(.jobsBeginning(with: id.description))
+        guard let job = found.first else { return try Self.only([], for: text) }
+        guard job.isFinal else {
+            throw ClientFailure(
+                .invalid,
+                "job \(id) has pictures left; cancel it first (abbozzo jobs cancel \(id.description.prefix(12)))")
+        }
+        return id
+    }
+
     /// The job that a text names: a whole id, or the beginning of exactly one.
     func resolve(_ text: String) async throws -> JobID {
         let digits = text.lowercased()

@@ -212,7 +212,23 @@ struct BatchTests {
             #expect(try await cluster.client(["jobs", "retry", id]).status == .exited(0))
             let unfinished = try await cluster.client(["jobs", "ls", "--unfinished"])
             #expect(unfinished.output.contains(id.prefix(12)), "\(unfinished)")
+            let tooSoon = try await cluster.client(["jobs", "rm", id])
+            #expect(tooSoon.status == .exited(1) && tooSoon.errors.contains("has pictures left"), "\(tooSoon)")
             #expect(try await cluster.client(["jobs", "cancel", id]).status == .exited(0))
+            let kept = try await cluster.client(["jobs", "rm", "--older-than", "1d"])
+            #expect(kept.status == .exited(0) && kept.output == "removed 0 jobs\n", "\(kept)")
+            for wrong in ["0123abcd", String(id.dropLast()) + (id.hasSuffix("0") ? "1" : "0")] {
+                let unsure = try await cluster.client(["jobs", "rm", id, wrong])
+                #expect(unsure.status == .exited(1) && unsure.errors.contains("no job \(wrong)"), "\(unsure)")
+            }
+            let drawn = try await cluster.client(["submit", "--json", "-p", "drawn", "--steps", "1"] + small)
+            #expect(drawn.status == .exited(0), "\(drawn)")
+            let removed = try await cluster.client(["jobs", "rm", String(id.prefix(12)), id, "--older-than", "0s"])
+            #expect(removed.status == .exited(0) && removed.output == "removed 2 jobs\n", "\(removed)")
+            #expect(try await cluster.client(["jobs", "ls"]).output.hasPrefix("no jobs"))
+            let output = try FileManager.default.subpathsOfDirectory(
+                atPath: URL(filePath: status.folder).deletingLastPathComponent().path)
+            #expect(output.filter { $0.hasSuffix(".png") }.count > status.done, "pictures stay")
 
             await worker.send(SIGTERM)
             #expect(try await worker.outcome().status == .exited(0))

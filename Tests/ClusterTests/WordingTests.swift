@@ -1,3 +1,4 @@
+internal import ArgumentParser
 internal import Plan
 internal import Testing
 internal import Wire
@@ -44,6 +45,18 @@ struct WordingTests {
             let text = state.retryText(before: state)
             #expect(text == "nothing to try again: of job \(cut.id) no picture has failed or was cancelled")
         }
+    }
+
+    @Test(
+        "an age is a whole number with a unit",
+        arguments: [("45s", 45.0), ("30m", 1800), ("12h", 43200), ("90d", 7_776_000)])
+    func ages(text: String, seconds: Double) throws {
+        #expect(try Age(text: text).seconds == seconds)
+    }
+
+    @Test("what is no age is refused", arguments: ["", "d", "90", "-1d", "1.5h", "90 d", "9w", "99999999999d"])
+    func noAges(text: String) {
+        #expect(throws: ValidationError.self) { try Age(text: text) }
     }
 
     @Test("the beginning of an id that several jobs have names some of them")
@@ -112,19 +125,19 @@ struct WordingTests {
         var table = LiveTable(NarrowTests.status, at: now)
         let frame = NarrowTests.status.frame(within: 80)
         #expect(table.lines(within: 80, at: now + .seconds(9)) == frame)
-        try await table.renew { throw WireError(.lost(endpoint: "tcp://h:1")) }
+        try table.renew { throw WireError(.lost(endpoint: "tcp://h:1")) }
         let lost = "the connection to tcp://h:1 was lost before the answer"
         #expect(table.lines(within: 80, at: now + .seconds(9)) == ["no answer for 9 s: \(lost)"] + frame)
-        try await table.renew { throw WireError(.unreachable(endpoint: "tcp://h:1", seconds: 5)) }
+        try table.renew { throw WireError(.unreachable(endpoint: "tcp://h:1", seconds: 5)) }
         let first = table.lines(within: 80, at: now + .seconds(75)).first
         #expect(first?.hasPrefix("no answer for 1 min 15 s: nobody answers at tcp://h:1") == true)
         var later = NarrowTests.status
         later.queued = 3
         let answer = later
-        try await table.renew { answer }
+        try table.renew { answer }
         #expect(table.lines(within: 80) == later.frame(within: 80))
         do {
-            try await table.renew { throw WireError(.closed) }
+            try table.renew { throw WireError(.closed) }
             Issue.record("there is nothing to wait for")
         } catch {
             #expect(error as? WireError == WireError(.closed))

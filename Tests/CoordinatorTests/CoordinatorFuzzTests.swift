@@ -31,7 +31,8 @@ import Wire
             .submit(Submission(key: "k", folder: "f", images: [request, request], priority: 1)), .jobs(limit: 5),
             .job(image.job), .watch(image.job, version: 1), .cancel(image.job), .retry(image.job), .nodes,
             .drain(worker: "w1"), .undrain(worker: "w1"), .forget(worker: "w1"), .unfinished(limit: 5),
-            .jobsBeginning(with: "00"), .model, .awaitModel, .trace(image.job),
+            .jobsBeginning(with: "00"), .model, .awaitModel, .trace(image.job), .remove(image.job),
+            .removeFinished(secondsAgo: 5),
         ]
         let controlBodies = try controls.map { try JSONMutator(Message($0).body) }
         let requestBodies = try requests.map { try JSONMutator(Message($0, number: 1).body) }

@@ -265,7 +265,7 @@ struct CoreClientTests {
     func refusesUnknown() {
         let bench = Bench()
         let id = JobID(high: 1, low: 1)
-        for request in [ClientRequest.job(id), .watch(id, version: 0), .cancel(id), .retry(id)] {
+        for request in [ClientRequest.job(id), .watch(id, version: 0), .cancel(id), .retry(id), .remove(id)] {
             #expect(bench.failure(request)?.code == .unknown)
         }
     }
@@ -285,6 +285,98 @@ struct CoreClientTests {
         let status = try bench.status(id)
         #expect(status.done == 2 && status.failed == 0)
         #expect(bench.files.count == 2)
+    }
+
+    @Test("a job is removed when nothing of it is left to do, not before, and is unknown then")
+    func removes() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("p")])
+        #expect(bench.failure(.remove(id))?.code == .invalid)
+        #expect(bench.ask(.removeFinished(secondsAgo: 0)) == .removed(jobs: 0, isAll: true))
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+        #expect(bench.ask(.remove(id)) == .done)
+        #expect(bench.failure(.job(id))?.code == .unknown)
+        #expect(bench.store.jobs.isEmpty && bench.files.count == 1)
+        // Nor is one that is queued again, even before the core knows of it.
+        let other = try bench.submit([.euler("q"), .euler("r")])
+        #expect(bench.ask(.cancel(other)) == .done)
+        bench.holdsStore = true
+        #expect(bench.ask(.retry(other)) == nil)
+        #expect(bench.ask(.remove(other)) == nil)
+        bench.holdsStore = false
+        bench.release()
+        #expect(bench.failureOfLast?.code == .invalid)
+        bench.work()
+        #expect(try bench.status(other).done == 2)
+    }
+
+    @Test("retry, cancel and removal that are asked at once come to one end in core and store, and nothing hangs")
+    func removesAmidst() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("p")])
+        #expect(bench.ask(.cancel(id)) == .done)
+        bench.holdsStore = true
+        bench.ask(.retry(id))
+        bench.ask(.cancel(id))
+        bench.ask(.remove(id))
+        bench.holdsStore = false
+        bench.release()
+        #expect(bench.reply == .done)
+        #expect(bench.store.jobs.isEmpty)
+        bench.work()
+        #expect(bench.files.isEmpty, "it was cancelled")
+        bench.handle(.stop)
+        #expect(bench.hasStopped)
+    }
+
+    @Test("a cancel that comes before the store has answered a retry stops what the retry queued")
+    func cancelsRetry() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("p")])
+        #expect(bench.ask(.cancel(id)) == .done)
+        bench.holdsStore = true
+        bench.ask(.retry(id))
+        bench.ask(.cancel(id))
+        bench.holdsStore = false
+        bench.release()
+        bench.work()
+        #expect(try bench.status(id).cancelled == 1)
+        #expect(bench.files.isEmpty && bench.store.jobs[id]?.status.cancelled == 1)
+    }
+
+    @Test("removals go to the store one at a time")
+    func removesOneAtATime() throws {
+        let bench = Bench()
+        bench.join("a")
+        let ids = try (0..<2).map { _ in try bench.submit([.euler("p")]) }
+        bench.work()
+        bench.holdsStore = true
+        for id in ids { bench.ask(.remove(id)) }
+        #expect(bench.store.jobs.count == 1)
+        bench.holdsStore = false
+        bench.release()
+        #expect(bench.store.jobs.isEmpty && bench.reply == .done)
+    }
+
+    @Test("jobs that were finished long enough ago are removed, and an age that is none is refused")
+    func removesOld() throws {
+        let bench = Bench()
+        bench.join("a")
+        let old = try bench.submit([.euler("p")])
+        bench.work()
+        bench.wait(100, beating: ["a"])
+        let young = try bench.submit([.euler("q")])
+        bench.work()
+        #expect(bench.ask(.removeFinished(secondsAgo: 101)) == .removed(jobs: 0, isAll: true))
+        #expect(bench.ask(.removeFinished(secondsAgo: 50)) == .removed(jobs: 1, isAll: true))
+        #expect(bench.store.jobs[old] == nil && bench.store.jobs[young] != nil)
+        for age in [-1, .infinity, .nan] {
+            #expect(bench.failure(.removeFinished(secondsAgo: age))?.code == .invalid)
+        }
     }
 
     @Test("the list counts pictures by state and leaves them out; a job by itself has each one's state")

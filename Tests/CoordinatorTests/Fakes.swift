@@ -126,7 +126,8 @@ struct FakeStore {
                 status: JobStatus(
                     id: id, version: 1, submitted: time, finished: nil, folder: folder,
                     images: Array(repeating: .queued, count: count), total: count, done: 0, failed: 0, cancelled: 0,
-                    waiting: nil, tokenSteps: 0), submission: submission, number: Int64(jobs.count))
+                    waiting: nil, tokenSteps: 0), submission: submission,
+                number: (jobs.values.map(\.number).max() ?? 0) + 1)
             return .submitted(id, folder: folder, duplicate: false)
         case .finish(let image, let state, let time): return change(image.job, [image.index], state, time)
         case .checkpoint(let image, let step, let sampler):
@@ -156,6 +157,23 @@ struct FakeStore {
             job.status.finished = nil
             jobs[id] = job
             return .retried(stored(job))
+        case .remove(let id):
+            guard let job = jobs[id] else { return .failed(StoreError(.unknownJob(id.description))) }
+            guard job.status.isFinal else { return .failed(StoreError(.unfinished(id.description))) }
+            jobs[id] = nil
+            return .written
+        case .removeFinished(let time, let mostPictures):
+            let old = jobs.values.filter { $0.status.finished.map { $0 <= time } ?? false }.sorted {
+                ($0.status.finished ?? 0, $0.number) < ($1.status.finished ?? 0, $1.number)
+            }
+            var (count, pictures) = (0, 0)
+            for job in old {
+                pictures += job.status.total
+                if count > 0 && pictures > mostPictures { break }
+                jobs[job.status.id] = nil
+                count += 1
+            }
+            return .removed(jobs: count, isAll: count == old.count)
         case .fact(let name, let value):
             facts[name] = value
             return .written

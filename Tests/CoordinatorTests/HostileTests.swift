@@ -94,7 +94,8 @@ struct HostileTests {
             .jobs(limit: 3), .job(JobID(high: 7, low: 1)), .watch(JobID(high: 7, low: 1), version: 3),
             .cancel(JobID(high: 7, low: 1)), .retry(JobID(high: 7, low: 1)), .nodes, .drain(worker: "a"),
             .undrain(worker: "a"), .forget(worker: "a"), .unfinished(limit: 3), .jobsBeginning(with: "07"), .model,
-            .awaitModel, .trace(JobID(high: 7, low: 1)),
+            .awaitModel, .trace(JobID(high: 7, low: 1)), .remove(JobID(high: 7, low: 1)),
+            .removeFinished(secondsAgo: 5),
         ]
         for _ in 0..<20 {
             let bench = Bench()

@@ -130,6 +130,51 @@ struct JobStoreTests {
         #expect(job.status.images == [.queued, .queued, .queued])
     }
 
+    @Test("a finished job is removed with all of it, its key is free, and its folder is not")
+    func removes() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let id = try store.submit(.three(key: "k"), folder: "/out/cats").id
+        let other = try store.submit(.three(), folder: "/out/dogs").id
+        _ = store.perform([.checkpoint(ImageID(job: id, index: 1), step: 4, sampler: [1])])
+        #expect(store.perform([.remove(id)]) == [.failed(StoreError(.unfinished(id.description)))])
+        #expect(try store.job(id)?.total == 3 && store.checkpoint(ImageID(job: id, index: 1)) != nil)
+        #expect(store.perform([.cancel(id, time: 3), .remove(id)]) == [.written, .written])
+        #expect(try store.job(id) == nil && store.jobs(limit: 9).map(\.id) == [other])
+        #expect(try rows(of: "image", in: store) == 3, "those of the other job")
+        #expect(store.perform([.remove(id)]) == [.failed(StoreError(.unknownJob(id.description)))])
+        let again = try store.submit(.three(key: "k"), folder: "/out/cats")
+        #expect(!again.duplicate)
+        #expect(try store.job(again.id)?.folder == "/out/cats-2", "the pictures in /out/cats are still there")
+        let own = try store.submit(.three(), folder: "/out/\(id)").id
+        _ = store.perform([.cancel(own, time: 4), .remove(own)])
+        let stolen = try store.submit(.three(), folder: "/out/\(id)").id
+        #expect(try store.job(stolen)?.folder == "/out/\(id)-2")
+    }
+
+    @Test("jobs that were finished by a time are removed oldest first, no more of them than one write should")
+    func removesFinished() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let ids = try (0..<6).map { _ in try store.submit(.three()).id }
+        for (id, time) in zip(ids, [50.0, 10, 30, 20, 40]) { _ = store.perform([.cancel(id, time: time)]) }
+        func remove(_ time: Double, _ most: Int) -> StoreAnswer {
+            store.perform([.removeFinished(by: time, mostPictures: most)])[0]
+        }
+        #expect(remove(9, 100) == .removed(jobs: 0, isAll: true))
+        #expect(remove(40, 6) == .removed(jobs: 2, isAll: false))
+        #expect(try Set(store.jobs(limit: 9).map(\.id)) == Set([0, 2, 4, 5].map { ids[$0] }))
+        #expect(remove(40, 2) == .removed(jobs: 1, isAll: false), "one is removed however large it is")
+        #expect(remove(40, 2) == .removed(jobs: 1, isAll: true))
+        #expect(try store.jobs(limit: 9).map(\.id) == [ids[5], ids[0]])
+        #expect(try rows(of: "image", in: store) == 6)
+        #expect(remove(.infinity, .max) == .removed(jobs: 1, isAll: true))
+    }
+
+    private func rows(of table: String, in store: JobStore) throws -> Int? {
+        try DatabaseQueue(path: store.path).read { try Int.fetchOne($0, sql: "SELECT count(*) FROM \(table)") }
+    }
+
     @Test("a submission that is taken only if its key is known queues nothing new")
     func onlyKnown() throws {
         let folder = try Scratch()
@@ -175,13 +220,15 @@ struct JobStoreTests {
         #expect(try store.jobs(limit: -1).isEmpty)
     }
 
-    @Test("a queue from before there were interactive jobs is taken over as it is")
+    @Test("a queue from before there were interactive jobs, and removed ones, is taken over as it is")
     func migrates() throws {
         let folder = try Scratch()
         let id: JobID
         do {
             let store = try JobStore(folder: folder.path)
             id = try store.submit(.three(priority: 5), time: 2).id
+            let over = try store.submit(.three(), folder: "/out/over").id
+            _ = store.perform([.cancel(over, time: 3)])
         }
         try DatabaseQueue(path: folder.path + "/queue.sqlite").write {
             try $0.execute(
@@ -189,13 +236,16 @@ struct JobStoreTests {
                     DROP INDEX job_unfinished;
                     ALTER TABLE job DROP COLUMN interactive;
                     CREATE INDEX job_unfinished ON job (priority DESC, number) WHERE finished IS NULL;
-                    DELETE FROM grdb_migrations WHERE identifier = '2 interactive jobs';
+                    DROP INDEX job_finished;
+                    DROP TABLE former_folder;
+                    DELETE FROM grdb_migrations WHERE identifier IN ('2 interactive jobs', '3 removed jobs');
                     """)
         }
         let store = try JobStore(folder: folder.path)
         let later = try store.submit(.three(isInteractive: true), time: 3).id
         #expect(try store.unfinished().map(\.status.id) == [later, id])
         #expect(try store.unfinished().map(\.isInteractive) == [true, false])
+        #expect(store.perform([.removeFinished(by: 3, mostPictures: 9)]) == [.removed(jobs: 1, isAll: true)])
     }
 
     @Test("two jobs never share a folder")

@@ -62,6 +62,11 @@ internal import Testing
             (.drain(worker: "a"), #"{"drain":{"worker":"a"}}"#),
             (.undrain(worker: "a"), #"{"undrain":{"worker":"a"}}"#),
             (.forget(worker: "a"), #"{"forget":{"worker":"a"}}"#),
+            (.removeFinished(secondsAgo: 5), #"{"removeFinished":{"secondsAgo":5}}"#),
+            (
+                .remove(JobID(high: 0, low: 26)),
+                #"{"remove":{"_0":"0000000000000000000000000000001a"}}"#
+            ),
         ]
         for (request, text) in requests {
             let message = try Message(request, number: 1)

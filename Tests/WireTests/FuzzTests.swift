@@ -158,12 +158,14 @@ internal import Testing
             .submit(Samples.job(2)), .jobs(limit: 5), .unfinished(limit: 5), .jobsBeginning(with: "0a"),
             .job(image.job), .watch(image.job, version: 1), .cancel(image.job), .retry(image.job), .nodes,
             .drain(worker: "a"), .undrain(worker: "a"), .forget(worker: "a"), .model, .trace(image.job),
+            .remove(image.job), .removeFinished(secondsAgo: 5),
         ]
         let status = ClusterStatus(
             plan: plan, workers: [], queued: 1, inFlight: 2, imagesDone: 3, uptime: 4.5,
             links: [LinkCounters(source: "a", target: "b")])
         let replies: [ClientReply] = [
             .accepted(image.job, duplicate: true), .jobs([]), .nodes(status), .model(nil), .done, .trace(Samples.trace),
+            .removed(jobs: 2, isAll: false),
             .failure(ClientFailure(.full, "full")),
         ]
         let bodies =

@@ -5,8 +5,9 @@ internal import Plan
 /// The durable queue.
 struct JobsCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "jobs", abstract: "List, follow, cancel and retry jobs.",
-        subcommands: [List.self, Show.self, Watch.self, Cancel.self, Retry.self], defaultSubcommand: List.self)
+        commandName: "jobs", abstract: "List, follow, cancel, retry and remove jobs.",
+        subcommands: [List.self, Show.self, Watch.self, Cancel.self, Retry.self, Remove.self],
+        defaultSubcommand: List.self)
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(commandName: "ls", abstract: "List jobs, newest first.")

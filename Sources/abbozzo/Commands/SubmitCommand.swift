@@ -30,12 +30,14 @@ struct SubmitCommand: AsyncParsableCommand {
 
     @OptionGroup var picture: PictureOptions
 
-    @Option(help: ArgumentHelp("Submitting again with the same key finds the first job.", valueName: "text"))
+    @Option(
+        help: ArgumentHelp(
+            "Submitting again with the same key finds the first job, unless it was removed.", valueName: "text"))
     var key: String?
 
     @Option(
         help: ArgumentHelp(
-            "Folder below the coordinator's output folder; one that another job has gets a number. Default: the job's id.",
+            "Folder below the coordinator's output folder; one that another job has or had gets a number. Default: the job's id.",
             valueName: "name"))
     var folder: String?
 

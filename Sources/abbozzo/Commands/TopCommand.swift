@@ -8,8 +8,8 @@ struct TopCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "top", abstract: "Show live what each node does; q quits.",
         discussion: """
-            While the coordinator does not answer, the last table stays, and a line says for how long. Where standard output \
-            is no terminal it prints one table and ends.
+            While the coordinator does not answer, the last table stays, and a line says for how long. Where standard input \
+            or output is no terminal it prints one table and ends.
             """)
 
     @Flag(help: "Print one table and end.")
@@ -30,16 +30,25 @@ struct TopCommand: AsyncParsableCommand {
     func run() async throws {
         try await client.connected { client in
             if options.json { return try sayJSON(await client.nodes()) }
-            if once || !isOutputTerminal {
+            if once || !isInputTerminal || !isOutputTerminal {
                 return say(try await client.nodes().frame(within: outputSize?.columns).joined(separator: "\n"))
             }
             // Before there is a screen: whoever looks where nobody answers is to hear so at once.
             var table = LiveTable(try await client.nodes())
-            let screen = LiveScreen()
+            // Ended by a key, which is heard also while nobody answers; a terminal that stands still misses answers.
+            let (answers, incoming) = AsyncStream.makeStream(
+                of: Result<ClusterStatus, any Error>.self, bufferingPolicy: .bufferingNewest(1))
+            let screen = LiveScreen { incoming.finish() }
             defer { screen.close() }
+            let questions = Task {
+                while (try? await Task.sleep(for: .seconds(interval))) != nil {
+                    incoming.yield(await client.answeredNodes())
+                }
+            }
+            defer { questions.cancel() }
             screen.draw { table.lines(within: $0) }
-            while !screen.isLeft(within: interval) {
-                try await table.renew { try await client.nodes() }
+            for await answer in answers {
+                try table.renew { try answer.get() }
                 screen.draw { table.lines(within: $0) }
             }
         }
@@ -59,10 +68,10 @@ struct LiveTable {
         answered = now
     }
 
-    /// Asks again; keeps the last answer where waiting may help: a coordinator that starts again is back after a while.
-    mutating func renew(_ ask: () async throws -> ClusterStatus) async throws {
+    /// Takes the next answer; keeps the last answer where waiting may help: a coordinator that starts again is back after a while.
+    mutating func renew(_ answer: () throws -> ClusterStatus) throws {
         do {
-            cluster = try await ask()
+            cluster = try answer()
             answered = .now
             trouble = nil
         } catch let error as WireError where error.mayPass {
@@ -121,18 +130,34 @@ extension ClusterStatus {
     }
 }
 
+extension Client {
+    /// The cluster, or why there is no answer.
+    fileprivate func answeredNodes() async -> Result<ClusterStatus, any Error> {
+        do { return .success(try await nodes()) } catch { return .failure(error) }
+    }
+}
+
 /// The terminal's other page, with keys read as they are pressed; Ctrl-C puts the terminal back before it ends the process.
 private struct LiveScreen {
     private let before: termios
+    private let keys: any DispatchSourceRead
     private var signals: [any DispatchSourceSignal] = []
 
-    init() {
+    /// Calls `leave` at q, escape, Ctrl-D and the end of input.
+    init(leave: @escaping @Sendable () -> Void) {
         var state = termios()
         tcgetattr(STDIN_FILENO, &state)
         before = state
         state.c_lflag &= ~tcflag_t(ICANON | ECHO)
         tcsetattr(STDIN_FILENO, TCSANOW, &state)
+        keys = DispatchSource.makeReadSource(fileDescriptor: STDIN_FILENO, queue: .global())
+        keys.setEventHandler {
+            var key: UInt8 = 0
+            let count = read(STDIN_FILENO, &key, 1)
+            if count <= 0 || [4, 27, UInt8(ascii: "q"), UInt8(ascii: "Q")].contains(key) { leave() }
+        }
         write("\u{1B}[?1049h\u{1B}[?25l")
+        keys.resume()
         let restored = self
         signals = [SIGINT, SIGTERM].map { number in
             signal(number, SIG_IGN)
@@ -147,6 +172,7 @@ private struct LiveScreen {
     }
 
     func close() {
+        keys.cancel()
         var state = before
         tcsetattr(STDIN_FILENO, TCSANOW, &state)
         write("\u{1B}[?25h\u{1B}[?1049l")
@@ -157,15 +183,6 @@ private struct LiveScreen {
         let (rows, columns) = outputSize ?? (24, 80)
         let visible = lines(columns).prefix(rows - 1).map { $0.prefix(columns) + "\u{1B}[K" }
         write("\u{1B}[H" + visible.joined(separator: "\r\n") + "\r\n\u{1B}[J")
-    }
-
-    /// Waits for a key; true for q, escape or Ctrl-D.
-    func isLeft(within seconds: Double) -> Bool {
-        var request = pollfd(fd: STDIN_FILENO, events: Int16(POLLIN), revents: 0)
-        guard poll(&request, 1, Int32(seconds * 1000)) > 0 else { return false }
-        var key: UInt8 = 0
-        let count = read(STDIN_FILENO, &key, 1)
-        return count <= 0 || [4, 27, UInt8(ascii: "q"), UInt8(ascii: "Q")].contains(key)
     }
 
     private func write(_ text: String) {

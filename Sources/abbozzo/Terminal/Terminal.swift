@@ -1,5 +1,8 @@
 internal import Foundation
 
+/// Whether standard input is a terminal.
+var isInputTerminal: Bool { isatty(STDIN_FILENO) == 1 }
+
 /// Whether standard output is a terminal.
 var isOutputTerminal: Bool { isatty(STDOUT_FILENO) == 1 }
 
