@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The judge: a small network that reads a picture back into the record of a scene.
 
-    python Scripts/demo-model dataset --out judge-train --size 256 --split all --seed 11 --objects 24
+    python Scripts/demo-model dataset --out judge-train --size 256 --split all --seed 11 --objects 24 --count 24000
     python Scripts/demo-model dataset --out judge-test  --size 256 --split all --seed 12 --objects 24 --count 1200
     python Scripts/demo-model/judge.py train --data judge-train --judge FILE --minutes 10 --of 60   # again until done
     python Scripts/demo-model/judge.py score --data judge-test --judge FILE --write                 # its ceiling, kept in it
@@ -9,9 +9,9 @@
 FILE is a judge's own: one that is there is trained further, and counts on from its steps and minutes. The judge that
 ships, judge.safetensors beside this program, is only read, by `score` and eval.py where no other is named.
 
-It is trained on composed pictures only, never on a model's. What it gets wrong on
-composed pictures it has not seen is the ceiling of every accuracy counted with it,
-so that figure travels in its file. Pictures of any shape are squeezed to 128x128.
+It is trained on composed pictures only, never on a model's. What it gets wrong on composed pictures it has not seen is
+the ceiling of every accuracy counted with it, so that figure travels in its file. Pictures of any shape are squeezed to
+256x256, where a drop of rain is a pixel wide: at 128x128 weather is guessed.
 """
 import argparse
 import json
@@ -31,7 +31,7 @@ from labelling import ANSWERS, label_loss
 from training import DEVICE, NOTHING_YET, Average, Precision, Timer, counted, rate, time_arguments
 from vocabulary import COLOURS, OBJECTS, PLACES, SHAPES, TIMES, WEATHER
 
-SIDE = 128
+SIDE = 256
 CELLS = 8  # of a side of the picture
 CELL_ANSWERS = [*things.NAMES, *things.TINTED]
 SHIPPED = os.path.join(os.path.dirname(os.path.abspath(__file__)), "judge.safetensors")
@@ -39,6 +39,7 @@ ALONE, ALONE_LEFT, ALONE_RIGHT, BESIDE, STACKED = "alone", "alone left", "alone 
 OF_TWO = (BESIDE, STACKED)
 NONE = "none"
 NO_ANSWER = -1
+WEATHERED = 4  # one picture in so many shows rain, snowfall or a rainbow for certain; of all one in twelve
 WHOLE = ("place", "time", "weather", "background", "arrangement")  # read off the whole picture, the other questions off a thing
 ATTRIBUTES = ("place", "time", "weather", "background", "object", "shape", "colour", "relation", "all")
 
@@ -146,8 +147,8 @@ class Judge(nn.Module):
 
         def step(a, b, stride):
             return nn.Sequential(nn.Conv2d(a, b, 3, stride, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
-        self.eye = nn.Sequential(  # (B, 3, 128, 128)
-            step(3, 24, 2), step(24, 48, 2),  # (B, 48, 32, 32)
+        self.eye = nn.Sequential(  # (B, 3, 256, 256)
+            step(3, 16, 2), step(16, 24, 2), step(24, 48, 2),  # (B, 48, 32, 32)
             step(48, 96, 2), step(96, 96, 1), step(96, 144, 2),  # (B, 144, 8, 8)
             step(144, 128, 1), nn.Conv2d(128, 96, 1), nn.ReLU())  # (B, 96, 8, 8)
         self.thought = nn.Sequential(nn.AvgPool2d(2), nn.Flatten(), nn.Dropout(0.1), nn.Linear(1536, 160), nn.ReLU())
@@ -158,7 +159,7 @@ class Judge(nn.Module):
         self.cells = nn.Conv2d(96, ANSWERS, 1)
 
     def forward(self, pictures):
-        """(B, 3, 128, 128) in -1…1 to the scores of each question's answers."""
+        """(B, 3, 256, 256) in -1…1 to the scores of each question's answers."""
         return self.answered(self.eye(pictures))[0]
 
     def answered(self, seen):
@@ -223,7 +224,7 @@ def squeezed(image):
 
 
 def as_input(pictures):
-    """(B, 128, 128, 3) bytes to (B, 3, 128, 128) in -1…1."""
+    """(B, 256, 256, 3) bytes to (B, 3, 256, 256) in -1…1."""
     return pictures.permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
@@ -250,10 +251,10 @@ def shown(folder, lines):
 
 def worn(x, random_):
     """The pictures moved a little, blurred, noisy and off in colour, as a model's are."""
-    dy, dx = random_.randrange(-5, 6), random_.randrange(-5, 6)
-    x = F.pad(x, (5, 5, 5, 5), "replicate")[:, :, 5 + dy:5 + dy + SIDE, 5 + dx:5 + dx + SIDE]
+    dy, dx = random_.randrange(-10, 11), random_.randrange(-10, 11)
+    x = F.pad(x, (10, 10, 10, 10), "replicate")[:, :, 10 + dy:10 + dy + SIDE, 10 + dx:10 + dx + SIDE]
     if random_.random() < 0.5:
-        small = random_.randrange(SIDE * 3 // 8, SIDE)
+        small = random_.randrange(SIDE // 2, SIDE)
         x = F.interpolate(F.interpolate(x, (small, small), mode="area"), (SIDE, SIDE), mode="bilinear")
     n = len(x)
     x = x * (1 + 0.12 * torch.randn(n, 1, 1, 1, device=x.device)) + 0.06 * torch.randn(n, 3, 1, 1, device=x.device)
@@ -300,6 +301,7 @@ def train(a):
     plain = torch.tensor([labels(answers(s)) for _, _, s in lines])
     turned = torch.tensor([labels(mirrored(answers(s))) for _, _, s in lines])
     swapped = torch.tensor([reversed_(s) for _, _, s in lines])
+    weathered = [i for i, (_, _, s) in enumerate(lines) if s.weather]
     beside = torch.tensor([answers(s)["arrangement"] == BESIDE for _, _, s in lines])
 
     judge.eye.to(memory_format=torch.channels_last)  # twice as fast on a CPU with bfloat16
@@ -310,7 +312,9 @@ def train(a):
         judge.train()
         for group in optimizer.param_groups:
             group["lr"] = a.lr * rate(a, step, progress[1])
-        rows = sorted(random_.sample(range(len(lines)), min(a.batch, len(lines))))
+        most = min(a.batch, len(lines))
+        some = random_.sample(weathered, min(most // WEATHERED, len(weathered)))
+        rows = sorted(some + random_.sample(range(len(lines)), most - len(some)))
         x = as_input(torch.from_numpy(pictures[rows]).to(DEVICE))
         wanted, here, swap = plain[rows], in_cells.at(rows).to(DEVICE), swapped[rows]
         if random_.random() < 0.5:
