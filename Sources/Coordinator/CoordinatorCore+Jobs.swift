@@ -9,15 +9,13 @@ extension CoordinatorCore {
     static let listedPictures = 2000
     /// Jobs in one list, at most.
     private static let mostListed = 1000
-    /// Pictures of finished jobs that one write removes at most, unless one job has more: no checkpoint is written meanwhile.
-    private static let mostRemoved = 10_000
     /// Requests that wait for something to happen, at most.
     private static let mostWaiting = 4096
 
     mutating func answer(_ request: ClientRequest, _ client: ClientTicket, fresh: JobID) {
         switch request {
         case .watch, .awaitModel, .countedNodes, .retry, .remove, .removeFinished:
-            let waiting = watchers.count + modelWatchers.count + censuses.count + retries.count + removals.count
+            let waiting = watchers.count + modelWatchers.count + censuses.count + orders.count
             guard waiting < Self.mostWaiting else {
                 return refuse(
                     client, .full, "\(Self.mostWaiting) requests wait for their answers already; ask again later")
@@ -50,17 +48,17 @@ extension CoordinatorCore {
             watchers.append(Watcher(client: client, job: id, version: version, deadline: now + settings.watchWait))
         case .cancel(let id): cancel(id, client)
         case .retry(let id):
-            retries.append((id, client))
-            retryNext()
+            orders.append((.retry(id), client))
+            orderNext()
         case .remove(let id):
-            removals.append(Removal(choice: .one(id), client: client))
-            removeNext()
+            orders.append((.remove(id), client))
+            orderNext()
         case .removeFinished(let seconds):
             guard seconds >= 0, seconds < .infinity else {
                 return refuse(client, .invalid, "\(seconds) seconds ago is no time; it must be 0 or more")
             }
-            removals.append(Removal(choice: .finished(by: wall - seconds), client: client))
-            removeNext()
+            orders.append((.removeFinished(by: wall - seconds), client))
+            orderNext()
         case .nodes: reply(.nodes(clusterStatus()), client)
         case .countedNodes: count(client)
         case .trace(let id): trace(id, client)
@@ -122,7 +120,7 @@ extension CoordinatorCore {
     }
 
     /// Pictures, bytes of requests and jobs that are unfinished, with those on their way into the store.
-    private var load: (pictures: Int, bytes: Int, jobs: Int) {
+    var load: (pictures: Int, bytes: Int, jobs: Int) {
         var load = (pictures: queued, bytes: queuedBytes, jobs: jobs.count)
         for case .submission(let other, _, nil) in awaited.values {
             load.pictures += other.images.count
@@ -177,7 +175,7 @@ extension CoordinatorCore {
         enqueue(id)
     }
 
-    private mutating func enqueue(_ id: JobID) {
+    mutating func enqueue(_ id: JobID) {
         guard let job = jobs[id], !job.waiting.isEmpty else { return }
         // The line is sorted: with thousands of jobs a search from its front would take seconds.
         var (low, high) = (line.startIndex, line.endIndex)
@@ -189,119 +187,13 @@ extension CoordinatorCore {
         line.insert(id, at: low)
     }
 
-    // MARK: Cancelling, trying again
-
-    private mutating func cancel(_ id: JobID, _ client: ClientTicket) {
-        if jobs[id] != nil { log(.info, "job \(id) cancelled") }
-        drop(id)
-        commit(.cancel(id, time: wall), ticket: ticket(.cancellation(client, id)))
-    }
-
-    /// Stops what is left of a job.
-    private mutating func drop(_ id: JobID) {
-        let time = wall
-        if let job = jobs[id] {
-            queued -= job.waiting.count
-            jobs[id]?.waiting = []
-            var forgotten: [ImageID] = []
-            for index in job.status.images.indices {
-                let image = ImageID(job: id, index: UInt32(index))
-                // What is on its way into the store as done or failed stays that.
-                if case .recording = flights[image]?.phase { continue }
-                if flights[image]?.isSent == true { forgotten.append(image) }
-                if job.leftovers.contains(image.index), !job.status.images[index].isFinal, let path = path(of: image) {
-                    effects.append(.remove(path: path))
-                    jobs[id]?.leftovers.remove(image.index)
-                }
-                land(image)
-                if !job.status.images[index].isFinal { jobs[id]?.set(UInt32(index), .cancelled, wall: time) }
-            }
-            if !forgotten.isEmpty {
-                for share in plan?.placements ?? [] { send(.forget(forgotten), share.worker) }
-            }
-        }
-    }
-
-    /// Lets the store queue pictures again, as far as the queue has room.
-    private mutating func retryNext() {
-        // Not before a cancel that waits for the disk: it would be written over what is queued again.
-        guard !retries.isEmpty, refusedWrites.isEmpty, probe == nil,
-            !awaited.values.contains(where: { if case .retry = $0 { true } else { false } })
-        else { return }
-        let (pictures, bytes, jobs) = load
-        while !retries.isEmpty {
-            let (id, client) = retries.removeFirst()
-            let isLive = self.jobs[id] != nil
-            guard isLive || jobs < settings.maxJobs else {
-                refuse(
-                    client, .full,
-                    "\(jobs) jobs are unfinished and at most \(settings.maxJobs) may be; try again when some are done")
-                continue
-            }
-            let write = StoreWrite.retry(
-                id, mostPictures: max(0, settings.maxQueued - pictures),
-                mostBytes: isLive ? .max : max(0, settings.maxQueuedBytes - bytes))
-            return commit(write, ticket: ticket(.retry(client)))
-        }
-    }
-
-    /// Lets the store forget jobs, unless it is told just now what would make them live again, or be told of them.
-    private mutating func removeNext() {
-        while !removals.isEmpty,
-            !awaited.values.contains(where: {
-                switch $0 {
-                case .retry, .cancellation, .removal: true
-                default: false
-                }
-            })
-        {
-            let next = removals.removeFirst()
-            switch next.choice {
-            case .one(let id) where jobs[id] != nil:
-                refuse(next.client, .invalid, "\(StoreError(.unfinished(id.description)))")
-            case .one(let id): commit(.remove(id), ticket: ticket(.removal(next)))
-            case .finished(let time):
-                commit(.removeFinished(by: time, mostPictures: Self.mostRemoved), ticket: ticket(.removal(next)))
-            }
-        }
-    }
-
-    private mutating func goOn(with stored: StoredJob) {
-        let id = stored.status.id
-        let time = wall
-        guard let live = jobs[id] else {
-            insert(stored)
-            let (waiting, since) = (jobs[id]?.waiting ?? [], now)
-            jobs[id]?.requeued = Dictionary(uniqueKeysWithValues: waiting.map { ($0, since) })
-            reconsiderWire()
-            return changed(id)
-        }
-        for (index, state) in stored.status.images.enumerated() where state == .queued {
-            switch live.status.images[index] {
-            case .failed, .cancelled:
-                jobs[id]?.set(UInt32(index), .queued, wall: time)
-                jobs[id]?.checkpoints.remove(UInt32(index))
-                jobs[id]?.waiting.append(UInt32(index))
-                jobs[id]?.requeued[UInt32(index)] = now
-                queued += 1
-            case .queued, .running, .done: break
-            }
-        }
-        jobs[id]?.waiting.sort(by: >)
-        enqueue(id)
-        changed(id)
-    }
-
     // MARK: The store's answers
 
     mutating func stored(_ answer: StoreAnswer, _ ticket: UInt64) {
         if case .failed(let error) = answer, keep(after: error, ticket) { return }
         if ticket == probe { diskAccepts() }
         guard let awaited = awaited.removeValue(forKey: ticket) else { return }
-        defer {
-            removeNext()
-            retryNext()
-        }
+        defer { orderNext() }
         switch (awaited, answer) {
         case (.submission(let submission, let client, _), .submitted(let id, let folder, let isDuplicate)):
             if !isDuplicate {
@@ -323,37 +215,23 @@ extension CoordinatorCore {
             if case .unknownKey = error.reason, let full { return reply(.failure(full), client) }
             refuse(client, .unavailable, "the job could not be stored: \(error)")
         case (.cancellation(let client, let id), .written):
-            // Once more: a retry that the store did before may have been told of meanwhile.
-            drop(id)
             reply(.done, client)
             changed(id)
-        case (.retry(let client), .retried(let job)):
-            goOn(with: job)
-            reply(.done, client)
-        case (.removal(let removal), .written):
-            if case .one(let id) = removal.choice { log(.info, "job \(id) removed") }
-            reply(.done, removal.client)
-        case (.removal(let removal), .removed(let jobs, let isAll)):
-            if jobs > 0 { log(.info, "\(jobs) finished jobs removed") }
-            reply(.removed(jobs: jobs, isAll: isAll), removal.client)
-        case (.removal(let removal), .failed(let error)):
-            switch error.reason {
-            case .unknownJob: refuse(removal.client, .unknown, "\(error)")
-            case .unfinished: refuse(removal.client, .invalid, "\(error)")
-            default: refuse(removal.client, .unavailable, "\(error)")
-            }
-        case (.cancellation(let client, _), .failed(let error)), (.retry(let client), .failed(let error)):
-            switch error.reason {
-            case .unknownJob: refuse(client, .unknown, "\(error)")
-            case .full: refuse(client, .full, "\(error)")
-            default: refuse(client, .unavailable, "\(error)")
-            }
+        case (.cancellation(let client, let id), .failed(let error)):
+            refuse(client, error)
+            changed(id)
+        case (.order(let order, let client), let answer): ordered(order, answer, client)
         case (.pin, .written): break
         case (.epoch(let epoch), .written): assignPlan(epoch)
         case (.wire(let format), .written): wireRecorded(format, ticket)
         case (.drained(let client), .written): reply(.done, client)
         case (.drained(let client), .failed(let error)): refuse(client, .unavailable, "\(error)")
         case (.end(let image), .written): ended(image, ticket)
+        case (.end(let image), .failed(let error)):
+            // No job to record it in: nobody waits for it.
+            log(.error, "the end of \(image) is not recorded: \(error)")
+            land(image)
+            changed(image.job)
         default: log(.error, "the store answered \(answer) to \(awaited)")
         }
     }
@@ -395,6 +273,7 @@ extension CoordinatorCore {
         }
         if storeTrouble == nil { log(.error, "\(error); trying again each second") }
         storeTrouble = "\(error)"
+        refuseRemovals()
         if ticket == probe { probe = nil }
         // Tickets rise: a client's word may have come between two answers of one failing transaction.
         let place = refusedWrites.firstIndex { $0.ticket > ticket } ?? refusedWrites.endIndex
@@ -406,8 +285,8 @@ extension CoordinatorCore {
 
     /// Gives a write to the store, behind those that the disk refused: a later one must not be overwritten by an earlier one.
     ///
-    /// What is not kept when the disk refuses it does not wait: submissions, retries and removals, whose clients are told at
-    /// once, checkpoints, which the next ones replace, and progress, which is for people only.
+    /// What is not kept when the disk refuses it does not wait here: submissions, retries and removals, whose clients are told,
+    /// checkpoints, which the next ones replace, and progress, which is for people only.
     mutating func commit(_ write: StoreWrite, ticket: UInt64) {
         switch write {
         case .finish, .cancel, .fact:
@@ -456,7 +335,7 @@ extension CoordinatorCore {
     }
 
     /// Tells listeners of a change, watchers too when the job is final, and lets go of it then: the store knows the rest.
-    private mutating func changed(_ id: JobID) {
+    mutating func changed(_ id: JobID) {
         guard let job = jobs[id] else { return }
         let status = job.status
         effects.append(
@@ -623,7 +502,7 @@ extension CoordinatorCore {
         effects.append(.reply(reply, client))
     }
 
-    private mutating func refuse(_ client: ClientTicket, _ code: ClientFailure.Code, _ text: String) {
+    mutating func refuse(_ client: ClientTicket, _ code: ClientFailure.Code, _ text: String) {
         reply(.failure(ClientFailure(code, text)), client)
     }
 }

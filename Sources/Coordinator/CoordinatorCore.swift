@@ -40,24 +40,12 @@ package struct CoordinatorCore: Sendable {
         var isLogged = false
     }
 
-    /// Jobs that a client wants off the queue.
-    struct Removal {
-        enum Choice {
-            case one(JobID)
-            case finished(by: Double)
-        }
-
-        var choice: Choice
-        var client: ClientTicket
-    }
-
     /// What the answer to a ticket is for.
     enum Awaited {
         /// With what its client hears if its key is not known and there is no room.
         case submission(Submission, ClientTicket, full: ClientFailure?)
         case cancellation(ClientTicket, JobID)
-        case retry(ClientTicket)
-        case removal(Removal)
+        case order(StoreOrder, ClientTicket)
         case pin
         case epoch(Epoch)
         case wire(WireFormat)
@@ -153,10 +141,9 @@ package struct CoordinatorCore: Sendable {
     var lastNumber: UInt64 = 0
     var lastSerial: UInt64 = 0
     var awaited: [UInt64: Awaited] = [:]
-    /// Jobs to be tried again, one after the other: how many pictures each brings is known when it is read.
-    var retries: [(job: JobID, client: ClientTicket)] = []
-    /// Removals that are not given to the store yet: one at a time is, and not beside a retry or a cancel.
-    var removals: [Removal] = []
+    /// Retries and removals in the order in which they were asked for; one at a time is with the store: how many pictures a
+    /// retry brings is known when it is read.
+    var orders: [(order: StoreOrder, client: ClientTicket)] = []
     var watchers: [Watcher] = []
     var modelWatchers: [ModelWatcher] = []
     var censuses: [Census] = []

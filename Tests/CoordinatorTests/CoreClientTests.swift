@@ -348,6 +348,43 @@ struct CoreClientTests {
         #expect(bench.files.isEmpty && bench.store.jobs[id]?.status.cancelled == 1)
     }
 
+    @Test("a retry that waits for another one is overtaken by no cancel, and by no removal, of its job")
+    func ordersStayInOrder() throws {
+        let bench = Bench()
+        bench.join("a")
+        let ids = try (0..<3).map { _ in try bench.submit([.euler("p")]) }
+        for id in ids { #expect(bench.ask(.cancel(id)) == .done) }
+        bench.holdsStore = true
+        for id in ids { bench.ask(.retry(id)) }
+        bench.ask(.cancel(ids[1]))
+        bench.ask(.remove(ids[2]))
+        bench.holdsStore = false
+        bench.release()
+        #expect(bench.failureOfLast?.code == .invalid, "it is to be drawn again")
+        bench.work()
+        #expect(try bench.status(ids[0]).done == 1)
+        #expect(try bench.status(ids[1]).cancelled == 1)
+        #expect(try bench.status(ids[2]).done == 1)
+        #expect(bench.files.count == 2)
+    }
+
+    @Test("while the disk refuses writes removals are refused at once, and none is done later")
+    func removesNothingOnFullDisk() throws {
+        let bench = Bench()
+        bench.join("a")
+        let (old, live) = (try bench.submit([.euler("p")]), try bench.submit([.euler("q")]))
+        #expect(bench.ask(.cancel(old)) == .done)
+        bench.refusesWrites = true
+        #expect(bench.failure(.remove(old))?.code == .unavailable)
+        #expect(bench.ask(.cancel(live)) == nil)
+        #expect(bench.failure(.remove(old))?.text.contains("disk is full") == true)
+        #expect(bench.failure(.removeFinished(secondsAgo: 0))?.code == .unavailable)
+        bench.refusesWrites = false
+        bench.wait(3, beating: ["a"])
+        #expect(bench.store.jobs.count == 2 && bench.store.jobs[live]?.status.cancelled == 1)
+        #expect(bench.ask(.remove(old)) == .done)
+    }
+
     @Test("removals go to the store one at a time")
     func removesOneAtATime() throws {
         let bench = Bench()
