@@ -13,7 +13,7 @@ coarse noise is the full noise halved (averages of 2x2, doubled), and they say m
 Settings: full steps; for each preset RALU with each pair of switches, plain sampling with as
 many steps, plain sampling at about equal cost in token-steps; full steps with products in
 other formats; naive upsampling: all steps at half the size, the picture enlarged (Lanczos);
-the true pictures, which no setting can exceed, and these through the autoencoder.
+the true pictures, which show what the judge finds at best, and these through the autoencoder.
 
     OUT/table.md    the table
     OUT/sheet.png   a row for each of the table's, the first pictures across

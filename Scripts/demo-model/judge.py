@@ -9,9 +9,10 @@
 FILE is a judge's own: one that is there is trained further, and counts on from its steps and minutes. The judge that
 ships, judge.safetensors beside this program, is only read, by `score` and eval.py where no other is named.
 
-It is trained on composed pictures only, never on a model's. What it gets wrong on composed pictures it has not seen is
-the ceiling of every accuracy counted with it, so that figure travels in its file. Pictures of any shape are squeezed to
-256x256, where a drop of rain is a pixel wide: at 128x128 weather is guessed.
+It is trained on composed pictures only, never on a model's. What it reads right on composed pictures it has not seen is
+the ceiling of every accuracy counted with it, but for chance, so that figure travels in its file. Pictures of any shape
+are squeezed to 256x256, where a drop of rain is a pixel wide; of that size training keeps a copy of the data set beside
+it, 0.2 MB a picture.
 """
 import argparse
 import json
@@ -39,7 +40,7 @@ ALONE, ALONE_LEFT, ALONE_RIGHT, BESIDE, STACKED = "alone", "alone left", "alone 
 OF_TWO = (BESIDE, STACKED)
 NONE = "none"
 NO_ANSWER = -1
-WEATHERED = 4  # one picture in so many shows rain, snowfall or a rainbow for certain; of all one in twelve
+WEATHERED = 4  # one in so many pictures of a batch is chosen from those with rain, snowfall or a rainbow, one in 13 of all
 WHOLE = ("place", "time", "weather", "background", "arrangement")  # read off the whole picture, the other questions off a thing
 ATTRIBUTES = ("place", "time", "weather", "background", "object", "shape", "colour", "relation", "all")
 
@@ -314,7 +315,8 @@ def train(a):
             group["lr"] = a.lr * rate(a, step, progress[1])
         most = min(a.batch, len(lines))
         some = random_.sample(weathered, min(most // WEATHERED, len(weathered)))
-        rows = sorted(some + random_.sample(range(len(lines)), most - len(some)))
+        others = [i for i in random_.sample(range(len(lines)), most) if i not in some]
+        rows = sorted(some + others[:most - len(some)])
         x = as_input(torch.from_numpy(pictures[rows]).to(DEVICE))
         wanted, here, swap = plain[rows], in_cells.at(rows).to(DEVICE), swapped[rows]
         if random_.random() < 0.5:
