@@ -37,26 +37,25 @@ extension CoordinatorCore {
 
     /// Stops what is left of a job.
     private mutating func drop(_ id: JobID) {
+        guard let job = jobs[id] else { return }
         let time = wall
-        if let job = jobs[id] {
-            queued -= job.waiting.count
-            jobs[id]?.waiting = []
-            var forgotten: [ImageID] = []
-            for index in job.status.images.indices {
-                let image = ImageID(job: id, index: UInt32(index))
-                // What is on its way into the store as done or failed stays that.
-                if case .recording = flights[image]?.phase { continue }
-                if flights[image]?.isSent == true { forgotten.append(image) }
-                if job.leftovers.contains(image.index), !job.status.images[index].isFinal, let path = path(of: image) {
-                    effects.append(.remove(path: path))
-                    jobs[id]?.leftovers.remove(image.index)
-                }
-                land(image)
-                if !job.status.images[index].isFinal { jobs[id]?.set(UInt32(index), .cancelled, wall: time) }
+        queued -= job.waiting.count
+        jobs[id]?.waiting = []
+        var forgotten: [ImageID] = []
+        for index in job.status.images.indices {
+            let image = ImageID(job: id, index: UInt32(index))
+            // What is on its way into the store as done or failed stays that.
+            if case .recording = flights[image]?.phase { continue }
+            if flights[image]?.isSent == true { forgotten.append(image) }
+            if job.leftovers.contains(image.index), !job.status.images[index].isFinal, let path = path(of: image) {
+                effects.append(.remove(path: path))
+                jobs[id]?.leftovers.remove(image.index)
             }
-            if !forgotten.isEmpty {
-                for share in plan?.placements ?? [] { send(.forget(forgotten), share.worker) }
-            }
+            land(image)
+            if !job.status.images[index].isFinal { jobs[id]?.set(UInt32(index), .cancelled, wall: time) }
+        }
+        if !forgotten.isEmpty {
+            for share in plan?.placements ?? [] { send(.forget(forgotten), share.worker) }
         }
     }
 
@@ -127,7 +126,7 @@ extension CoordinatorCore {
             if let id = order.job { log(.info, "job \(id) removed") }
             reply(.done, client)
         case .removed(let jobs, let isAll):
-            if jobs > 0 { log(.info, "\(jobs) finished jobs removed") }
+            if jobs > 0 { log(.info, "finished jobs removed: \(jobs)") }
             reply(.removed(jobs: jobs, isAll: isAll), client)
         case .failed(let error): refuse(client, error)
         case .submitted: log(.error, "the store answered \(answer) to \(order)")
