@@ -72,7 +72,7 @@ extension CoordinatorCore {
                 commit(write, ticket: ticket(.order(order, client)))
             }
         }
-        if !refusedWrites.isEmpty || probe != nil { refuseRemovals() }
+        refuseRemovals()
     }
 
     private func isReady(for order: StoreOrder) -> Bool {
@@ -87,14 +87,13 @@ extension CoordinatorCore {
             }
     }
 
-    /// Refuses the removals that wait: the disk does not even take what jobs with pictures left need.
+    /// Refuses the removals that wait while the disk does not even take what jobs with pictures left need.
     mutating func refuseRemovals() {
-        let refused = orders.filter { !$0.order.isRetry }
-        guard !refused.isEmpty else { return }
-        orders.removeAll { !$0.order.isRetry }
-        for (_, client) in refused {
-            refuse(client, .unavailable, "nothing is removed now: \(storeTrouble ?? "the queue's disk takes nothing")")
+        guard let storeTrouble else { return }
+        for (order, client) in orders where !order.isRetry {
+            refuse(client, .unavailable, "nothing is removed now: \(storeTrouble)")
         }
+        orders.removeAll { !$0.order.isRetry }
     }
 
     /// Lets the store queue pictures again, as far as the queue has room.
