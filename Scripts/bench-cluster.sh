@@ -127,28 +127,34 @@ start() {
     "$ABBOZZO" submit --coordinator "$client" "$folder/warm.txt" "${picture[@]}" >/dev/null
 }
 
-# batch CLIENT: times a batch on a cluster; pictures an hour.
+# batch CLIENT…: times a batch on each of the clusters at the same time; the sum of their pictures an hour in `rate`.
 batch() {
-    local began ended
+    local began cluster ended ends=()
+    local -A running=()
     began=$(date +%s.%N)
-    "$ABBOZZO" submit --coordinator "$1" "$folder/batch.txt" "${picture[@]}" >/dev/null
-    ended=$(date +%s.%N)
-    awk -v n="$pictures" -v a="$began" -v b="$ended" 'BEGIN { printf "%.1f\n", 3600 * n / (b - a) }'
+    for cluster; do
+        "$ABBOZZO" submit --coordinator "$cluster" "$folder/batch.txt" "${picture[@]}" >/dev/null &
+        pids+=($!)
+        running[$!]=yes
+    done
+    for cluster; do
+        wait -n -p ended "${!running[@]}" # whichever ends next
+        ends+=("$(date +%s.%N)")
+        unset "running[$ended]"
+    done
+    for cluster; do unset 'pids[-1]'; done
+    rate=$(printf '%s\n' "${ends[@]}" |
+        awk -v n="$pictures" -v a="$began" '{ sum += 3600 * n / ($1 - a) } END { printf "%.1f\n", sum }')
 }
 
-# Two clusters of one worker each at the same time: the sum of their pictures an hour.
+# Two clusters of one worker each at the same time: the sum of their pictures an hour in `rate`.
 ceiling() {
-    local left right pid
+    local left
     start left measured 1
     left=$client
     start right measured 1
-    right=$client
-    batch "$left" >"$folder/left.rate" &
-    pid=$!
-    batch "$right" >"$folder/right.rate"
-    wait "$pid"
+    batch "$left" "$client"
     stop
-    awk '{ sum += $1 } END { printf "%.1f\n", sum }' "$folder/left.rate" "$folder/right.rate"
 }
 
 # What plan predicts for the cluster that runs, cut as it is.
@@ -172,7 +178,8 @@ compare() {
         for side in 1 5; do
             local name=${!side} cut=$((side + 1)) count=$((side + 2)) slow=$((side + 3))
             start "$name" "${!cut}" "${!count}" "${!slow}"
-            batch "$client" >>"$folder/$name.rates"
+            batch "$client"
+            echo "$rate" >>"$folder/$name.rates"
             predicted "${!cut}" >>"$folder/$name.plans"
             [ "$round" != 1 ] || {
                 echo
@@ -181,7 +188,10 @@ compare() {
             }
             stop
         done
-        [ -z "$top" ] || ceiling >>"$folder/ceiling.rates"
+        [ -z "$top" ] || {
+            ceiling
+            echo "$rate" >>"$folder/ceiling.rates"
+        }
     done
     local first second
     first=$(median <"$folder/$1.rates")

@@ -23,14 +23,17 @@ done
 cd "$(dirname "$0")/.."
 script=$PWD/Scripts/bench-peers
 case " $* " in
-*" --table "* | *" --help "* | *" -h "*) # nothing is measured
+*" --table "* | *" --table="* | *" --help "* | *" -h "*) # nothing is measured
     cd "$caller"
     exec "${PYTHON:-python3}" "$script" --abbozzo none "$@"
     ;;
 esac
 
 requirements=Scripts/bench-peers/requirements.txt
-cache=${XDG_CACHE_HOME:-$HOME/.cache}/abbozzo
+case ${XDG_CACHE_HOME:-} in
+/*) cache=$XDG_CACHE_HOME/abbozzo ;;
+*) cache=$HOME/.cache/abbozzo ;; # a relative one is to be ignored
+esac
 environment=$cache/bench-peers-$(cksum <$requirements | cut -d ' ' -f 1)
 if [ ! -e "$environment/complete" ]; then
     rm -rf "$environment"

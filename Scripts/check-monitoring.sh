@@ -17,7 +17,9 @@ for package in prometheus curl jq; do
     fi
     # The package's own service would take the port.
     [ "$package" != prometheus ] || export RUNLEVEL=1
-    apt-get install -q -y --no-install-recommends "$package"
+    [ -n "${updated:-}" ] || apt-get update -q || true
+    updated=yes
+    DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$package"
 done
 promtool test rules Scripts/alerts.yml
 configuration=${CONFIGURATION:-release}
@@ -65,7 +67,7 @@ curl -sf --retry 30 --retry-all-errors --retry-delay 1 -o /dev/null "http://127.
     --width 512 --height 512
 done=$(curl -sf "http://$(address http)/metrics" | awk '/^dit_images_completed_total/ { n += $NF } END { print n }')
 
-ask() { curl -sf "http://127.0.0.1:$port/api/v1/query" --data-urlencode "query=$1"; }
+ask() { curl -sSf "http://127.0.0.1:$port/api/v1/query" --data-urlencode "query=$1"; }
 for _ in $(seq 60); do
     seen=$(ask 'sum(dit_images_completed_total)' | jq -r '.data.result[0].value[1] // 0')
     [ "$seen" = "$done" ] && break
@@ -93,7 +95,7 @@ panels=0
 while IFS= read -r expression; do
     # Marks of what happened (> 0), and series that come with trouble, may be missing.
     grep -qE " > 0$|${sometimes// /|}" <<<"$expression" && continue
-    found=$(ask "count_over_time(($expression)[5m:1s])" | jq -r '.data.result | length')
+    found=$(ask "count_over_time(($expression)[5m:1s])" | jq -r '.data.result | length') || { status=1; continue; }
     [ "$found" != 0 ] || { echo "an empty panel: $expression" >&2; status=1; }
     panels=$((panels + 1))
 done < <(jq -r '.. | .expr? // empty' deploy/grafana/dashboard.json)

@@ -37,6 +37,10 @@ case ${PROGRAM:-} in
 /* | '~/'*) ;;
 */*) fail "PROGRAM is $PROGRAM; give its whole path, from / or ~/" ;;
 esac
+case ${MODEL:-/} in
+/* | '~/'*) ;;
+*) fail "MODEL is $MODEL; give its whole path, from / or ~/" ;;
+esac
 
 # Lines: role name ssh-target address [options…]
 coordinator=""
@@ -50,6 +54,9 @@ while IFS= read -r line || [ -n "$line" ]; do
     read -r role name target address options <<<"$line"
     [[ -n ${address:-} && $name =~ ^[A-Za-z0-9][A-Za-z0-9._-]*$ ]] ||
         fail "$hosts, line $number: write ROLE NAME SSH-TARGET ADDRESS [OPTIONS]"
+    # Sockets listen there, and a name may stand for other addresses.
+    [[ $address =~ ^([0-9.]+|\[[0-9a-fA-F:]+\])$ ]] ||
+        fail "$hosts, line $number: $address is no address such as 10.0.0.1 or [fd00::1]"
     case $role in
     coordinator)
         [ -z "$coordinator" ] || fail "$hosts, line $number: there can be one coordinator"
@@ -76,10 +83,11 @@ remote() { # target, command…
     ssh -n -o BatchMode=yes -o ConnectTimeout=10 "$target" "$@"
 }
 
-# What tells on the other side whether the process in NAME.pid is this program: after a restart of the machine another one may
-# have its number.
+# What tells on the other side whether the process in NAME.pid is this daemon: after a restart of the machine another one may
+# have its number. It works in FOLDER, and the coordinator's verb, or a worker's name, is a word of its command.
 is_running() { # name
-    echo "[ -f $1.pid ] && tr '\\0' '\\n' 2>/dev/null < /proc/\$(cat $1.pid)/cmdline | grep -qx -e coordinator -e worker"
+    echo "[ -f $1.pid ] && [ /proc/\$(cat $1.pid)/cwd -ef . ] &&
+        tr '\\0' '\\n' 2>/dev/null < /proc/\$(cat $1.pid)/cmdline | grep -qxF -e $1"
 }
 
 # Starts a program that outlives the connection, and waits until it says that it is ready or ends: a worker first measures
@@ -96,7 +104,23 @@ launch() { # target, name, command
         else
             tail -n 5 $2.log >&2
             exit 1
-        fi" || fail "$2 did not start on $1; its log is $folder/$2.log there"
+        fi" || { echo "cluster-ssh: $2 did not start on $1; its log is $folder/$2.log there" >&2; return 1; }
+}
+
+# Waits a little until the coordinator lists the workers: one that it refuses (another model, another kernel class) ends.
+joined() { # name…
+    remote "$main" "cd $folder
+        for try in 1 2 3 4 5 6 7 8 9 10; do
+            there=\$($program nodes ls --coordinator tcp://$at:5792 --keys keys) || exit 1
+            missing=''
+            for name in $*; do
+                echo \"\$there\" | awk '{ print \$1 }' | grep -qxF -e \$name || missing=\"\$missing \$name\"
+            done
+            [ -n \"\$missing\" ] || break
+            sleep 1
+        done
+        echo \"\$there\"
+        [ -z \"\$missing\" ] || { echo \"not there:\$missing; see NAME.log in $folder on their machines\" >&2; exit 1; }"
 }
 
 end() { # target, name: SIGTERM, then wait for the end
@@ -139,22 +163,29 @@ start)
     done
     launch "$main" coordinator "$program coordinator --control tcp://$at:5790 --data tcp://$at:5791 \
         --client tcp://$at:5792 --events tcp://$at:5793 --output pictures --state state --keys keys \
-        --workers ${#workers[@]} $main_options"
+        --workers ${#workers[@]} $main_options" || exit 1
+    status=0
     for worker in "${workers[@]}"; do
         read -r name target address options <<<"$worker"
         launch "$target" "$name" "$program worker --name $name --coordinator tcp://$at:5790 --bind tcp://$address:0 \
-            --keys keys $model $options"
+            --keys keys $model $options" || status=1
     done
+    # shellcheck disable=SC2086 # one word a name
+    joined $names || status=1
+    [ "$status" = 0 ] ||
+        echo "cluster-ssh: at the first start the coordinator waits for all ${#workers[@]} workers before it draws" >&2
     echo "submit on $main: cd $folder && $program submit PROMPTS --coordinator tcp://$at:5792 --keys keys"
+    exit "$status"
     ;;
 status) remote "$main" "cd $folder && $program nodes ls --coordinator tcp://$at:5792 --keys keys" ;;
 stop)
     status=0
+    # First, or it would cut the layers anew over those that are left, again and again.
+    end "$main" coordinator || status=1
     for worker in "${workers[@]}"; do
         read -r name target _ <<<"$worker"
         end "$target" "$name" || status=1
     done
-    end "$main" coordinator || status=1
     exit "$status"
     ;;
 esac

@@ -194,7 +194,8 @@ def report(records):
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="Scripts/bench-peers.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+        prog="Scripts/bench-peers.sh", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False)  # the script around this looks for --table and --help
     parser.add_argument("--abbozzo", required=True, help=argparse.SUPPRESS)
     add = parser.add_argument
     add("--quick", action="store_true", help="1536 tokens, one round, --limit 10")
