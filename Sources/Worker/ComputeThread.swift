@@ -34,12 +34,13 @@ final class ComputeThread: Sendable {
     private final class Inbox: @unchecked Sendable {
         private let condition = NSCondition()
         private var orders: [Order] = []
-        private var abandoned: TaskKey?
+        /// Side tasks in hand whose answer nobody wants: one, and another that it gives way to.
+        private var abandoned: [TaskKey] = []
 
         func put(_ order: Order) {
             condition.lock()
             // The same task again is wanted.
-            if case .compute(let item) = order, abandoned == item.key { abandoned = nil }
+            if case .compute(let item) = order { abandoned.removeAll { $0 == item.key } }
             orders.append(order)
             condition.signal()
             condition.unlock()
@@ -53,10 +54,12 @@ final class ComputeThread: Sendable {
         }
 
         /// Nobody wants the answer to a side task.
-        func abandon(_ key: TaskKey) { condition.withLock { abandoned = key } }
+        func abandon(_ key: TaskKey) {
+            condition.withLock { abandoned = abandoned.suffix(1).filter { $0 != key } + [key] }
+        }
 
         func checkWanted(_ key: TaskKey) throws(Abandoned) {
-            if condition.withLock({ abandoned == key }) { throw Abandoned() }
+            if condition.withLock({ abandoned.contains(key) }) { throw Abandoned() }
         }
 
         /// A task that may run between the layers of another, if that is what comes next; does not wait.

@@ -44,11 +44,11 @@ struct WorkQueue: Sendable {
     /// The task that is computed, or about to be: before a side task what it gives way to.
     var inHand: Ticket? { (wholeInHand ?? sideInHand)?.ticket }
 
-    /// The encode or decode in hand, if its picture is not wanted any more or its epoch is not this one.
-    func unwantedSide(_ epoch: Epoch?) -> TaskKey? {
-        [wholeInHand, sideInHand].compactMap { $0 }.first {
+    /// The encodes and decodes in hand whose picture is not wanted any more or whose epoch is not this one.
+    func unwantedSides(_ epoch: Epoch?) -> [TaskKey] {
+        [wholeInHand, sideInHand].compactMap { $0 }.filter {
             !$0.ticket.key.isStep && ($0.isForgotten || epoch != nil && $0.ticket.key.epoch != epoch)
-        }?.ticket.key
+        }.map(\.ticket.key)
     }
 
     /// Tasks not begun.

@@ -155,7 +155,7 @@ extension WorkerCore {
         case .assign(let plan): assign(plan, now, &effects)
         case .forget(let images):
             drops.forgotten += queue.forget(Set(images))
-            if let side = queue.unwantedSide(life.epoch) { effects.append(.abandon(side)) }
+            effects += queue.unwantedSides(life.epoch).map { .abandon($0) }
         case .alive:
             counters.roundTripNanoseconds = now - (heartbeatSent ?? now)
             heartbeatSent = nil

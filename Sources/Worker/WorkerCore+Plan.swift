@@ -17,7 +17,7 @@ extension WorkerCore {
         }
         drops.stale += queue.clear()
         // It will be asked for again, of whoever decodes now.
-        if let side = queue.unwantedSide(plan.epoch) { effects.append(.abandon(side)) }
+        effects += queue.unwantedSides(plan.epoch).map { .abandon($0) }
         if case .draining(var draining) = life {
             // The plan goes on without it, or with a share it will not take up.
             draining.assignment = nil

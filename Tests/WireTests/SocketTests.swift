@@ -276,6 +276,25 @@ func threads() throws -> Int { try FileManager.default.contentsOfDirectory(atPat
         await right.loop.stop()
     }
 
+    @Test("credits for a peer that never comes do not gather: the last one is kept, before or after other messages")
+    func keepsOneCredit() throws {
+        var outbox = Outbox()
+        func credit(_ messages: UInt32) -> Outgoing {
+            Outgoing(.credit(limit: Credit(messages: messages), epoch: 1))
+        }
+        for messages in 1...1000 { outbox.append(credit(UInt32(messages))) }
+        outbox.append(Outgoing(Message(.control, body: [1, 2, 3])))
+        outbox.append(credit(1001))
+        #expect(outbox.count == 2 && outbox.bytes == Message.creditBytes + 3)
+        #expect(try outbox.first?.chunker.message.credit(from: "a") == Credit(messages: 1001))
+        outbox.first?.next = 1
+        outbox.append(credit(1002))
+        #expect(outbox.count == 3, "what is on its way stays whole")
+        outbox.removeFirst()
+        outbox.removeFirst()
+        #expect(try outbox.first?.chunker.message.credit(from: "a") == Credit(messages: 1002))
+    }
+
     @Test("a dealer waits for its peer, notices that it went, and finds the next one on the same port")
     func reconnect() async throws {
         let first = try Node("right")

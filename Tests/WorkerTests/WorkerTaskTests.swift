@@ -289,6 +289,17 @@ struct WorkerTaskTests {
         #expect(worker.effects.answers.isEmpty && worker.core.drops.stale == 3)
     }
 
+    @Test("two side tasks in hand that a new epoch does not want are both given up")
+    func abandonsBoth() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1, spans: [0..<5]))
+        worker.send(.task(decode(20), from: .coordinator))
+        let prompt = encode(23, isUrgent: true)
+        #expect(worker.send(.task(prompt, from: .coordinator)).computed == [prompt.key])
+        worker.send(.control(.assign(CoreHarness.plan(2, spans: [0..<5]))))
+        #expect(Set(worker.effects.abandoned) == [decode(20).key, prompt.key])
+    }
+
     @Test("with both hands full all is forgotten, or outlived, and what is sent again is computed again")
     func sentAgainBesideEachOther() {
         var worker = CoreHarness()

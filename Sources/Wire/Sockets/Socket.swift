@@ -183,7 +183,15 @@ package class Socket {
         try options.security.checkListening(on: endpoint)
         if endpoint.host.contains(":") { try set(ZMQ_IPV6, 1) }
         try demandKeys()
-        guard zmq_bind(handle, endpoint.bindText) == 0 else { throw .last("cannot listen on \(endpoint)") }
+        guard zmq_bind(handle, endpoint.bindText) == 0 else {
+            let advice =
+                switch zmq_errno() {
+                case EADDRINUSE: " (another process does: choose another port)"
+                case EADDRNOTAVAIL, ENODEV: " (give an address of this machine)"
+                default: ""
+                }
+            throw .last("cannot listen on \(endpoint)\(advice)")
+        }
         if looks == nil {
             looks = loop.schedule(after: Self.lookInterval, every: Self.lookInterval) { [weak self] in
                 self?.endUnfinished()
@@ -586,7 +594,14 @@ struct Outbox {
         set { if let newValue { messages[0] = newValue } }
     }
 
+    /// A credit takes the place of one that waits: it is absolute, and where nobody listens they would gather for ever.
     mutating func append(_ outgoing: Outgoing) {
+        if outgoing.chunker.message.kind == .credit,
+            let old = messages.lastIndex(where: { $0.chunker.message.kind == .credit && $0.next == 0 })
+        {
+            messages[old] = outgoing
+            return
+        }
         messages.append(outgoing)
         bytes += outgoing.chunker.message.payloadBytes
     }
