@@ -14,7 +14,7 @@ extension CoordinatorCore {
 
     mutating func answer(_ request: ClientRequest, _ client: ClientTicket, fresh: JobID) {
         switch request {
-        case .watch, .awaitModel, .countedNodes, .retry, .remove, .removeFinished:
+        case .watch, .awaitModel, .countedNodes, .trace, .retry, .remove, .removeFinished:
             let waiting = watchers.count + modelWatchers.count + censuses.count + orders.count
             guard waiting < Self.mostWaiting else {
                 return refuse(

@@ -262,6 +262,7 @@ extension CoordinatorCore {
                 live(name, .suspect)
                 log(.warning, "\(name) has been silent for \(silence / 1_000_000) ms")
             } else if case .loading(_, let missing) = planning, missing.contains(name), !member.isStalled,
+                member.assigned?.epoch == epoch,
                 member.heard - min(member.heard, max(planned, member.memorySince)) >= Self.stallLimit(settings)
             {
                 members[name]?.isStalled = true

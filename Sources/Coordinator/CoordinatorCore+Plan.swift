@@ -177,6 +177,7 @@ extension CoordinatorCore {
     /// Hands out the plan once its epoch is durable.
     mutating func assignPlan(_ epoch: Epoch) {
         guard epoch == self.epoch, case .loading(let plan, _) = planning else { return }
+        planned = now  // nobody loads before the disk of the queue has taken the epoch
         for (name, member) in members.sorted(by: { $0.key < $1.key }) where member.isPresent {
             if placement(of: name) != nil {
                 if member.worksSince == nil { members[name]?.worksSince = now }

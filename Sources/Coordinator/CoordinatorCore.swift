@@ -111,7 +111,7 @@ package struct CoordinatorCore: Sendable {
     var lastLook: UInt64 = 0
     /// Workers whose last runs ended soon after they were given a share.
     var crashes: [String: Crashes] = [:]
-    /// When the present plan was made, and whether workers have weights to read for it.
+    /// When the present plan was made, or later handed out, and whether workers have weights to read for it.
     var (planned, loadsShares): (UInt64, Bool) = (0, true)
     /// Seconds that the last plan of other shares took until all had loaded.
     var lastLoading = 0.0

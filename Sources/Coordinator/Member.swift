@@ -89,8 +89,13 @@ struct Member {
         assigned = assigned.map { ($0.epoch, later($0.at)) }
     }
 
+    /// Bytes between two heartbeats that show that a message is on its way; the heartbeats themselves are fewer.
+    private static let trafficStep: UInt64 = 1 << 13
+
     mutating func note(_ heartbeat: Heartbeat, epoch: Epoch, now: UInt64) {
+        let before = counters.linkBytes
         counters = heartbeat.counters
+        let carries = counters.linkBytes > before && counters.linkBytes - before > Self.trafficStep
         let bytes = counters.residentBytes
         if max(bytes, memory) - min(bytes, memory) > Self.memoryStep { (memory, memorySince) = (bytes, now) }
         let trouble = heartbeat.epoch == epoch ? heartbeat.link : nil
@@ -105,10 +110,11 @@ struct Member {
             self.inHand = inHand
             inHandSince = now
         }
-        idleSince = inHand == nil && heartbeat.counters.queued == 0 ? idleSince ?? now : nil
+        let isIdle = inHand == nil && heartbeat.counters.queued == 0 && !carries
+        idleSince = isIdle ? idleSince ?? now : nil
     }
 
-    /// Whether every heartbeat of the last while, up to a recent one, said that it has nothing.
+    /// Whether every heartbeat of the last while, up to a recent one, said that it has nothing, and that nothing travels.
     func hasBeenIdle(for duration: UInt64, now: UInt64) -> Bool {
         idleSince.map { heard >= $0 + duration && now - min(now, heard) < duration } ?? false
     }
@@ -141,4 +147,9 @@ struct Member {
         rates.received = bytes { $0.target == name }
         return rates
     }
+}
+
+extension WorkerCounters {
+    /// Bytes that a worker has sent and received.
+    fileprivate var linkBytes: UInt64 { links.reduce(0) { $0 &+ $1.totalBytes } }
 }

@@ -29,7 +29,8 @@ struct Replica {
             return (encoders.first { $0.replica != nil } ?? encoders.first).map { encoder in
                 Replica(
                     pipeline: pipeline.map(\.worker), encoder: encoder.worker, decoders: serving.filter(\.decodes),
-                    limit: flightsPerWorker * pipeline.count)
+                    // The first worker keeps no more conditionings than that.
+                    limit: min(flightsPerWorker * pipeline.count, NodeProfile.keptConditionings))
             }
         }
     }

@@ -128,13 +128,19 @@ final class Bench {
     }
 
     /// A heartbeat; memory grows, as of one that loads, unless it is given.
+    ///
+    /// `linkBytes` are all that it has received.
     func beat(
         _ worker: String, boot: UInt64 = 1, image: ImageID? = nil, block: Int? = nil,
-        link: Heartbeat.LinkTrouble? = nil, residentBytes: UInt64? = nil
+        link: Heartbeat.LinkTrouble? = nil, residentBytes: UInt64? = nil,
+        linkBytes: UInt64 = 0
     ) {
         let epoch = core.plan?.epoch ?? 0
         var counters = WorkerCounters()
         counters.residentBytes = residentBytes ?? now / 8
+        var received = LinkCounters(source: "coordinator", target: worker)
+        received.totalBytes = linkBytes
+        counters.links = [received]
         say(
             .heartbeat(Heartbeat(epoch: epoch, image: image, block: block, counters: counters, link: link)), worker,
             boot: boot)

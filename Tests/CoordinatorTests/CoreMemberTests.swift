@@ -118,6 +118,35 @@ struct CoreMemberTests {
         #expect(Set(bench.core.plan?.placements.map(\.worker) ?? []) == ["a", "b"])
     }
 
+    @Test("nobody is stuck loading a plan that waits for the disk of the queue")
+    func forgivesPlansThatWait() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        let id = try bench.submit([.euler("p")])
+        bench.refusesWrites = true
+        bench.say(.leave, "b")
+        func rest(_ seconds: Double, beating others: [String] = []) {
+            for _ in 0..<Int(2 * seconds) {
+                bench.beat("a", residentBytes: 70_000_000)
+                bench.wait(0.5, beating: others)
+            }
+        }
+        rest(400)
+        #expect(!bench.logged.contains { $0.contains("loaded nothing") })
+        bench.refusesWrites = false
+        rest(250)
+        #expect(bench.core.plan?.placements.map(\.worker) == ["a"], "its time begins when it is told to load")
+        bench.load()
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+        bench.say(.hello(FakeModel.hello("c")), "c")
+        rest(2, beating: ["c"])
+        #expect(bench.core.plan?.placements.count == 2)
+        bench.load(only: ["c"])
+        rest(400, beating: ["c"])
+        #expect(bench.core.plan?.placements.map(\.worker) == ["c"], "its disk has stood for long enough")
+    }
+
     @Test("who left as it should is forgotten; a lost worker stays on the list until it is taken off")
     func forgetsLeavers() throws {
         let bench = Bench()
@@ -928,6 +957,25 @@ struct CoreMemberTests {
         bench.load()
         bench.work()
         #expect(try bench.status(id).done == 1)
+    }
+
+    @Test("work that travels over a slow link is not lost; it is once nothing travels any more")
+    func waitsForSlowLinks() throws {
+        let bench = Bench()
+        bench.join("a")
+        _ = try bench.submit([.euler("p")])
+        bench.work(until: { $0.key.need == .step })
+        let epoch = bench.core.plan?.epoch
+        for second in 1...300 {
+            bench.beat("a", linkBytes: UInt64(second) * 100_000)
+            bench.wait(1)
+        }
+        #expect(bench.core.plan?.epoch == epoch, "0.8 Mbit/s are slow, but it goes on")
+        for second in 1...100 {
+            bench.beat("a", linkBytes: 30_000_000 + UInt64(second) * 2000)
+            bench.wait(1)
+        }
+        #expect(bench.logged.contains { $0.contains("work was lost on its way") }, "heartbeats are no work")
     }
 }
 

@@ -11,6 +11,9 @@ final class StoreThread: @unchecked Sendable {
     private enum Order {
         case write(StoreWrite, ticket: UInt64)
         case read(StoreQuery, ticket: UInt64)
+
+        /// The picture whose checkpoint is to be written.
+        var checkpointed: ImageID? { if case .write(.checkpoint(let image, _, _), _) = self { image } else { nil } }
     }
 
     private let store: JobStore
@@ -44,7 +47,10 @@ final class StoreThread: @unchecked Sendable {
     private func put(_ order: Order) {
         let wasEmpty = lock.withLock {
             defer { waiting.append(order) }
-            return waiting.isEmpty
+            let wasEmpty = waiting.isEmpty
+            // Of a picture's checkpoints that wait only the last one counts; where the disk hangs they would gather.
+            if let image = order.checkpointed { waiting.removeAll { $0.checkpointed == image } }
+            return wasEmpty
         }
         if wasEmpty { queue.async { self.work() } }
     }
@@ -55,39 +61,30 @@ final class StoreThread: @unchecked Sendable {
             return waiting
         }
         var writes: [(write: StoreWrite, ticket: UInt64)] = []
-        var events: [Event] = []
-        for order in Self.withoutOldCheckpoints(orders) {
+        // Each answer goes as soon as it is there: a job's may fill megabytes, and nobody is to wait for another's.
+        for order in orders {
             switch order {
             case .write(let write, let ticket): writes.append((write, ticket))
             case .read(let query, let ticket):
-                events += perform(writes)
+                perform(writes)
                 writes = []
-                events.append(.read(answer(query), ticket: ticket))
+                inbox.put([.read(answer(query), ticket: ticket)])
             }
         }
-        events += perform(writes)
-        if !events.isEmpty { inbox.put(events) }
+        perform(writes)
     }
 
-    /// Of several checkpoints of a picture that wait, only the last one counts.
-    private static func withoutOldCheckpoints(_ orders: [Order]) -> [Order] {
-        var seen: Set<ImageID> = []
-        let kept = orders.reversed().filter { order in
-            if case .write(.checkpoint(let image, _, _), _) = order { seen.insert(image).inserted } else { true }
-        }
-        return kept.reversed()
-    }
-
-    private func perform(_ writes: [(write: StoreWrite, ticket: UInt64)]) -> [Event] {
-        guard !writes.isEmpty else { return [] }
+    private func perform(_ writes: [(write: StoreWrite, ticket: UInt64)]) {
+        guard !writes.isEmpty else { return }
         let start = DispatchTime.now().uptimeNanoseconds
         let answers = store.perform(writes.map(\.write))
         metrics.noteCheckpoint(nanoseconds: DispatchTime.now().uptimeNanoseconds - start)
-        return zip(writes, answers).compactMap { write, answer in
+        let events = zip(writes, answers).compactMap { write, answer -> Event? in
             if write.ticket != 0 { return .stored(answer, ticket: write.ticket) }
             if case .failed(let error) = answer { refused(error) }
             return nil
         }
+        if !events.isEmpty { inbox.put(events) }
     }
 
     private func answer(_ query: StoreQuery) -> StoreReading {
