@@ -28,6 +28,42 @@ package enum DurableFolder {
         try flush(parent)
     }
 
+    /// Of a folder and those beside it whose names are its own with a dash and a number, the ones that hold files.
+    ///
+    /// Folders in a folder, and what is hidden, are none; where nothing can be read there is nothing.
+    package static func occupied(like path: String) -> Set<String> {
+        let parent = parent(of: path)
+        let name = path.dropFirst(parent == "/" ? 1 : parent.count + 1)
+        let like = names(in: parent) { other in
+            guard other.hasPrefix(name) else { return false }
+            let rest = other.dropFirst(name.count)
+            return rest.isEmpty || rest.first == "-" && rest.count > 1 && rest.dropFirst().allSatisfy(\.isNumber)
+        }
+        return Set(like.map { parent == "/" ? "/" + $0 : parent + "/" + $0 }.filter(holdsFiles))
+    }
+
+    private static func holdsFiles(_ path: String) -> Bool {
+        !names(in: path, atMost: 1) { name in
+            var status = stat()
+            guard !name.hasPrefix("."), lstat(path + "/" + name, &status) == 0 else { return false }
+            return status.st_mode & S_IFMT != S_IFDIR
+        }.isEmpty
+    }
+
+    /// The first names in a folder that meet a condition.
+    private static func names(in path: String, atMost limit: Int = .max, where isWanted: (String) -> Bool) -> [String] {
+        guard let folder = opendir(path) else { return [] }
+        defer { closedir(folder) }
+        var names: [String] = []
+        while names.count < limit, let entry = readdir(folder) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: Int(entry.pointee.d_reclen)) { String(cString: $0) }
+            }
+            if isWanted(name) { names.append(name) }
+        }
+        return names
+    }
+
     private static func parent(of path: String) -> String {
         guard let slash = path.lastIndex(of: "/") else { return "." }
         return slash == path.startIndex ? "/" : String(path[..<slash])

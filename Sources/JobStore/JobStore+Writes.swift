@@ -15,8 +15,9 @@ extension JobStore {
 
     private static func perform(_ write: StoreWrite, in database: Database) throws -> StoreAnswer {
         switch write {
-        case .submit(let id, let submission, let folder, let time, let onlyKnown):
-            return try submit(submission, id: id, folder: folder, time: time, onlyKnown: onlyKnown, in: database)
+        case .submit(let id, let submission, let folder, let time, let onlyKnown, let occupied):
+            return try submit(
+                submission, id: id, folder: folder, time: time, onlyKnown: onlyKnown, occupied: occupied, in: database)
         case .finish(let image, let state, let time):
             try finish(image, state, time: time, in: database)
             return .written
@@ -114,7 +115,8 @@ extension JobStore {
     }
 
     private static func submit(
-        _ submission: Submission, id: JobID, folder: String, time: Double, onlyKnown: Bool, in database: Database
+        _ submission: Submission, id: JobID, folder: String, time: Double, onlyKnown: Bool,
+        occupied: Set<String>, in database: Database
     ) throws -> StoreAnswer {
         if let key = submission.key,
             let row = try Row.fetchOne(
@@ -127,7 +129,7 @@ extension JobStore {
             return .submitted(known, folder: row["folder"], duplicate: true)
         }
         guard !onlyKnown else { throw StoreError(.unknownKey(submission.key ?? "")) }
-        let folder = try freeFolder(folder, in: database)
+        let folder = try freeFolder(folder, occupied, in: database)
         try database.execute(
             sql: """
                 INSERT INTO job (id, key, folder, priority, interactive, submitted, version, total)
@@ -167,13 +169,13 @@ extension JobStore {
     }
 
     /// Two jobs in one folder would overwrite each other's pictures: the later one gets a number, also if the earlier one is
-    /// removed.
-    private static func freeFolder(_ folder: String, in database: Database) throws -> String {
+    /// removed, or was of another queue (`DurableFolder.occupied`).
+    private static func freeFolder(_ folder: String, _ occupied: Set<String>, in database: Database) throws -> String {
         let taken = try database.cachedStatement(
             sql: "SELECT 1 FROM job WHERE folder = ?1 UNION ALL SELECT 1 FROM former_folder WHERE folder = ?1")
         var candidate = folder
         var number = 1
-        while try Int.fetchOne(taken, arguments: [candidate]) != nil {
+        while try occupied.contains(candidate) || Int.fetchOne(taken, arguments: [candidate]) != nil {
             number += 1
             candidate = "\(folder)-\(number)"
         }

@@ -10,6 +10,8 @@ package import Plan
 package final class JobStore: Sendable {
     /// Path of the database.
     package let path: String
+    /// Whether the queue was made just now.
+    package let isNew: Bool
     private let pool: DatabasePool
     private let lock: FolderLock
 
@@ -20,6 +22,7 @@ package final class JobStore: Sendable {
         lock = try FolderLock(folder: folder)
         let path = folder + "/queue.sqlite"
         self.path = path
+        isNew = access(path, F_OK) != 0
         do {
             var configuration = Configuration()
             configuration.label = "queue"

@@ -73,9 +73,13 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case .full(let pictures, let bytes):
             "its \(pictures) pictures (\(bytes) bytes) would wait again, and the queue has no room for them; try again when "
                 + "some are done, or cancel some (abbozzo jobs ls)"
-        case .database(let code, let text): "the queue's database failed: \(text) (SQLite code \(code))"
+        case .database(let code, let text):
+            "the queue's database failed: \(text) (SQLite code \(code))"
+                + (ResultCode(rawValue: code).primaryResultCode == .SQLITE_FULL
+                    ? "; make room on the disk of the state folder, and it goes on" : "")
         case .damaged(let text):
-            "the queue holds a damaged row: \(text); mend or delete it with sqlite3, or choose another state folder"
+            "the queue holds a damaged row: \(text); copy the state folder, then mend or delete the row with sqlite3, or choose "
+                + "another state folder"
         }
     }
 

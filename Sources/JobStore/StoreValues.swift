@@ -4,9 +4,9 @@ package import Plan
 package enum StoreWrite: Equatable, Sendable {
     /// Queues a job under a new identity, unless its key is known already.
     ///
-    /// The folder is absolute. If another job has or had it, a number is appended. `onlyKnown` queues nothing new: it answers for
+    /// The folder is absolute. If another job has or had it, or it is among the `occupied`, a number is appended. `onlyKnown` queues nothing new: it answers for
     /// a key that is known, and fails with `StoreError.Reason.unknownKey` otherwise.
-    case submit(JobID, Submission, folder: String, time: Double, onlyKnown: Bool = false)
+    case submit(JobID, Submission, folder: String, time: Double, onlyKnown: Bool = false, occupied: Set<String> = [])
     /// A picture came to its end; a change to a picture that is final already is ignored.
     case finish(ImageID, ImageState, time: Double)
     /// Latest state of a picture's sampler; ignored when the picture is final.

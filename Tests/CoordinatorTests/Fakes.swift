@@ -112,7 +112,7 @@ struct FakeStore {
 
     mutating func perform(_ write: StoreWrite) -> StoreAnswer {
         switch write {
-        case .submit(let id, let submission, let folder, let time, let onlyKnown):
+        case .submit(let id, let submission, let folder, let time, let onlyKnown, _):
             if let key = submission.key, let known = jobs.values.first(where: { $0.submission.key == key }) {
                 guard known.submission.images == submission.images else {
                     return .failed(

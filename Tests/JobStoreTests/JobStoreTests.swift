@@ -152,6 +152,41 @@ struct JobStoreTests {
         #expect(try store.job(stolen)?.folder == "/out/\(id)-2")
     }
 
+    @Test("a folder that holds another queue's pictures is given to no job; one with folders only is")
+    func keepsFoldersOfOthers() throws {
+        let state = try Scratch()
+        let output = try Scratch()
+        let store = try JobStore(folder: state.path)
+        #expect(store.isNew)
+        func submit(_ folder: String, key: String? = nil) throws -> (folder: String, duplicate: Bool) {
+            let path = output.path + folder
+            let write = StoreWrite.submit(
+                JobID(using: &generator), .three(key: key), folder: path, time: 0,
+                occupied: DurableFolder.occupied(like: path))
+            guard case .submitted(_, let given, let duplicate) = store.perform([write])[0] else {
+                throw StoreError(.damaged(""))
+            }
+            return (String(given.dropFirst(output.path.count)), duplicate)
+        }
+        var generator = SystemRandomNumberGenerator()
+        for folder in ["/empty", "/cats", "/cats-2", "/above/below"] {
+            try DurableFolder.make(output.path + folder, mode: 0o700)
+        }
+        for file in ["/cats/0001.png", "/cats-2/0001.png", "/above/below/0001.png", "/empty/.hidden"] {
+            try Data([1]).write(to: URL(fileURLWithPath: output.path + file))
+        }
+        for (asked, given) in [
+            ("/cats", "/cats-3"), ("/cats", "/cats-4"), ("/empty", "/empty"), ("/above", "/above"), ("/new", "/new"),
+            ("/cat", "/cat"),
+        ] { #expect(try submit(asked).folder == given) }
+        #expect(try submit("/keyed", key: "k") == ("/keyed", false))
+        try DurableFolder.make(output.path + "/keyed", mode: 0o700)
+        try Data([1]).write(to: URL(fileURLWithPath: output.path + "/keyed/0001.png"))
+        #expect(try submit("/keyed", key: "k") == ("/keyed", true), "its own pictures do not stand in a job's way")
+        store.close()
+        #expect(try !JobStore(folder: state.path).isNew)
+    }
+
     @Test("jobs that were finished by a time are removed oldest first, no more of them than one write should")
     func removesFinished() throws {
         let folder = try Scratch()

@@ -21,6 +21,8 @@ package actor CoordinatorService {
     private let inbox: Inbox<Event>
     private let samplers = DispatchQueue(label: "samplers")
     private let files = DispatchQueue(label: "files")
+    /// Looks for pictures of other queues in a new job's folder: checkpoints do not wait for that disk.
+    private let folders = DispatchQueue(label: "folders")
     /// Reads the folder of keys, which may be on another machine's disk: messages do not wait for it.
     private let keyReader = DispatchQueue(label: "keys")
     private var isReadingKeys = false
@@ -69,6 +71,11 @@ package actor CoordinatorService {
                 try makeOutputFolder(settings.core.outputFolder)
                 let jobs = try store.unfinished()
                 for job in jobs { PictureWriter.removeLeftovers(in: job.status.folder) }
+                if store.isNew {
+                    log.warning("\(store.path) was made just now: a new queue without jobs")
+                } else {
+                    log.notice("\(store.path): \(jobs.count) jobs with pictures left")
+                }
                 let pin = Facts.decode(try store.fact("pin"))
                 if jobs.contains(where: { !$0.checkpoints.isEmpty }) {
                     settings.core.begunWire = try begunFormat(store)
@@ -127,6 +134,8 @@ package actor CoordinatorService {
                 "the queue has pictures that were begun with wire format \(begun.rawValue), not \(format.rawValue): start "
                     + "with --wire \(begun.rawValue) until they are done, or cancel their jobs there")
         }
+        // A start writes nothing that is there: its disk may be full.
+        guard try store.fact(CoordinatorCore.wireFact) != format.rawValue else { return }
         let fact = StoreWrite.fact(name: CoordinatorCore.wireFact, value: format.rawValue)
         for case .failed(let error) in store.perform([fact]) { throw error }
     }
@@ -138,19 +147,28 @@ package actor CoordinatorService {
         while nearest != "/", access(nearest, F_OK) != 0 { nearest = (nearest as NSString).deletingLastPathComponent }
         var isFolder: ObjCBool = false
         let isThere = FileManager.default.fileExists(atPath: nearest, isDirectory: &isFolder)
-        guard isThere, isFolder.boolValue, access(nearest, W_OK | X_OK) == 0 else {
-            guard nearest == absolute else { throw cannotMake(absolute) }
-            throw ServiceError("the output folder \(absolute) cannot be written; check its owner or choose another one")
+        let code = isThere && !isFolder.boolValue ? ENOTDIR : access(nearest, W_OK | X_OK) == 0 ? 0 : errno
+        guard code == 0 else {
+            let why = String(cString: strerror(code))
+            guard nearest == absolute else { throw cannotMake(absolute, why) }
+            throw ServiceError(
+                "the output folder \(absolute) cannot be written (\(why)); check its owner and its disk, or choose another one"
+            )
         }
         return absolute
     }
 
     private static func makeOutputFolder(_ path: String) throws(ServiceError) {
-        do { try DurableFolder.make(path, mode: 0o777) } catch { throw cannotMake(path) }
+        do { try DurableFolder.make(path, mode: 0o777) } catch {
+            guard case .unwritable(_, let code) = error.reason else { throw cannotMake(path, "\(error)") }
+            throw cannotMake(path, String(cString: strerror(code)))
+        }
     }
 
-    private static func cannotMake(_ path: String) -> ServiceError {
-        ServiceError("cannot make the output folder \(path); check its owner or choose another one")
+    private static func cannotMake(_ path: String, _ why: String) -> ServiceError {
+        ServiceError(
+            "cannot make the output folder \(path) (\(why)); check the owner of the folder above it and its disk, or choose "
+                + "another one")
     }
 
     private func begin(_ recovered: Event) {
@@ -233,7 +251,8 @@ extension CoordinatorService {
     }
 
     private func flush() async {
-        let (files, samplers) = (files, samplers)
+        let (files, samplers, folders) = (files, samplers, folders)
+        await withCheckedContinuation { continuation in folders.async { continuation.resume() } }
         await withCheckedContinuation { continuation in samplers.async { continuation.resume() } }
         await withCheckedContinuation { continuation in files.async { continuation.resume() } }
         await storeThread.flush()
@@ -403,6 +422,14 @@ extension CoordinatorService {
             let run = RoutingID(name: worker, bootID: bootID)
             send("message to \(run)") { try sockets.control.send(Message(message), to: run.description) }
         case .task(let input, let key, let worker, let isUrgent): task(input, key, to: worker, isUrgent: isUrgent)
+        case .store(.submit(let id, let submission, let folder, let time, let onlyKnown, _), let ticket)
+        where submission.folder != nil:
+            folders.async { [storeThread] in
+                let occupied = DurableFolder.occupied(like: folder)
+                storeThread.write(
+                    .submit(id, submission, folder: folder, time: time, onlyKnown: onlyKnown, occupied: occupied),
+                    ticket: ticket)
+            }
         case .store(let write, let ticket): storeThread.write(write, ticket: ticket)
         case .read(let query, let ticket): storeThread.read(query, ticket: ticket)
         case .sample(let task, let ticket): sample(task, ticket)
