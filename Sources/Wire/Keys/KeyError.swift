@@ -41,7 +41,9 @@ package struct KeyError: Error, Equatable, Sendable, CustomStringConvertible {
             "\(name.debugDescription.prefix(80)) cannot name a key: use 1 to \(KeyFile.maxName) letters, digits, dots, "
                 + "dashes or underscores, not beginning with a dot"
         case .missing(let path, let advice): "\(path) does not exist; \(advice)"
-        case .exists(let path): "\(path) exists already and is left as it is; choose another name or remove it first"
+        case .exists(let path):
+            "\(path) exists already and is left as it is; go on with it, or choose another name (whoever trusts this key would "
+                + "no longer be let in if it were removed)"
         case .exposed(let path, let mode):
             "refusing \(path): others than its owner have access to it; run chmod \(mode) \(path)"
         case .malformed(let path, let why): "\(path) is no key file: \(why)"

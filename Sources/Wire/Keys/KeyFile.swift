@@ -124,7 +124,9 @@ package struct KeyFile: Equatable, Sendable {
 extension KeyError {
     /// The error that the system left in `errno`.
     static func last(_ path: String) -> KeyError {
-        let (code, text) = (errno, String(cString: strerror(errno)))
+        let code = errno
+        var text = String(cString: strerror(code))
+        if code == EACCES || code == EPERM { text += "; this process runs as user \(getuid()): check the owner" }
         return KeyError(passing.contains(code) ? .unread(text, path: path) : .system(text, path: path))
     }
 

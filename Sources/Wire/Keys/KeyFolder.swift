@@ -85,7 +85,7 @@ package struct KeyFolder: Equatable, Sendable {
 
     /// Public keys of this folder, by name.
     package func made() throws(KeyError) -> [KeyFile] {
-        try Self.expect(path, R_OK | X_OK, advice: "make it with abbozzo keys init")
+        try Self.expect(path, R_OK | X_OK, advice: "make it with abbozzo keys init, or name another with --keys")
         return try Self.publicKeys(in: path).valid
     }
 
@@ -156,7 +156,7 @@ package struct KeyFolder: Equatable, Sendable {
         let identity = try secret(Self.coordinator, .coordinator, "make it with abbozzo keys init")
         var info = stat()
         guard stat(authorised, &info) == 0 else {
-            throw KeyError(.missing(authorised, advice: "make it with abbozzo keys init"))
+            throw KeyError(.missing(authorised, advice: "make it with abbozzo keys init, or name another with --keys"))
         }
         guard info.st_mode & 0o022 == 0 else { throw KeyError(.exposed(authorised, mode: "700")) }
         let listing = try grants()
@@ -180,18 +180,21 @@ package struct KeyFolder: Equatable, Sendable {
     ///
     /// `serverKey` is the coordinator's public key, as 40 characters or a file; nil for `coordinator.pub`.
     package func forClient(user: String?, serverKey: String? = nil) throws -> Security {
-        try Self.expect(path, R_OK | X_OK, advice: "make it with abbozzo keys init, or name another with --keys")
+        try Self.expect(path, R_OK | X_OK, advice: Self.clientAdvice)
         let names = clients
         guard let name = names.count == 1 ? names[0] : names.first(where: { $0 == user }) else {
             if names.isEmpty {
-                throw KeyError(
-                    .missing("\(path)/NAME.key of a client", advice: "make it with abbozzo keys new client NAME"))
+                throw KeyError(.missing("\(path)/NAME.key of a client", advice: Self.clientAdvice))
             }
             throw KeyError(.ambiguous(names, folder: path))
         }
         let identity = try secret(name, .client, "make it with abbozzo keys new client \(name)")
         return Security(name: name, identity: identity, peerKey: try coordinatorKey(serverKey))
     }
+
+    private static let clientAdvice =
+        "copy NAME.key and coordinator.pub from the coordinator's machine (there abbozzo keys new client NAME makes the first, "
+        + "and abbozzo keys init those of a new cluster), or name another folder with --keys"
 
     private func secret(_ name: String, _ role: KeyRole, _ advice: String) throws -> KeyPair {
         let path = secretPath(name)

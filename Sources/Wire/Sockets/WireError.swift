@@ -80,9 +80,11 @@ package struct WireError: Error, Equatable, Sendable, CustomStringConvertible {
             "\(peer) reads too slowly: \(bytes) bytes wait for it, at most \(limit) may"
         case .closed: "the socket is closed"
         case .unreachable(let endpoint, let seconds):
-            "nobody answers at \(endpoint) within \(Self.short(seconds)) s: is the coordinator running there?"
+            "nobody answers at \(endpoint) within \(Self.short(seconds)) s: is the coordinator running there? (--coordinator or "
+                + "ABBOZZO_COORDINATOR names another)"
         case .timeout(let endpoint, let seconds):
-            "\(endpoint) is connected but gave no answer within \(Self.short(seconds)) s"
+            "\(endpoint) is connected but gave no answer within \(Self.short(seconds)) s; what it was asked it may still do: look "
+                + "before you ask again"
         case .lost(let endpoint): "the connection to \(endpoint) was lost before the answer"
         case .refused(let error): error.description
         }

@@ -17,7 +17,8 @@ struct CoordinatorCommand: AsyncParsableCommand {
         commandName: "coordinator", abstract: "Run the daemon that keeps the queue and plans the workers.",
         discussion: """
             It prints one line when it is ready: "ready control=… data=… client=… events=… http=…" with the ports in use. \
-            SIGTERM or SIGINT lets each picture end its step and goes; a second one stops at once. Unfinished pictures go \
+            SIGTERM or SIGINT lets each picture end its step and goes; a second one stops at once, \
+            a third one ends a process that waits for a disk which does not answer. Unfinished pictures go \
             on at the next start with the same --state. SIGHUP reads again who is authorised.
             """)
 

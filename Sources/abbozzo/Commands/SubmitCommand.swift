@@ -132,8 +132,13 @@ struct SubmitCommand: AsyncParsableCommand {
             if let report { say(report.lines.joined(separator: "\n")) }
         }
         guard wait else { return }
-        if let contactSheet { try writeSheet(of: status, to: contactSheet) }
+        // How the job ended says more than a sheet that could not be written.
+        let sheet = Result { if let contactSheet { try writeSheet(of: status, to: contactSheet) } }
+        if case .failure(let error) = sheet { note("no contact sheet: \(error)") }
         try status.throwUnlessDone()
+        if case .failure = sheet {
+            throw CommandFailure(.usage, "the job is done, its contact sheet could not be made")
+        }
     }
 
     /// Somebody who types one prompt and waits should not wait for other people's batches; whoever gives a priority has

@@ -5,12 +5,14 @@ internal import Synchronization
 /// SIGINT and SIGTERM, and SIGHUP for who wants it, as a sequence.
 ///
 /// Until `handOver` the first one that asks the process to stop ends it: a start that measures a machine or opens a large
-/// queue takes minutes, in which there is nobody yet to stop as one should, and nothing yet to be lost.
+/// queue takes minutes, in which there is nobody yet to stop as one should, and nothing yet to be lost. After it the third one
+/// does: who stops may wait for a disk that does not answer.
 struct StopSignals {
     /// Each signal as it comes.
     let stream: AsyncStream<Int32>
     private let sources: [any DispatchSourceSignal]
     private let isHandedOver: Flag
+    private static let patience = 2
 
     /// Starts to listen.
     init(alsoHangUp: Bool = false) {
@@ -19,11 +21,15 @@ struct StopSignals {
         let isHandedOver = Flag()
         self.isHandedOver = isHandedOver
         let queue = DispatchQueue(label: "signals")
+        let asked = Counter()
         sources = ([SIGINT, SIGTERM] + (alsoHangUp ? [SIGHUP] : [])).map { number in
             signal(number, SIG_IGN)
             let source = DispatchSource.makeSignalSource(signal: number, queue: queue)
             source.setEventHandler {
-                if number != SIGHUP && !isHandedOver.value.load(ordering: .relaxed) { end(by: number) }
+                if number != SIGHUP {
+                    guard isHandedOver.value.load(ordering: .relaxed) else { end(by: number) }
+                    if asked.value.wrappingAdd(1, ordering: .relaxed).oldValue >= Self.patience { end(by: number) }
+                }
                 continuation.yield(number)
             }
             source.resume()
@@ -48,6 +54,10 @@ struct StopSignals {
             isFirst = false
         }
     }
+}
+
+private final class Counter: Sendable {
+    let value = Atomic(0)
 }
 
 private final class Flag: Sendable {
