@@ -5,7 +5,8 @@ internal import Plan
 ///
 /// A worker that the coordinator hears may still be out of its neighbour's reach: a firewall, a switch, a cable between
 /// two racks. What was sent over such a link is lost and nothing more comes, so the plan goes on without one of the two,
-/// and tries the link again later, more and more seldom.
+/// and tries the link again later, more and more seldom. So it does where a link breaks again and again before anything gets
+/// through.
 extension CoordinatorCore {
     /// One worker that sends to another.
     struct LinkEnds: Hashable, Comparable {
@@ -33,6 +34,8 @@ extension CoordinatorCore {
     private static let doublings = 4
     /// The same for the data link of a worker, which comes up or not: each try costs the whole cluster a plan.
     private static let dataDoublings = 7
+    /// Breaks in a row, without any work that got through in between, after which plans do without a link.
+    private static let mostFruitlessBreaks = 3
     /// Time after which a link that works is forgiven.
     private static let forgiveness: UInt64 = 3_600_000_000_000
 
@@ -58,6 +61,7 @@ extension CoordinatorCore {
             case .broken:
                 let text = "the link from \(share.worker) to \(next.worker) broke"
                 log(.warning, text)
+                noteBreak(LinkEnds(from: share.worker, to: next.worker))
                 wantPlan(.link, text, isGraceful: false)
             case .silent:
                 let text = "\(share.worker) does not reach \(next.worker)"
@@ -98,6 +102,32 @@ extension CoordinatorCore {
                     + "once when it is started again")
             wantPlan(.link, text, isGraceful: false)
         }
+    }
+
+    /// Takes note that a link broke with work on its way; where none gets through between one time and the next, plans do
+    /// without the link for a while.
+    mutating func noteBreak(_ ends: LinkEnds) {
+        let hadWork = flights.values.contains { flight in
+            guard case .sent(let need, _) = flight.phase else { return false }
+            return hands(need, flight).contains(ends.from)
+        }
+        guard hadWork else { return }
+        fruitlessBreaks[ends, default: 0] += 1
+        guard fruitlessBreaks[ends] == Self.mostFruitlessBreaks else { return }
+        fruitlessBreaks[ends] = nil
+        let isOurs = ends.to == Self.dataSocket
+        let rest = part(ends, doublings: isOurs ? Self.dataDoublings : Self.doublings)
+        log(
+            .error,
+            "the link from \(ends.from) to \(isOurs ? "the coordinator's data socket" : ends.to) breaks again and again before "
+                + "any work gets through: look at the network between them; it is tried again in \(rest / 1_000_000_000) s"
+        )
+    }
+
+    /// Work of these hands has come through.
+    mutating func forgetBreaks(of hands: [String]) {
+        if fruitlessBreaks.isEmpty { return }
+        fruitlessBreaks = fruitlessBreaks.filter { !hands.contains($0.key.from) }
     }
 
     private func isHeard(_ name: String) -> Bool {

@@ -343,6 +343,7 @@ extension CoordinatorCore {
         members[name]?.idleSince = nil
         counted(name)
         partings = partings.filter { $0.key.from != name && $0.key.to != name }
+        fruitlessBreaks = fruitlessBreaks.filter { $0.key.from != name && $0.key.to != name }
         measuredLinks = measuredLinks.filter { $0.key.from != name && $0.key.to != name }
         log(isDeath ? .warning : .info, "\(name) is gone: \(why)")
         traces.note("\(name) is gone: \(why)", now: now)

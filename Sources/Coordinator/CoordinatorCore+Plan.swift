@@ -305,6 +305,7 @@ extension CoordinatorCore {
     mutating func unlink(_ worker: String) {
         linked.remove(worker)
         guard placement(of: worker) != nil, members[worker]?.isPresent == true else { return }
+        noteBreak(LinkEnds(from: worker, to: Self.dataSocket))
         // If the worker is dead, its control connection breaks too: wait for that, and plan once.
         wantPlan(.link, "the data link of \(worker) broke", isGraceful: false, after: settings.settle)
     }

@@ -107,6 +107,8 @@ package struct CoordinatorCore: Sendable {
     var measuredLinks: [LinkEnds: LinkMeasurement] = [:]
     /// Links between workers that carried nothing.
     var partings: [LinkEnds: Parting] = [:]
+    /// How often links broke with work on its way since any came through.
+    var fruitlessBreaks: [LinkEnds: Int] = [:]
     /// When they were last looked at.
     var lastLook: UInt64 = 0
     /// Workers whose last runs ended soon after they were given a share.

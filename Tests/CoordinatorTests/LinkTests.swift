@@ -146,6 +146,39 @@ struct LinkTests {
         #expect(replayed(bench) == 1)
     }
 
+    @Test(
+        "a link that breaks before a step gets through, three times, is done without for a while; not if steps do",
+        arguments: [false, true], [false, true])
+    func breaksAgain(isDataLink: Bool, carriesSteps: Bool) throws {
+        let bench = Bench()
+        bench.join("a", "b", "c")
+        let id = try bench.submit([.euler("p", steps: 8)])
+        for _ in 0..<3 {
+            bench.work(until: { $0.key.need == .step })
+            if carriesSteps {
+                bench.answer(try #require(bench.tasks.first { $0.key.need == .step }))
+                bench.work(until: { $0.key.need == .step })
+            }
+            bench.tasks = []
+            if isDataLink {
+                bench.handle(.linkLost(worker: "c"))
+                bench.wait(2, beating: ["a", "b", "c"])
+            } else {
+                wait(bench, 2, beating: ["a", "b", "c"], link: .broken)
+            }
+            bench.load()
+        }
+        let workers = bench.core.plan?.placements.map(\.worker)
+        #expect((workers?.count == 3) == carriesSteps, "\(workers ?? [])")
+        #expect(bench.logged.contains { $0.contains("breaks again and again") } == !carriesSteps)
+        bench.wait(40, beating: ["a", "b", "c"])
+        bench.load()
+        bench.work()
+        #expect(try bench.status(id).done == 1)
+        bench.wait(30, beating: ["a", "b", "c"])
+        #expect(bench.core.plan?.placements.count == 3, "tried again after a minute")
+    }
+
     @Test("what a worker says of a link in an older epoch counts for nothing")
     func old() throws {
         let bench = Bench()
