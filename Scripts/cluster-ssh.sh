@@ -114,7 +114,7 @@ joined() { # name…
             there=\$($program nodes ls --coordinator tcp://$at:5792 --keys keys) || exit 1
             missing=''
             for name in $*; do
-                echo \"\$there\" | awk '{ print \$1 }' | grep -qxF -e \$name || missing=\"\$missing \$name\"
+                echo \"\$there\" | awk 'NR > 2 && \$2 !~ /^(lost|drained,)/ { print \$1 }' | grep -qxF -e \$name || missing=\"\$missing \$name\"
             done
             [ -n \"\$missing\" ] || break
             sleep 1

@@ -270,7 +270,7 @@ extension CoordinatorCore {
         guard fits(output, flight) else {
             return take(Fault(key.id, text: "its answer has the wrong shape", isRetriable: true), from: worker)
         }
-        forgetBreaks(of: hands(need, flight))
+        forgetBreaks(of: hands(need, flight), isStep: need == .step)
         flights[key.image]?.passTask()
         switch output {
         case .conditioning(let conditioning):

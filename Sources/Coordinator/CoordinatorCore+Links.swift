@@ -16,7 +16,7 @@ extension CoordinatorCore {
         static func < (left: LinkEnds, right: LinkEnds) -> Bool { (left.from, left.to) < (right.from, right.to) }
     }
 
-    /// A link that carried nothing.
+    /// A link that carried nothing, or broke before it had.
     struct Parting {
         /// When it was noticed last.
         var since: UInt64
@@ -46,7 +46,7 @@ extension CoordinatorCore {
     mutating func watchLinks() {
         let isOver = partings.values.contains { $0.until > lastLook && $0.until <= now }
         lastLook = now
-        if isOver { wantPlan(.link, "a link that was silent is tried again", isGraceful: true) }
+        if isOver { wantPlan(.link, "a link that was left out is tried again", isGraceful: true) }
         guard let plan, replan?.isGraceful ?? true else { return }
         let loaded = zip(plan.pipelines, replicas).filter(\.1.isLoaded).map(\.0)
         for (share, next) in loaded.flatMap({ zip($0, $0.dropFirst()) }) {
@@ -124,10 +124,14 @@ extension CoordinatorCore {
         )
     }
 
-    /// Work of these hands has come through.
-    mutating func forgetBreaks(of hands: [String]) {
+    /// Work has come through: a step over the links of all of these hands, other work to the coordinator from the last.
+    mutating func forgetBreaks(of hands: [String], isStep: Bool) {
         if fruitlessBreaks.isEmpty { return }
-        fruitlessBreaks = fruitlessBreaks.filter { !hands.contains($0.key.from) }
+        if isStep {
+            fruitlessBreaks = fruitlessBreaks.filter { !hands.contains($0.key.from) }
+        } else if let last = hands.last {
+            fruitlessBreaks[LinkEnds(from: last, to: Self.dataSocket)] = nil
+        }
     }
 
     private func isHeard(_ name: String) -> Bool {

@@ -18,7 +18,7 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var begunWire: WireFormat?
     /// Pictures in flight for each worker with blocks, besides those that are being decoded.
     ///
-    /// Two hide the hops; more costs memory: one activation each.
+    /// Two hide the hops; more costs memory: one activation each. A pipeline has 64 at most.
     package var flightsPerWorker = 2
     /// Time between a worker's heartbeats.
     package var heartbeat: UInt64 = 1_000_000_000

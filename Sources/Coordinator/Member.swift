@@ -47,7 +47,7 @@ struct Member {
     var linkTrouble: (kind: Heartbeat.LinkTrouble, since: UInt64)?
     /// The last plan that it was sent, and when.
     var assigned: (epoch: Epoch, at: UInt64)?
-    /// Since when it has had nothing in hand and nothing waiting.
+    /// Since when it has had nothing in hand, nothing waiting and nothing on its way.
     var idleSince: UInt64?
 
     struct InHand: Equatable {

@@ -29,10 +29,14 @@ struct Replica {
             return (encoders.first { $0.replica != nil } ?? encoders.first).map { encoder in
                 Replica(
                     pipeline: pipeline.map(\.worker), encoder: encoder.worker, decoders: serving.filter(\.decodes),
-                    // The first worker keeps no more conditionings than that.
-                    limit: min(flightsPerWorker * pipeline.count, NodeProfile.keptConditionings))
+                    limit: flights(pipeline.count, perWorker: flightsPerWorker))
             }
         }
+    }
+
+    /// Pictures that a pipeline of so many workers has in flight at most; its first worker keeps no more conditionings.
+    static func flights(_ workers: Int, perWorker: Int) -> Int {
+        min(perWorker * workers, NodeProfile.keptConditionings)
     }
 
     /// Whether it can work while these workers of the plan still load.

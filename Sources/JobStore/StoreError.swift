@@ -76,7 +76,7 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case .database(let code, let text):
             "the queue's database failed: \(text) (SQLite code \(code))"
                 + (ResultCode(rawValue: code).primaryResultCode == .SQLITE_FULL
-                    ? "; make room on the disk of the state folder, and it goes on" : "")
+                    ? "; make room on the disk of the state folder" : "")
         case .damaged(let text):
             "the queue holds a damaged row: \(text); copy the state folder, then mend or delete the row with sqlite3, or choose "
                 + "another state folder"

@@ -62,7 +62,7 @@ package struct Forecast: Codable, Equatable, Sendable {
         guard let shape = Shape(plan, input) else { return nil }
         let (pipeline, all, hops, loads) = (shape.pipeline, shape.all, shape.hops, shape.loads)
         let (encoder, decoders, slowestLink, mix) = (shape.encoder, shape.decoders, shape.slowestLink, input.mix)
-        flights = flightsPerWorker * pipeline.count
+        flights = Replica.flights(pipeline.count, perWorker: flightsPerWorker)
         latencySeconds =
             loads.reduce(0, +) + hops.reduce(0) { $0 + $1.linkSeconds + mix.steps * $1.wayThere }
             + mix.steps * turnaround
@@ -175,7 +175,7 @@ package struct Forecast: Codable, Equatable, Sendable {
         let long = (0..<workers).map { pipeline[$0 % pipeline.count] }
         var simulation = PipelineSimulation(
             pipeline: long, hops: long.dropFirst().map(\.node), encoder: encoder, decoders: [], places: [],
-            mix: input.mix, flights: flightsPerWorker * workers, turnaround: turnaround)
+            mix: input.mix, flights: Replica.flights(workers, perWorker: flightsPerWorker), turnaround: turnaround)
         let places =
             decoders.count == 1 ? [workers - 1] : long.indices.filter { plan.decoders.contains(long[$0].node.name) }
         simulation.decoders = places.map { place in

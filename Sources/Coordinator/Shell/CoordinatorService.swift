@@ -7,7 +7,7 @@ internal import Wire
 
 /// A coordinator with its sockets, its store and its files: carries out what the core decides.
 ///
-/// An actor on a poll loop. The store, the samplers and the PNG files each have a queue of their own, so that a disk
+/// An actor on a poll loop. The store, the samplers, the PNG files and the look at a new job's folder have queues of their own, so that a disk
 /// that flushes, or an edge map, delays no message.
 package actor CoordinatorService {
     /// Where it listens.
@@ -134,7 +134,7 @@ package actor CoordinatorService {
                 "the queue has pictures that were begun with wire format \(begun.rawValue), not \(format.rawValue): start "
                     + "with --wire \(begun.rawValue) until they are done, or cancel their jobs there")
         }
-        // A start writes nothing that is there: its disk may be full.
+        // The disk may be full.
         guard try store.fact(CoordinatorCore.wireFact) != format.rawValue else { return }
         let fact = StoreWrite.fact(name: CoordinatorCore.wireFact, value: format.rawValue)
         for case .failed(let error) in store.perform([fact]) { throw error }
@@ -251,8 +251,8 @@ extension CoordinatorService {
     }
 
     private func flush() async {
-        let (files, samplers, folders) = (files, samplers, folders)
-        await withCheckedContinuation { continuation in folders.async { continuation.resume() } }
+        // Not `folders`: who submits has had no answer.
+        let (files, samplers) = (files, samplers)
         await withCheckedContinuation { continuation in samplers.async { continuation.resume() } }
         await withCheckedContinuation { continuation in files.async { continuation.resume() } }
         await storeThread.flush()
@@ -422,13 +422,12 @@ extension CoordinatorService {
             let run = RoutingID(name: worker, bootID: bootID)
             send("message to \(run)") { try sockets.control.send(Message(message), to: run.description) }
         case .task(let input, let key, let worker, let isUrgent): task(input, key, to: worker, isUrgent: isUrgent)
-        case .store(.submit(let id, let submission, let folder, let time, let onlyKnown, _), let ticket)
+        case .store(.submit(let id, let submission, let folder, let time, false, _), let ticket)
         where submission.folder != nil:
             folders.async { [storeThread] in
                 let occupied = DurableFolder.occupied(like: folder)
                 storeThread.write(
-                    .submit(id, submission, folder: folder, time: time, onlyKnown: onlyKnown, occupied: occupied),
-                    ticket: ticket)
+                    .submit(id, submission, folder: folder, time: time, occupied: occupied), ticket: ticket)
             }
         case .store(let write, let ticket): storeThread.write(write, ticket: ticket)
         case .read(let query, let ticket): storeThread.read(query, ticket: ticket)

@@ -42,7 +42,7 @@ package struct KeyError: Error, Equatable, Sendable, CustomStringConvertible {
                 + "dashes or underscores, not beginning with a dot"
         case .missing(let path, let advice): "\(path) does not exist; \(advice)"
         case .exists(let path):
-            "\(path) exists already and is left as it is; go on with it, or choose another name (whoever trusts this key would "
+            "\(path) exists already and is left as it is; go on with it, or choose another name or folder (whoever trusts this key would "
                 + "no longer be let in if it were removed)"
         case .exposed(let path, let mode):
             "refusing \(path): others than its owner have access to it; run chmod \(mode) \(path)"

@@ -186,7 +186,7 @@ package class Socket {
         guard zmq_bind(handle, endpoint.bindText) == 0 else {
             let advice =
                 switch zmq_errno() {
-                case EADDRINUSE: " (another process does: choose another port)"
+                case EADDRINUSE: " (it is taken: choose another port)"
                 case EADDRNOTAVAIL, ENODEV: " (give an address of this machine)"
                 default: ""
                 }
@@ -594,13 +594,14 @@ struct Outbox {
         set { if let newValue { messages[0] = newValue } }
     }
 
-    /// A credit takes the place of one that waits: it is absolute, and where nobody listens they would gather for ever.
+    /// A credit replaces one that waits: it is absolute, and where nobody listens they would gather for ever.
+    ///
+    /// It goes to the end all the same, since messages arrive in the order of their numbers or not at all.
     mutating func append(_ outgoing: Outgoing) {
         if outgoing.chunker.message.kind == .credit,
             let old = messages.lastIndex(where: { $0.chunker.message.kind == .credit && $0.next == 0 })
         {
-            messages[old] = outgoing
-            return
+            bytes -= messages.remove(at: old).chunker.message.payloadBytes
         }
         messages.append(outgoing)
         bytes += outgoing.chunker.message.payloadBytes

@@ -83,8 +83,7 @@ package struct WireError: Error, Equatable, Sendable, CustomStringConvertible {
             "nobody answers at \(endpoint) within \(Self.short(seconds)) s: is the coordinator running there? (--coordinator or "
                 + "ABBOZZO_COORDINATOR names another)"
         case .timeout(let endpoint, let seconds):
-            "\(endpoint) is connected but gave no answer within \(Self.short(seconds)) s; what it was asked it may still do: look "
-                + "before you ask again"
+            "\(endpoint) is connected but gave no answer within \(Self.short(seconds)) s"
         case .lost(let endpoint): "the connection to \(endpoint) was lost before the answer"
         case .refused(let error): error.description
         }

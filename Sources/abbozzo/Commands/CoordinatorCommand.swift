@@ -92,7 +92,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
     @Option(
         parsing: .unconditional,
         help: ArgumentHelp(
-            "Pictures in flight for each worker, besides those that are being decoded. Default: "
+            "Pictures in flight for each worker, besides those that are being decoded; 64 in a pipeline at most. Default: "
                 + "\(defaults.flightsPerWorker).", valueName: "n"))
     var flightsPerWorker: Int?
 

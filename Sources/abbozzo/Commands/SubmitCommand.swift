@@ -37,7 +37,8 @@ struct SubmitCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Folder below the coordinator's output folder; one that another job has or had gets a number. Default: the job's id.",
+            "Folder below the coordinator's output folder; one that another job has or had, or that holds files, gets "
+                + "a number. Default: the job's id.",
             valueName: "name"))
     var folder: String?
 
@@ -134,7 +135,9 @@ struct SubmitCommand: AsyncParsableCommand {
         guard wait else { return }
         // How the job ended says more than a sheet that could not be written.
         let sheet = Result { if let contactSheet { try writeSheet(of: status, to: contactSheet) } }
-        if case .failure(let error) = sheet { note("no contact sheet: \(error)") }
+        if case .failure(let error) = sheet {
+            note("no contact sheet: \((error as? CommandFailure)?.text ?? "\(error)")")
+        }
         try status.throwUnlessDone()
         if case .failure = sheet {
             throw CommandFailure(.usage, "the job is done, its contact sheet could not be made")
