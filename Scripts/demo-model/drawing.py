@@ -22,7 +22,7 @@ from PIL import Image, ImageDraw
 import landscapes
 from vocabulary import COLOURS, OBJECTS, SHAPES
 
-VERSION = 5  # raised when pictures of the same scenes change, or which contents are kept away from training
+VERSION = 6  # raised when pictures of the same scenes change, or which contents are kept away from training
 SUPERSAMPLING = 2
 STEPS = 16  # of the grid, on the long side
 SPRITE_PIXELS = 288
@@ -57,8 +57,11 @@ def _sprite(name):
 
 def draw(scene, sprites_, long_side):
     """The picture of a scene, `long_side` pixels on its longer side."""
-    canvas, _ = _composed(scene, sprites_, long_side)
+    canvas, masks = _composed(scene, sprites_, long_side)
+    dry = canvas.image.copy()
     landscapes.weather(canvas)
+    for mask in masks:  # it falls behind the things, which so look alike in any weather
+        canvas.image.paste(dry, mask=mask)
     return canvas.image.resize(size_of(scene.aspect, long_side), Image.LANCZOS)
 
 

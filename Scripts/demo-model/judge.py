@@ -11,8 +11,7 @@ ships, judge.safetensors beside this program, is only read, by `score` and eval.
 
 It is trained on composed pictures only, never on a model's. What it reads right on composed pictures it has not seen is
 the ceiling of every accuracy counted with it, but for chance, so that figure travels in its file. Pictures of any shape
-are squeezed to 256x256, where a drop of rain is a pixel wide; of that size training keeps a copy of the data set beside
-it, 0.2 MB a picture.
+are squeezed to 256x256; of that size training keeps a copy of the data set beside it, 0.2 MB a picture.
 """
 import argparse
 import json

@@ -123,8 +123,8 @@ def sky(c):
         for _ in range(c.across(r.randint(1, 3))):
             c.cloud(r.uniform(0, c.W), r.uniform(0.08, 0.3) * c.H, r.uniform(0.045, 0.085) * c.U, (255, 255, 255))
     if c.scene.weather == "rainbow":
-        x, y = r.uniform(0.35, 0.65) * c.W, r.uniform(0.62, 0.72) * c.H
-        radius, step = r.uniform(0.5, 0.58) * c.U, 0.026 * c.U
+        x, y = r.uniform(0.46, 0.54) * c.W, r.uniform(0.66, 0.68) * c.H
+        radius, step = r.uniform(0.53, 0.55) * c.U, 0.026 * c.U
         for k, colour in enumerate(RAINBOW):
             s = radius - k * step
             c.draw.arc([x - s, y - s, x + s, y + s], 180, 360, fill=colour, width=int(step) + 1)
@@ -296,14 +296,14 @@ def plain(c):
 
 
 def weather(c):
-    """What falls in front of everything."""
+    """What falls: drops and flakes large enough for an autoencoder of an eighth of the side to keep them at 256 pixels."""
     r = c.random
     if c.scene.weather == "rain":
-        for _ in range(c.across(120)):
-            x, y, length = r.uniform(0, c.W), r.uniform(-0.1, 1) * c.H, r.uniform(0.03, 0.06) * c.U
-            c.draw.line([x, y, x - 0.25 * length, y + length], fill=(186, 212, 236), width=c.line_width(1 / 220))
+        for _ in range(c.across(50)):
+            x, y, length = r.uniform(0, c.W), r.uniform(-0.1, 1) * c.H, r.uniform(0.06, 0.10) * c.U
+            c.draw.line([x, y, x - 0.25 * length, y + length], fill=(186, 212, 236), width=c.line_width(1 / 72))
     if c.scene.weather == "snowfall":
-        c.dots(90, (0, 1), (0, 1), (0.004, 0.010), lambda: (255, 255, 255))
+        c.dots(55, (0, 1), (0, 1), (0.010, 0.016), lambda: (255, 255, 255))
 
 
 PLACE_FUNCTIONS = dict(meadow=meadow, desert=desert, beach=beach, sea=sea, snow=snow, forest=forest, mountains=mountains,

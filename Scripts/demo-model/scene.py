@@ -82,6 +82,7 @@ class World:
     places: list[str] = field(default_factory=lambda: list(PLACES))
     aspects: list[tuple[int, int]] = field(default_factory=lambda: list(ASPECTS))
     shapes: float = 0.25  # share of pictures of plain shapes
+    weather: float = 0.15  # share of pictures under the sky that have rain, snowfall or a rainbow
     seed: int = 1
 
     def scene(self, index, split="all"):
@@ -114,7 +115,7 @@ class World:
         scene = Scene(seed, aspect, place, [])
         if place not in INDOORS:
             scene.time = random_.choice(list(TIMES))
-            if random_.random() < 0.15:
+            if random_.random() < self.weather:
                 scene.weather = random_.choice([w for w in WEATHER if w != "rainbow" or scene.time == "day"])
         if place == "plain":
             scene.background = random_.choice(list(COLOURS))

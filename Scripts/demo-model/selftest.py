@@ -26,6 +26,7 @@ def run(a):
         data, out, model, judged = (str(folder / n) for n in ("data", "run", "model", "judge.safetensors"))
         minutes = ["--minutes", a.seconds / 60, "--every", a.seconds / 2]
         _check_held_out()
+        _check_weather()
         _check_windows()
         _check_digest()
 
@@ -196,6 +197,27 @@ def _check_held_out():
         scenes = {name: Scene(0, (8, 8), "desert", [Thing(n, None, 0.5, None, 0.35) for n in ("cat", name)], relation=relation)
                   for name in list(OBJECTS)[:40]}
         _expect([name for name, scene in scenes.items() if scene.held_out] == held_out, "the same contents as ever")
+
+
+def _check_weather():
+    """Weather changes the place and no thing in it, and comes as often as is asked for."""
+    from dataclasses import replace
+    import numpy as np
+    from drawing import covers, draw
+    from scene import Scene, Thing, World
+    from vocabulary import WEATHER
+    sprites = {"balloon": np.full((60, 60, 4), (200, 30, 30, 255), np.uint8)}
+    dry = Scene(3, (8, 8), "meadow", [Thing("balloon", None, 0.5, 0.4, 0.44)], time="day")
+    rows, columns = (covers(dry, sprites, 128)[0] == 255).nonzero()
+    inside = slice(rows.min() + 3, rows.max() - 2), slice(columns.min() + 3, columns.max() - 2)  # as far as LANCZOS blends
+    before = np.asarray(draw(dry, sprites, 128))
+    for weather in WEATHER:
+        changed = (np.asarray(draw(replace(dry, weather=weather), sprites, 128)) != before).any(2)
+        _expect(changed.mean() > 0.02, "%s to be seen" % weather)
+        _expect(changed[inside].size > 2000 and not changed[inside].any(), "no %s in front of things" % weather)
+    for share in (0.0, 1.0):
+        scenes = [scene for scene in map(World(shapes=0, weather=share).scene, range(100)) if scene.time]
+        _expect({scene.weather is not None for scene in scenes} == {share == 1}, "weather in a share of %g" % share)
 
 
 def _check_digest():
