@@ -21,7 +21,7 @@ struct CoordinatorKillTests {
     func killsAndGoesOn() async throws {
         try await withProcesses { processes in
             var cluster = try await TestCluster.start(processes, in: folder.path)
-            _ = try await cluster.worker("a", model: tiny)
+            let worker = try await cluster.worker("a", model: tiny)
             let prompts = (0..<2 * Self.kills).flatMap { ["-p", "picture \($0)"] }
             let arguments = ["--width", "128", "--height", "128", "--text-length", "16", "--steps", "8", "--json"]
             let quiet = try await cluster.client(
@@ -42,8 +42,15 @@ struct CoordinatorKillTests {
             }
             #expect(hits >= Self.kills * 2 / 3, "only \(hits) kills met an unfinished batch: make it longer")
             // The same key finds the job of before the kills, and waits for it.
-            let waited = try await cluster.client(
-                ["submit", "--folder", "killed", "--key", "k"] + prompts + arguments, limit: .seconds(170))
+            let waited: ProcessOutcome
+            do {
+                waited = try await cluster.client(
+                    ["submit", "--folder", "killed", "--key", "k"] + prompts + arguments, limit: .seconds(170))
+            } catch {
+                let (coordinator, worker) = (await cluster.coordinator.errorsSoFar, await worker.errorsSoFar)
+                Issue.record("the coordinator's log:\n\(coordinator)\nthe worker's:\n\(worker.suffix(4000))")
+                throw error
+            }
             #expect(waited.status == .exited(0), "\(waited.errors)")
             let job = try JSONDecoder().decode(Report.self, from: Data(waited.output.utf8)).job
             #expect(job.done == 2 * Self.kills)
