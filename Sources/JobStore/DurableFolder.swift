@@ -1,3 +1,4 @@
+internal import Foundation
 internal import Glibc
 
 /// Folders that survive a power cut: what is in a file is only as durable as the entries of the folders above it.
@@ -34,7 +35,7 @@ package enum DurableFolder {
     package static func occupied(like path: String) -> Set<String> {
         let parent = parent(of: path)
         let name = path.dropFirst(parent == "/" ? 1 : parent.count + 1)
-        let like = names(in: parent) { other in
+        let like = names(in: parent).filter { other in
             guard other.hasPrefix(name) else { return false }
             let rest = other.dropFirst(name.count)
             return rest.isEmpty || rest.first == "-" && rest.count > 1 && rest.dropFirst().allSatisfy(\.isNumber)
@@ -43,25 +44,15 @@ package enum DurableFolder {
     }
 
     private static func holdsFiles(_ path: String) -> Bool {
-        !names(in: path, atMost: 1) { name in
+        names(in: path).contains { name in
             var status = stat()
             guard !name.hasPrefix("."), lstat(path + "/" + name, &status) == 0 else { return false }
             return status.st_mode & S_IFMT != S_IFDIR
-        }.isEmpty
+        }
     }
 
-    /// The first names in a folder that meet a condition.
-    private static func names(in path: String, atMost limit: Int = .max, where isWanted: (String) -> Bool) -> [String] {
-        guard let folder = opendir(path) else { return [] }
-        defer { closedir(folder) }
-        var names: [String] = []
-        while names.count < limit, let entry = readdir(folder) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: Int(entry.pointee.d_reclen)) { String(cString: $0) }
-            }
-            if isWanted(name) { names.append(name) }
-        }
-        return names
+    private static func names(in path: String) -> [String] {
+        (try? FileManager.default.contentsOfDirectory(atPath: path)) ?? []
     }
 
     private static func parent(of path: String) -> String {

@@ -4,8 +4,8 @@ package import Plan
 package enum StoreWrite: Equatable, Sendable {
     /// Queues a job under a new identity, unless its key is known already.
     ///
-    /// The folder is absolute. If another job has or had it, or it is among the `occupied`, a number is appended. `onlyKnown` queues nothing new: it answers for
-    /// a key that is known, and fails with `StoreError.Reason.unknownKey` otherwise.
+    /// The folder is absolute. If another job has or had it, or it is among the `occupied`, a number is appended. `onlyKnown`
+    /// queues nothing new: it answers for a key that is known, and fails with `StoreError.Reason.unknownKey` otherwise.
     case submit(JobID, Submission, folder: String, time: Double, onlyKnown: Bool = false, occupied: Set<String> = [])
     /// A picture came to its end; a change to a picture that is final already is ignored.
     case finish(ImageID, ImageState, time: Double)

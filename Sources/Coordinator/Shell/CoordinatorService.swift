@@ -7,8 +7,8 @@ internal import Wire
 
 /// A coordinator with its sockets, its store and its files: carries out what the core decides.
 ///
-/// An actor on a poll loop. The store, the samplers, the PNG files and the look at a new job's folder have queues of their own, so that a disk
-/// that flushes, or an edge map, delays no message.
+/// An actor on a poll loop. The store, the samplers, the PNG files and the look at a new job's folder have queues of their
+/// own, so that a disk that flushes, or an edge map, delays no message.
 package actor CoordinatorService {
     /// Where it listens.
     package nonisolated let endpoints: ServiceEndpoints

@@ -194,7 +194,8 @@ package struct KeyFolder: Equatable, Sendable {
 
     private static let clientAdvice =
         "copy NAME.key and coordinator.pub from the coordinator's machine (there abbozzo keys new client NAME and "
-        + "abbozzo keys authorize NAME.pub --role client make the first, and abbozzo keys init those of a new cluster), or name another folder with --keys"
+        + "abbozzo keys authorize NAME.pub --role client make the first, and abbozzo keys init those of a new cluster), or "
+        + "name another folder with --keys"
 
     private func secret(_ name: String, _ role: KeyRole, _ advice: String) throws -> KeyPair {
         let path = secretPath(name)
