@@ -14,12 +14,20 @@ extension CoordinatorCore {
     // MARK: Admission
 
     mutating func admit() {
-        guard !isStopping, storeTrouble == nil, placeTrouble == nil, wireChoosing == .settled, let pin else { return }
-        while let id = line.first {
+        guard !isStopping, storeTrouble == nil, outputTrouble == nil, wireChoosing == .settled, let pin else { return }
+        let closed = troubledPlaces
+        var next = line.startIndex
+        while next < line.endIndex {
+            let id = line[next]
             guard jobs[id]?.waiting.isEmpty == false else {
-                line.removeFirst()
+                line.remove(at: next)
                 continue
             }
+            if !closed.isEmpty, let place = jobs[id].map(place), closed.keys.contains(place) {
+                next += 1
+                continue
+            }
+            // The job is not held while its list of waiting pictures changes, which would copy that.
             guard hasRoom(isInteractive: jobs[id]?.isInteractive ?? false),
                 let index = jobs[id]?.waiting.popLast(), let job = jobs[id]
             else { return }
@@ -66,12 +74,14 @@ extension CoordinatorCore {
     /// there are workers with blocks may, and while there are any, a batch's picture begins only where less than that is
     /// in flight.
     ///
-    /// A picture that is being decoded takes no place in the pipeline, so the next one begins when its steps are done.
+    /// A picture that is being decoded takes no place in the pipeline, so the next one begins when its steps are done; one
+    /// whose folder takes no files takes none at all.
     private func hasRoom(isInteractive: Bool) -> Bool {
-        let interactive = flights.values.count(where: \.isInteractive)
+        let inFlight = flights.values.filter { $0.placeTrouble == nil }
+        let interactive = inFlight.count(where: \.isInteractive)
         if isInteractive { return interactive < interactiveLimit }
-        guard interactive == 0 else { return flights.count < interactiveLimit }
-        return flights.values.count { !$0.isDecoding } < flightLimit && flights.count < flightLimit + spareFlights
+        guard interactive == 0 else { return inFlight.count < interactiveLimit }
+        return inFlight.count { !$0.isDecoding } < flightLimit && inFlight.count < flightLimit + spareFlights
     }
 
     // MARK: Work
@@ -117,7 +127,7 @@ extension CoordinatorCore {
         var taken = Array(repeating: 0, count: replicas.count)
         var decoding = taken
         for flight in flights.values {
-            guard let number = flight.replica else { continue }
+            guard let number = flight.replica, flight.placeTrouble == nil else { continue }
             if flight.isDecoding { decoding[number] += 1 } else { taken[number] += 1 }
         }
         func rank(_ flight: Flight) -> (Int, Int, Int, UInt64) {
@@ -270,6 +280,12 @@ extension CoordinatorCore {
         guard fits(output, flight) else {
             return take(Fault(key.id, text: "its answer has the wrong shape", isRetriable: true), from: worker)
         }
+        if case .velocity(let velocity) = output, velocity.firstNonFinite != nil {
+            let pipeline = hands(need, flight).joined(separator: ", ")
+            let text =
+                "a velocity that came through \(pipeline) has values that are not numbers: one of them computes wrongly"
+            return take(Fault(key.id, text: text, isRetriable: true), from: worker)
+        }
         forgetBreaks(of: hands(need, flight), isStep: need == .step)
         flights[key.image]?.passTask()
         switch output {
@@ -400,81 +416,7 @@ extension CoordinatorCore {
         }
     }
 
-    // MARK: Files and ends
-
-    private mutating func writeFile(_ image: ImageID) {
-        guard let flight = flights[image], let pin, let path = path(of: image) else { return }
-        let ticket = ticket(.file(image, path: path))
-        enter(.writing(ticket: ticket), image)
-        effects.append(
-            .write(
-                Picture(
-                    image: image, rgb8: flight.picture, request: flight.request, pin: pin, wire: wire, path: path),
-                ticket: ticket))
-    }
-
-    /// Where the file of a picture goes.
-    func path(of image: ImageID) -> String? {
-        guard let job = jobs[image.job] else { return nil }
-        let request = job.requests[Int(image.index)]
-        return job.status.folder + "/" + OutputNames.file(index: image.index, request: request)
-    }
-
-    mutating func wrote(_ result: Result<UInt32, WriteFailure>, _ ticket: UInt64) {
-        guard case .file(let image, let path) = awaited.removeValue(forKey: ticket) else { return }
-        guard let flight = flights[image], flight.phase == .writing(ticket: ticket) else {
-            // Cancelled meanwhile. A later life of the picture may be about to have a file of the same name.
-            let isStillCancelled = jobs[image.job].map { $0.status.images[Int(image.index)] == .cancelled } ?? true
-            if flights[image] == nil && isStillCancelled {
-                effects.append(.remove(path: path))
-            } else {
-                jobs[image.job]?.leftovers.insert(image.index)
-            }
-            return
-        }
-        switch result {
-        case .success(let checksum):
-            placeIsWell()
-            flights[image]?.picture = []
-            jobs[image.job]?.leftovers.remove(image.index)
-            end(image, .done(path: path, checksum: checksum))
-        case .failure(let failure):
-            flights[image]?.writes += 1
-            log(.error, "picture \(image): \(failure.text)")
-            let wasWell = placeTrouble == nil
-            flights[image]?.placeTrouble = failure.isOfPlace ? failure.text : nil
-            if failure.isOfPlace {
-                // Hours of work may be in it, and in those that would be drawn and not be kept either.
-                if wasWell { changedAll() }
-            } else if flight.writes + 1 >= settings.tries {
-                return fail(image, failure.text)
-            }
-            rewrites.append((image, now + Self.rewriteWait(tries: flight.writes + 1)))
-        }
-    }
-
-    /// Time to the next try to write a file: a second that doubles with each, up to a minute.
-    private static func rewriteWait(tries: Int) -> UInt64 { min(60, 1 << UInt64(min(tries, 7) - 1)) * 1_000_000_000 }
-
-    /// Why pictures cannot be kept now; none begins meanwhile.
-    var placeTrouble: String? {
-        flights.values.filter { $0.placeTrouble != nil }.min { $0.image < $1.image }?.placeTrouble
-    }
-
-    /// A file could be written: all that wait for that are tried.
-    private mutating func placeIsWell() {
-        guard placeTrouble != nil else { return }
-        for image in flights.keys { flights[image]?.placeTrouble = nil }
-        for index in rewrites.indices { rewrites[index].due = now }
-        log(.info, "pictures can be written again")
-        changedAll()
-    }
-
-    mutating func tryFilesAgain() {
-        let due = rewrites.filter { $0.due <= now }.map(\.image)
-        rewrites.removeAll { $0.due <= now }
-        for image in due { if case .writing = flights[image]?.phase { writeFile(image) } }
-    }
+    // MARK: Ends
 
     mutating func fail(_ image: ImageID, _ text: String) {
         log(.error, "picture \(image) failed: \(text)")
@@ -482,10 +424,10 @@ extension CoordinatorCore {
     }
 
     /// Makes the end of a picture durable; clients see it after that.
-    private mutating func end(_ image: ImageID, _ state: ImageState) {
+    mutating func end(_ image: ImageID, _ state: ImageState) {
         let ticket = ticket(.end(image))
         enter(.recording(state, ticket: ticket), image)
-        commit(.finish(image, state, time: wall), ticket: ticket)
+        commit(.finish(image, state, time: wall, model: pin?.model.fingerprint), ticket: ticket)
     }
 
     mutating func ended(_ image: ImageID, _ ticket: UInt64) {

@@ -221,7 +221,7 @@ extension CoordinatorCore {
             refuse(client, error)
             changed(id)
         case (.order(let order, let client), let answer): ordered(order, answer, client)
-        case (.pin, .written): break
+        case (.pin, .written), (.checkpoint, .written): break
         case (.epoch(let epoch), .written): assignPlan(epoch)
         case (.wire(let format), .written): wireRecorded(format, ticket)
         case (.drained(let client), .written): reply(.done, client)
@@ -261,16 +261,36 @@ extension CoordinatorCore {
         switch awaited {
         case .end(let image):
             guard case .recording(let state, _) = flights[image]?.phase else { return false }
-            write = .finish(image, state, time: wall)
+            write = .finish(image, state, time: wall, model: pin?.model.fingerprint)
         case .pin:
             guard let pin else { return false }
             write = .fact(name: "pin", value: Facts.encode(pin))
         case .epoch(let epoch): write = .fact(name: "epoch", value: String(epoch))
         case .wire(let format): write = .fact(name: Self.wireFact, value: format.rawValue)
         case .drained: write = .fact(name: Self.drainedFact, value: Facts.encode(drained))
+        case .checkpoint(let image):
+            write = checkpoint(of: image) ?? .fact(name: "pin", value: pin.flatMap(Facts.encode))
         case .cancellation(_, let id): write = .cancel(id, time: wall)
         default: return false
         }
+        hold(write, ticket, error)
+        return true
+    }
+
+    /// The latest checkpoint of a picture in flight.
+    private func checkpoint(of image: ImageID) -> StoreWrite? {
+        guard let progress = flights[image]?.progress, !progress.checkpoint.isEmpty else { return nil }
+        return .checkpoint(image, step: progress.step, sampler: progress.checkpoint)
+    }
+
+    /// The disk took no checkpoint: it is tried with that one until it does, and no picture begins that might lose hours.
+    mutating func checkpointRefused(_ image: ImageID, _ error: StoreError) {
+        guard error.isRetriable, refusedWrites.isEmpty, probe == nil, let write = checkpoint(of: image) else { return }
+        hold(write, ticket(.checkpoint(image)), error)
+    }
+
+    /// Keeps a write that the disk refused.
+    private mutating func hold(_ write: StoreWrite, _ ticket: UInt64, _ error: StoreError) {
         if storeTrouble == nil { log(.error, "\(error); trying again each second") }
         storeTrouble = "\(error)"
         refuseRemovals()
@@ -280,13 +300,12 @@ extension CoordinatorCore {
         refusedWrites.insert((write, ticket), at: place)
         nextWriteTry = now + 1_000_000_000
         changedAll()
-        return true
     }
 
     /// Gives a write to the store, behind those that the disk refused: a later one must not be overwritten by an earlier one.
     ///
     /// What is not kept when the disk refuses it does not wait here: submissions, retries and removals, whose clients are told,
-    /// checkpoints, which the next ones replace, and progress, which is for people only.
+    /// checkpoints, which the next ones replace but for one that the disk is tried with, and progress, which is for people only.
     mutating func commit(_ write: StoreWrite, ticket: UInt64) {
         switch write {
         case .finish, .cancel, .fact:
@@ -321,6 +340,7 @@ extension CoordinatorCore {
         switch write {
         case .fact("epoch", _): .fact(name: "epoch", value: String(epoch))
         case .fact(Self.drainedFact, _): .fact(name: Self.drainedFact, value: Facts.encode(drained))
+        case .checkpoint(let image, _, _): checkpoint(of: image) ?? write
         default: write
         }
     }
@@ -392,8 +412,13 @@ extension CoordinatorCore {
 
     private func shown(_ job: LiveJob) -> JobStatus {
         var status = job.status
-        status.waiting = status.isFinal ? nil : waitingReason
+        status.waiting = status.isFinal ? nil : waitingReason ?? folderReason(job)
         return status
+    }
+
+    /// Why pictures of a job wait where others are drawn.
+    private func folderReason(_ job: LiveJob) -> String? {
+        troubledPlaces[place(of: job)].map { "its folder: \($0)" }
     }
 
     private func listed(_ job: LiveJob) -> JobStatus {

@@ -122,8 +122,8 @@ extension CoordinatorCore {
                 return refuse(
                     name, hello.bootID, .kernelClass,
                     "\(name) computes with kernels of class \(hello.kernelClass), the cluster with \(pin.kernelClass): the "
-                        + "same seed would give other bits; give all workers one --compute and, where instruction sets differ, "
-                        + "one ABBOZZO_KERNELS\(Self.toChange)")
+                        + "same seed would give other bits; give all workers one version, one --compute and, where instruction sets "
+                        + "differ, one ABBOZZO_KERNELS\(Self.toChange)")
             }
         }
         let known = members[name].flatMap { $0.isPresent ? $0 : nil }

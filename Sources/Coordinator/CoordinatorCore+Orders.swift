@@ -107,7 +107,7 @@ extension CoordinatorCore {
         }
         let write = StoreWrite.retry(
             id, mostPictures: max(0, settings.maxQueued - pictures),
-            mostBytes: isLive ? .max : max(0, settings.maxQueuedBytes - bytes))
+            mostBytes: isLive ? .max : max(0, settings.maxQueuedBytes - bytes), model: pin?.model.fingerprint)
         commit(write, ticket: ticket(.order(.retry(id), client)))
     }
 
@@ -137,7 +137,7 @@ extension CoordinatorCore {
         let code: ClientFailure.Code =
             switch error.reason {
             case .unknownJob: .unknown
-            case .unfinished: .invalid
+            case .unfinished, .otherModel(_, _, .some): .invalid
             case .full: .full
             default: .unavailable
             }

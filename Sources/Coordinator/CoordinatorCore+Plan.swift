@@ -281,7 +281,7 @@ extension CoordinatorCore {
     var waitingReason: String? {
         if let storeTrouble { return "the queue's disk: \(storeTrouble)" }
         if let trouble = flights.values.compactMap(\.openTrouble).min() { return "the queue's disk: \(trouble)" }
-        if let placeTrouble { return "the pictures' disk: \(placeTrouble)" }
+        if let outputTrouble { return "the pictures' disk: \(outputTrouble)" }
         if isStopping { return "the coordinator is stopping; the job goes on when it is started again" }
         switch planning {
         case .none(let reason): return reason

@@ -47,6 +47,7 @@ package struct CoordinatorCore: Sendable {
         case cancellation(ClientTicket, JobID)
         case order(StoreOrder, ClientTicket)
         case pin
+        case checkpoint(ImageID)
         case epoch(Epoch)
         case wire(WireFormat)
         case drained(ClientTicket)
@@ -76,6 +77,8 @@ package struct CoordinatorCore: Sendable {
     var now: UInt64 = 0
     var effects: [Effect] = []
     var lastTick: UInt64?
+    /// Seconds since 1970 when the clock showed zero, as far as the machine's clock can be believed now.
+    var wallAtZero: Double
     var isStopping = false
     var hasStopped = false
 
@@ -163,6 +166,7 @@ package struct CoordinatorCore: Sendable {
     /// Starts with nothing; `Event.recovered` comes first.
     package init(settings: CoordinatorSettings) {
         self.settings = settings
+        wallAtZero = settings.wallAtZero
         switch settings.wire {
         case .format(let format): (wire, wireChoosing) = (format, .settled)
         case .auto: (wire, wireChoosing) = (settings.begunWire ?? .f32, settings.begunWire == nil ? .open : .settled)
@@ -192,6 +196,13 @@ package struct CoordinatorCore: Sendable {
         case .read(let reading, let ticket): read(reading, ticket)
         case .sampled(let result, let ticket): sampled(result, ticket)
         case .wrote(let result, let ticket): wrote(result, ticket)
+        case .checkpointRefused(let image, let error): checkpointRefused(image, error)
+        case .clockSet(let wallAtZero):
+            let step = wallAtZero - self.wallAtZero
+            log(
+                .notice,
+                "this machine's clock was set \(step < 0 ? "back" : "forward") by \(Int(abs(step).rounded())) s")
+            self.wallAtZero = wallAtZero
         case .tick: tick()
         case .stop:
             isStopping = true
@@ -206,7 +217,7 @@ package struct CoordinatorCore: Sendable {
     }
 
     /// Seconds since 1970.
-    var wall: Double { settings.wallAtZero + Double(now) * 1e-9 }
+    var wall: Double { wallAtZero + Double(now) * 1e-9 }
 
     mutating func ticket(_ awaited: Awaited) -> UInt64 {
         lastTicket += 1
@@ -258,7 +269,14 @@ package struct CoordinatorCore: Sendable {
             case .ready: false
             }
         }
-        guard !isBusy else { return }
+        // Who has no answer does not know whether the job is accepted.
+        let isAsked = awaited.values.contains {
+            switch $0 {
+            case .submission, .order, .cancellation, .drained: storeTrouble == nil
+            default: false
+            }
+        }
+        guard !isBusy && !isAsked else { return }
         hasStopped = true
         writeRefused()
         effects.append(.stopped)

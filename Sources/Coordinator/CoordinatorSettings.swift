@@ -57,7 +57,7 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var watchWait: UInt64 = 1_000_000_000
     /// Endpoint of the data socket, told to workers.
     package var dataEndpoint: String
-    /// Seconds since 1970 when the clock showed zero.
+    /// Seconds since 1970 when the clock showed zero, at the start; `Event.clockSet` says otherwise later.
     package var wallAtZero: Double
 
     /// The defaults of an ordinary network.

@@ -30,6 +30,10 @@ package enum Event: Sendable {
     case sampled(Result<Advance, SamplingFailure>, ticket: UInt64)
     /// A picture's file is durable under its name (checksum of its bytes), or could not be written (one line).
     case wrote(Result<UInt32, WriteFailure>, ticket: UInt64)
+    /// The store could not write a checkpoint, which no ticket waits for.
+    case checkpointRefused(ImageID, StoreError)
+    /// The machine's clock was set; seconds since 1970 when this process's showed zero.
+    case clockSet(wallAtZero: Double)
     /// Time passes; about five times a second.
     case tick
     /// Come to rest at the next step of each picture.
@@ -130,14 +134,24 @@ package struct Picture: Equatable, Sendable {
 
 /// Why a file could not be written: one line.
 package struct WriteFailure: Error, Equatable, Sendable {
+    /// What else cannot be written now.
+    package enum Reach: Sendable {
+        /// Nothing else: it is this picture's name or file.
+        case picture
+        /// Pictures of the same folder, until somebody mends it.
+        case folder
+        /// All pictures: it is the output folder or its disk.
+        case output
+    }
+
     /// The line.
     package let text: String
-    /// Whether it is the disk or the folder that takes no picture now, such as a full one, and not this picture.
-    package let isOfPlace: Bool
+    /// How far it reaches.
+    package let reach: Reach
 
     /// Joins both.
-    package init(_ text: String, isOfPlace: Bool) {
+    package init(_ text: String, _ reach: Reach) {
         self.text = text
-        self.isOfPlace = isOfPlace
+        self.reach = reach
     }
 }

@@ -17,4 +17,15 @@ enum Facts {
     }
 
     static func names(_ text: String?) -> Set<String> { Set((text ?? "").split(separator: " ").map(String.init)) }
+
+    /// Name of the fact of where the disk of the output folder was mounted.
+    static let disk = "output disk"
+
+    static func encode(disk: String, of output: String) -> String { "\(output)\n\(disk)" }
+
+    /// Where the disk of this very output folder was mounted; nil where it was on the root's, or nobody knows.
+    static func disk(_ text: String?, of output: String) -> String? {
+        guard let text, text.hasPrefix(output + "\n") else { return nil }
+        return String(text.dropFirst(output.count + 1))
+    }
 }

@@ -81,7 +81,7 @@ struct Flight {
     /// Tries to write its file that failed.
     var writes = 0
     /// Why the place of its file takes none, while it waits for that to change.
-    var placeTrouble: String?
+    var placeTrouble: WriteFailure?
     /// The finished picture, kept until its file is durable.
     var picture: [UInt8] = []
 

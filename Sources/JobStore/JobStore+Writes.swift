@@ -18,8 +18,8 @@ extension JobStore {
         case .submit(let id, let submission, let folder, let time, let onlyKnown, let occupied):
             return try submit(
                 submission, id: id, folder: folder, time: time, onlyKnown: onlyKnown, occupied: occupied, in: database)
-        case .finish(let image, let state, let time):
-            try finish(image, state, time: time, in: database)
+        case .finish(let image, let state, let time, let model):
+            try finish(image, state, time: time, model: model, in: database)
             return .written
         case .checkpoint(let image, let step, let sampler):
             let job = try number(image.job, in: database)
@@ -39,8 +39,9 @@ extension JobStore {
             let job = try number(id, in: database)
             try cancel(job, "state = 0", time: time, in: database)
             return .written
-        case .retry(let id, let mostPictures, let mostBytes):
+        case .retry(let id, let mostPictures, let mostBytes, let model):
             let job = try number(id, in: database)
+            try checkModel(job, id, model, in: database)
             try checkRoom(job, mostPictures, mostBytes, in: database)
             try database.execute(
                 sql: "UPDATE image SET state = 0, failure = NULL WHERE job = ? AND state IN (2, 3)", arguments: [job])
@@ -67,6 +68,13 @@ extension JobStore {
             }
             return .written
         }
+    }
+
+    /// Refuses to let another model finish a job than the one that began it.
+    private static func checkModel(_ job: Int64, _ id: JobID, _ model: String?, in database: Database) throws {
+        let was = try String.fetchOne(database, sql: "SELECT model FROM job WHERE number = ?", arguments: [job])
+        guard let was, was != model else { return }
+        throw StoreError(.otherModel(job: id.description, was: was, now: model))
     }
 
     /// Refuses to let pictures wait again that there is no room for, before anything of them is read.
@@ -182,7 +190,9 @@ extension JobStore {
         return candidate
     }
 
-    private static func finish(_ image: ImageID, _ state: ImageState, time: Double, in database: Database) throws {
+    private static func finish(
+        _ image: ImageID, _ state: ImageState, time: Double, model: String?, in database: Database
+    ) throws {
         let job = try number(image.job, in: database)
         switch state {
         case .queued, .running: preconditionFailure("\(image) cannot finish as \(state)")
@@ -192,7 +202,12 @@ extension JobStore {
                     UPDATE image SET state = 1, path = ?, checksum = ? WHERE job = ? AND "index" = ? AND state = 0
                     """
             ).execute(arguments: [path, Int64(checksum), job, image.index])
-            try settle(job, done: database.changesCount, time: time, in: database)
+            let changed = database.changesCount
+            try settle(job, done: changed, time: time, in: database)
+            if changed > 0 {
+                try database.cachedStatement(sql: "UPDATE job SET model = ? WHERE number = ? AND model IS NULL")
+                    .execute(arguments: [model, job])
+            }
         case .failed(let text):
             try database.cachedStatement(
                 sql: "UPDATE image SET state = 2, failure = ? WHERE job = ? AND \"index\" = ? AND state = 0"

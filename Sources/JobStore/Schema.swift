@@ -65,6 +65,10 @@ enum Schema {
                     CREATE TABLE former_folder (folder TEXT PRIMARY KEY) WITHOUT ROWID;
                     """)
         }
+        migrator.registerMigration("4 models of jobs") { database in
+            // The fingerprint of what drew the first picture that is done.
+            try database.execute(sql: "ALTER TABLE job ADD COLUMN model TEXT")
+        }
         return migrator
     }
 }

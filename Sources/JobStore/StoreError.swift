@@ -19,6 +19,9 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case keyUsed(key: String, job: JobIdentity, difference: String)
         /// No job has the key of a submission that was taken only if one does.
         case unknownKey(String)
+        /// A job's pictures were drawn with another model than the one that would draw the rest; nil where no worker says
+        /// which that is.
+        case otherModel(job: JobIdentity, was: String, now: String?)
         /// There is no room for so many pictures, or bytes of them, to wait again.
         case full(pictures: Int, bytes: Int)
         /// SQLite refused; its code and text.
@@ -40,7 +43,7 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
     package var isRetriable: Bool {
         switch reason {
         case .database, .unwritable, .damaged: true
-        case .locked, .newerVersion, .unknownJob, .unfinished, .unknownKey, .full, .keyUsed: false
+        case .locked, .newerVersion, .unknownJob, .unfinished, .unknownKey, .full, .keyUsed, .otherModel: false
         }
     }
 
@@ -50,7 +53,8 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         // Of SQLite's extended codes the lowest byte says which kind it is: SQLITE_BUSY, LOCKED, NOMEM, IOERR, FULL, CANTOPEN.
         case .database(let code, _): [5, 6, 7, 10, 13, 14].contains(code & 0xFF)
         case .unwritable: true
-        case .damaged, .locked, .newerVersion, .unknownJob, .unfinished, .unknownKey, .full, .keyUsed: false
+        case .damaged, .locked, .newerVersion, .unknownJob, .unfinished, .unknownKey, .full, .keyUsed, .otherModel:
+            false
         }
     }
 
@@ -70,6 +74,12 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
             "key \"\(key.prefix(80))\" belongs to job \(job) with other pictures: \(difference); submit those, or choose "
                 + "another key"
         case .unknownKey(let key): "no job has the key \"\(key.prefix(80))\""
+        case .otherModel(let job, let was, let now?):
+            "pictures of job \(job) were drawn with a model of fingerprint \(was.prefix(12)), and the cluster draws with "
+                + "\(now.prefix(12)): submit the prompts that are missing as a new job"
+        case .otherModel(let job, let was, nil):
+            "pictures of job \(job) were drawn with a model of fingerprint \(was.prefix(12)), and no worker is here to say which "
+                + "one the cluster draws with; start one, then try again"
         case .full(let pictures, let bytes):
             "its \(pictures) pictures (\(bytes) bytes) would wait again, and the queue has no room for them; try again when "
                 + "some are done, or cancel some (abbozzo jobs ls)"

@@ -8,7 +8,9 @@ package enum StoreWrite: Equatable, Sendable {
     /// queues nothing new: it answers for a key that is known, and fails with `StoreError.Reason.unknownKey` otherwise.
     case submit(JobID, Submission, folder: String, time: Double, onlyKnown: Bool = false, occupied: Set<String> = [])
     /// A picture came to its end; a change to a picture that is final already is ignored.
-    case finish(ImageID, ImageState, time: Double)
+    ///
+    /// `model` is the fingerprint of the one that drew it; that of a job's first picture that is done is the job's.
+    case finish(ImageID, ImageState, time: Double, model: String? = nil)
     /// Latest state of a picture's sampler; ignored when the picture is final.
     case checkpoint(ImageID, step: Int, sampler: [UInt8])
     /// Adds to a job's count of tokens through the network, and raises its version.
@@ -16,8 +18,8 @@ package enum StoreWrite: Equatable, Sendable {
     /// Cancels every picture of a job that is not final.
     case cancel(JobID, time: Double)
     /// Queues the failed and cancelled pictures of a job again, if no more pictures, and bytes of requests of the whole
-    /// job, than these wait then.
-    case retry(JobID, mostPictures: Int = .max, mostBytes: Int = .max)
+    /// job, than these wait then, and if the job is of no other `model`, the one that would draw them.
+    case retry(JobID, mostPictures: Int = .max, mostBytes: Int = .max, model: String? = nil)
     /// Forgets a finished job; one with pictures left is refused. Its folder is given to no later job.
     case remove(JobID)
     /// Forgets jobs that were finished at a time or before, the oldest first: one, and more as long as they have no more

@@ -31,7 +31,9 @@ final class Bench {
     var held: [Event] = []
     var failsFiles = 0
     /// What the disk of the pictures says then.
-    var filesTrouble = WriteFailure("cannot write the picture: No space left", isOfPlace: true)
+    var filesTrouble = WriteFailure("cannot write the picture: No space left", .output)
+    /// Folders that take no file, whatever is in `failsFiles`.
+    var closedFolders: Set<String> = []
     var refusesWrites = false
     var refusesCheckpoints = false
     /// What the store says then.
@@ -63,7 +65,10 @@ final class Bench {
             let answer: StoreAnswer =
                 refusesWrites
                 ? .failed(trouble) : store.perform(write)
-            guard ticket != 0 else { break }
+            guard ticket != 0 else {
+                guard case .failed(let error) = answer, case .checkpoint(let image, _, _) = write else { break }
+                return [.checkpointRefused(image, error)]
+            }
             if holdsStore {
                 held.append(.stored(answer, ticket: ticket))
             } else {
@@ -78,7 +83,10 @@ final class Bench {
             return [.sampled(result, ticket: ticket)]
         case .write(let picture, let ticket):
             var answer = Event.wrote(.success(UInt32(picture.rgb8.count)), ticket: ticket)
-            if failsFiles > 0 {
+            if closedFolders.contains(where: { picture.path.hasPrefix($0 + "/") }) {
+                answer = .wrote(
+                    .failure(WriteFailure("cannot write there: Permission denied", .folder)), ticket: ticket)
+            } else if failsFiles > 0 {
                 failsFiles -= 1
                 answer = .wrote(.failure(filesTrouble), ticket: ticket)
             } else {

@@ -276,7 +276,7 @@ struct CorePictureTests {
     func retriesFiles() throws {
         let bench = Bench()
         bench.join("a")
-        bench.filesTrouble = WriteFailure("it is a folder", isOfPlace: false)
+        bench.filesTrouble = WriteFailure("it is a folder", .picture)
         bench.failsFiles = 1
         let id = try bench.submit([.euler("p")])
         bench.work()
@@ -400,6 +400,7 @@ struct CorePictureTests {
         let bench = Bench()
         bench.join("a")
         let ids = try ["p", "q"].map { try bench.submit([.euler($0)]) }
+        bench.work(until: { _ in bench.tasks.allSatisfy { $0.key.need == .picture } })
         (bench.refusesWrites, bench.holdsStore) = (true, true)
         bench.work()
         try #require(bench.held.count == 2)

@@ -105,6 +105,7 @@ struct FakeStore {
         var submission: Submission
         var checkpoints: [UInt32: (step: Int, sampler: [UInt8])] = [:]
         var number: Int64
+        var model: String?
     }
 
     var jobs: [JobID: Job] = [:]
@@ -129,7 +130,9 @@ struct FakeStore {
                     waiting: nil, tokenSteps: 0), submission: submission,
                 number: (jobs.values.map(\.number).max() ?? 0) + 1)
             return .submitted(id, folder: folder, duplicate: false)
-        case .finish(let image, let state, let time): return change(image.job, [image.index], state, time)
+        case .finish(let image, let state, let time, let model):
+            if case .done = state, jobs[image.job]?.model == nil { jobs[image.job]?.model = model }
+            return change(image.job, [image.index], state, time)
         case .checkpoint(let image, let step, let sampler):
             if jobs[image.job]?.status.images[Int(image.index)] == .queued {
                 jobs[image.job]?.checkpoints[image.index] = (step, sampler)
@@ -140,8 +143,11 @@ struct FakeStore {
             return .written
         case .cancel(let id, let time):
             return change(id, jobs[id].map { Array(0..<UInt32($0.status.total)) } ?? [], .cancelled, time)
-        case .retry(let id, let mostPictures, let mostBytes):
+        case .retry(let id, let mostPictures, let mostBytes, let model):
             guard var job = jobs[id] else { return .failed(StoreError(.unknownJob(id.description))) }
+            if let was = job.model, was != model {
+                return .failed(StoreError(.otherModel(job: id.description, was: was, now: model)))
+            }
             let pictures = job.status.failed + job.status.cancelled
             guard pictures <= mostPictures, mostBytes > 0 else {
                 return .failed(StoreError(.full(pictures: pictures, bytes: 1)))

@@ -27,19 +27,19 @@ struct PictureWriterTests {
         let out = folder.path + "/out"
         #expect(throws: Never.self) { try write(to: out + "/p.png").get() }
         try FileManager.default.createDirectory(atPath: out + "/folder.png", withIntermediateDirectories: true)
-        let cases = [
-            (out + "/folder.png", "it is a folder", false),
-            (out + "/" + String(repeating: "n", count: 300), "File name too long", false),
-            (out + "/p.png/q.png", "Not a directory", false),
+        let cases: [(String, String, WriteFailure.Reach)] = [
+            (out + "/folder.png", "it is a folder", .picture),
+            (out + "/" + String(repeating: "n", count: 300), "File name too long", .picture),
+            (out + "/p.png/q.png", "Not a directory", .picture),
             // Nobody can make a folder there, not even root.
-            ("/proc/abbozzo/p.png", "cannot make the folder /proc/abbozzo", true),
+            ("/proc/abbozzo/p.png", "cannot make the folder /proc/abbozzo", .folder),
         ]
-        for (path, text, isOfPlace) in cases {
+        for (path, text, reach) in cases {
             guard case .failure(let failure) = write(to: path) else {
                 Issue.record("written: \(path)")
                 continue
             }
-            #expect(failure.text.contains(text) && failure.isOfPlace == isOfPlace, "\(failure)")
+            #expect(failure.text.contains(text) && failure.reach == reach, "\(failure)")
         }
     }
 
@@ -52,7 +52,8 @@ struct PictureWriterTests {
             Issue.record("written")
             return
         }
-        #expect(failure.isOfPlace && failure.text.contains("no disk is mounted on \(out) any more"), "\(failure)")
+        #expect(
+            failure.reach == .output && failure.text.contains("no disk is mounted on \(out) any more"), "\(failure)")
         #expect(!FileManager.default.fileExists(atPath: out + "/job"))
         // What a job of before says of another folder holds.
         #expect(throws: Never.self) { try write(to: folder.path + "/old/p.png", by: unmounted).get() }

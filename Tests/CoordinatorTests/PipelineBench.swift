@@ -197,7 +197,7 @@ final class PipelineBench {
             if let node = nodes[worker] { send { [unowned self] in tell(node, .control(message)) } }
         case .task(let input, let key, let worker, let isUrgent): give(input, key, worker, isUrgent: isUrgent)
         case .store(let write, let ticket):
-            if case .finish(let image, _, _) = write { ended[image] = now }
+            if case .finish(let image, _, _, _) = write { ended[image] = now }
             let answer = store.perform(write)
             if ticket != 0 { return [.stored(answer, ticket: ticket)] }
         case .read(let query, let ticket): return [.read(store.read(query), ticket: ticket)]

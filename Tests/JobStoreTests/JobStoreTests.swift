@@ -90,6 +90,34 @@ struct JobStoreTests {
         #expect(try store.unfinished().isEmpty)
     }
 
+    @Test("the model of a job is that of its first picture that is done, and no other one may finish it")
+    func keepsModel() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let id = try store.submit(.three()).id
+        let images = (0..<3).map { ImageID(job: id, index: $0) }
+        _ = store.perform([
+            .finish(images[0], .failed("no"), time: 1, model: "bad"),
+            .finish(images[1], .done(path: "/a", checksum: 1), time: 2, model: "good"),
+            .finish(images[2], .done(path: "/b", checksum: 1), time: 3, model: "late"),
+        ])
+        for other in ["bad", "late", nil] {
+            let wanted = StoreError(.otherModel(job: id.description, was: "good", now: other))
+            #expect(store.perform([.retry(id, model: other)]) == [.failed(wanted)])
+        }
+        #expect(try store.unfinished().isEmpty)
+        guard case .retried(let job) = store.perform([.retry(id, model: "good")])[0] else {
+            throw StoreError(.damaged("no answer to a retry"))
+        }
+        #expect(job.status.images[0] == .queued && job.status.done == 2)
+        // One without a picture that is done may be drawn by any.
+        let other = try store.submit(.three()).id
+        _ = store.perform([.cancel(other, time: 4)])
+        guard case .retried = store.perform([.retry(other, model: "new")])[0] else {
+            throw StoreError(.damaged("no answer to a retry"))
+        }
+    }
+
     @Test("retry queues failed and cancelled pictures again and leaves done ones")
     func retries() throws {
         let folder = try Scratch()

@@ -68,15 +68,17 @@ package actor CoordinatorService {
                 var settings = settings
                 settings.core.outputFolder = try checkedOutputFolder(settings.core.outputFolder)
                 let store = try JobStore(folder: settings.stateFolder)
+                try keepDisk(of: settings.core.outputFolder, store)
                 try makeOutputFolder(settings.core.outputFolder)
                 let jobs = try store.unfinished()
+                for line in oddFolders(of: jobs, output: settings.core.outputFolder) { log.warning("\(line)") }
                 for job in jobs { PictureWriter.removeLeftovers(in: job.status.folder) }
                 if store.isNew {
                     log.warning("\(store.path) was made just now: a new queue without jobs")
                 } else {
                     log.notice("\(store.path): \(jobs.count) jobs with pictures left")
                 }
-                let pin = Facts.decode(try store.fact("pin"))
+                let pin = try self.pin(of: jobs, store)
                 if jobs.contains(where: { !$0.checkpoints.isEmpty }) {
                     settings.core.begunWire = try begunFormat(store)
                 }
@@ -126,6 +128,18 @@ package actor CoordinatorService {
         try store.fact(CoordinatorCore.wireFact).flatMap { WireFormat(rawValue: $0) } ?? .f32
     }
 
+    /// What the queue's pictures are drawn with; refuses one that does not say so readably, where some were begun.
+    private static func pin(of jobs: [StoredJob], _ store: JobStore) throws -> ClusterPin? {
+        let fact = try store.fact("pin")
+        let pin = Facts.decode(fact)
+        if fact != nil && pin == nil && jobs.contains(where: { $0.status.done > 0 || !$0.checkpoints.isEmpty }) {
+            throw ServiceError(
+                "\(store.path) has jobs that were begun, and this version cannot read with which model: let the version that "
+                    + "began them finish or cancel them, or choose another state folder")
+        }
+        return pin
+    }
+
     /// Refuses to finish pictures in another format than they were begun in: their files tell one format.
     private static func keepFormat(_ core: CoordinatorSettings, _ store: JobStore) throws {
         guard case .format(let format) = core.wire else { return }
@@ -138,6 +152,43 @@ package actor CoordinatorService {
         guard try store.fact(CoordinatorCore.wireFact) != format.rawValue else { return }
         let fact = StoreWrite.fact(name: CoordinatorCore.wireFact, value: format.rawValue)
         for case .failed(let error) in store.perform([fact]) { throw error }
+    }
+
+    /// Refuses to let pictures go to the folder under a disk that was mounted there at the last start: nobody would find them
+    /// once it is mounted again.
+    private static func keepDisk(of output: String, _ store: JobStore) throws {
+        let mount = PictureWriter.mountPoint(of: output)
+        let (before, now) = (try store.fact(Facts.disk), mount.map { Facts.encode(disk: $0, of: output) })
+        if mount == nil, let disk = Facts.disk(before, of: output) {
+            throw ServiceError(
+                "no disk is mounted on \(disk), where the one of the output folder \(output) was: mount it, or choose another "
+                    + "output folder if pictures are to go there without it")
+        }
+        guard before != now else { return }
+        for case .failed(let error) in store.perform([.fact(name: Facts.disk, value: now)]) { throw error }
+    }
+
+    /// What an operator should know of the folders of jobs that go on: those of another output folder, and those that are gone
+    /// with the pictures in them.
+    static func oddFolders(of jobs: [StoredJob], output: String) -> [String] {
+        var (elsewhere, lines): ([String: Int], [String]) = ([:], [])
+        for job in jobs {
+            let folder = job.status.folder
+            if !folder.hasPrefix(output + "/") {
+                elsewhere[(folder as NSString).deletingLastPathComponent, default: 0] += 1
+            }
+            if job.status.done > 0 && access(folder, F_OK) != 0 {
+                lines.append(
+                    "the folder \(folder) of job \(job.status.id) is not there, and \(job.status.done) of its pictures were "
+                        + "in it: is its disk mounted?")
+            }
+        }
+        for (folder, count) in elsewhere.sorted(by: { $0.key < $1.key }) {
+            lines.append(
+                "\(count) jobs of before go on in \(folder), not in \(output): it must stay where it is, and writable, until "
+                    + "they are done")
+        }
+        return lines
     }
 
     /// The folder's absolute path, which exists and can be written, or can be made.
@@ -193,6 +244,7 @@ package actor CoordinatorService {
         loop.schedule(after: .zero, every: .nanoseconds(settings.core.tick)) { [weak self] in
             self?.assumeIsolated {
                 $0.watchKeys()
+                $0.watchClock()
                 $0.handle(.tick)
                 $0.settings.onTurn?(DispatchTime.now().uptimeNanoseconds)
             }
@@ -283,6 +335,16 @@ extension CoordinatorService {
         guard !isAtRest else { return }
         for effect in core.handle(event, now: now) { perform(effect) }
     }
+
+    /// Tells of a clock that was set, as a machine's is that starts before it reaches a time server.
+    private func watchClock() {
+        let wallAtZero = Date().timeIntervalSince1970 - Double(now) * 1e-9
+        guard abs(wallAtZero - core.wallAtZero) > Self.clockTolerance else { return }
+        handle(.clockSet(wallAtZero: wallAtZero))
+    }
+
+    /// Seconds that a clock that is only slewed takes hours to drift by.
+    private static let clockTolerance = 5.0
 
     private func takeInbox() { for event in inbox.takeAll() { handle(event) } }
 

@@ -36,13 +36,13 @@ final class PictureWriter: Sendable {
             return .failure(
                 WriteFailure(
                     "no disk is mounted on \(mount) any more; mount it again, or start the coordinator again if pictures are "
-                        + "to go to \(home) without it", isOfPlace: true))
+                        + "to go to \(home) without it", .output))
         }
         if let code = make(folder) {
             return .failure(
                 WriteFailure(
                     "cannot make the folder \(folder) (\(String(cString: strerror(code)))); check its owner and the space "
-                        + "on its disk", isOfPlace: Self.isOfPlace(code)))
+                        + "on its disk", reach(code, folder)))
         }
         let metadata = PictureMetadata(
             request: picture.request, model: picture.pin.model.family, fingerprint: picture.pin.model.fingerprint,
@@ -53,11 +53,10 @@ final class PictureWriter: Sendable {
             try writeAtomically(bytes, to: picture.path)
             return .success(bytes.withUnsafeBytes { abz_crc32c(0, $0.baseAddress, $0.count) })
         } catch let error as FileError {
-            var isOfPlace = false
-            if case .system(let code) = error.reason { isOfPlace = Self.isOfPlace(code) }
-            return .failure(WriteFailure("\(error)", isOfPlace: isOfPlace))
+            guard case .system(let code) = error.reason else { return .failure(WriteFailure("\(error)", .picture)) }
+            return .failure(WriteFailure("\(error)", reach(code, folder)))
         } catch {
-            return .failure(WriteFailure("\(error)", isOfPlace: false))
+            return .failure(WriteFailure("\(error)", .picture))
         }
     }
 
@@ -83,10 +82,27 @@ final class PictureWriter: Sendable {
         return own.st_dev != above.st_dev
     }
 
-    /// Whether a system's error is of the disk or the folder, so that it passes when somebody makes room or mends it, and
-    /// would hit other pictures too; what is left is of one name or one file.
-    private static func isOfPlace(_ code: Int32) -> Bool {
-        ![ENAMETOOLONG, ENOTDIR, EISDIR, EEXIST, ELOOP, EINVAL, EILSEQ, EFBIG].contains(code)
+    /// What a system's error in writing to a folder is of: one name or one file, that folder, or all pictures, which is so where
+    /// the output folder cannot be written either, or is on the disk that gave the error.
+    private func reach(_ code: Int32, _ folder: String) -> WriteFailure.Reach {
+        switch code {
+        case ENAMETOOLONG, ENOTDIR, EISDIR, EEXIST, ELOOP, EINVAL, EILSEQ, EFBIG: return .picture
+        default: break
+        }
+        if access(home, W_OK | X_OK) != 0 { return .output }
+        // These are of a folder, wherever it is; what is left is of a disk.
+        if [EACCES, EPERM, EROFS, ENOENT].contains(code) { return .folder }
+        return Self.device(of: folder) == Self.device(of: home) ? .output : .folder
+    }
+
+    /// The device of a folder, or of the nearest one above it that is there.
+    private static func device(of folder: String) -> dev_t? {
+        var (path, status) = (folder, stat())
+        while stat(path, &status) != 0 {
+            guard path != "/" && !path.isEmpty else { return nil }
+            path = (path as NSString).deletingLastPathComponent
+        }
+        return status.st_dev
     }
 
     /// Makes a job's folder durable, once for all of its pictures that come close to each other; the system's error if it

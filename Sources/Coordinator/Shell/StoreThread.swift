@@ -81,8 +81,9 @@ final class StoreThread: @unchecked Sendable {
         metrics.noteCheckpoint(nanoseconds: DispatchTime.now().uptimeNanoseconds - start)
         let events = zip(writes, answers).compactMap { write, answer -> Event? in
             if write.ticket != 0 { return .stored(answer, ticket: write.ticket) }
-            if case .failed(let error) = answer { refused(error) }
-            return nil
+            guard case .failed(let error) = answer else { return nil }
+            refused(error)
+            return if case .checkpoint(let image, _, _) = write.write { .checkpointRefused(image, error) } else { nil }
         }
         if !events.isEmpty { inbox.put(events) }
     }

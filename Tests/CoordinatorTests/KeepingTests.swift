@@ -1,0 +1,198 @@
+import JobStore
+import Plan
+import Tensors
+import Testing
+
+@testable import Coordinator
+
+/// What the world around a coordinator does to it: folders, disks, clocks, other models.
+struct KeepingTests {
+    @Test("a folder that takes no file stops its own job only, and that goes on when it takes files again")
+    func folderTrouble() throws {
+        let bench = Bench()
+        bench.join("a")
+        bench.closedFolders = ["/out/closed"]
+        let first = try bench.submit((0..<12).map { .euler("p\($0)") }, folder: "closed", priority: 5)
+        let second = try bench.submit((0..<12).map { .euler("q\($0)") }, folder: "open")
+        bench.work()
+        #expect(try bench.status(second).done == 12, "others are drawn, however many")
+        var status = try bench.status(first)
+        #expect(status.done == 0 && status.failed == 0)
+        #expect(status.waiting == "its folder: cannot write there: Permission denied")
+        let begun = status.images.count { $0 != .queued }
+        #expect((1...3).contains(begun), "no more than were in flight: \(begun)")
+        bench.wait(300, beating: ["a"])
+        bench.work()
+        #expect(try bench.status(first).images.count { $0 != .queued } == begun)
+        bench.closedFolders = []
+        for _ in 0..<61 {
+            bench.wait(1, beating: ["a"])
+            bench.work()
+        }
+        status = try bench.status(first)
+        #expect(status.done == 12 && status.waiting == nil)
+    }
+
+    @Test("jobs of another output folder wait together for that, and hold up nothing else")
+    func formerOutput() throws {
+        let before = Bench { $0.outputFolder = "/old" }
+        let old = try (0..<5).map { try before.submit((0..<4).map { .euler("p\($0)") }, folder: "job\($0)") }
+        let bench = Bench()
+        bench.store = before.store
+        bench.handle(.recovered(before.store.unfinished, pin: nil, epoch: 0))
+        bench.closedFolders = ["/old"]
+        for _ in old { bench.ask(.nodes) }  // each takes an identity, so that the new job has one of its own
+        bench.join("a")
+        let new = try bench.submit((0..<8).map { .euler("q\($0)") })
+        bench.work()
+        #expect(try bench.status(new).done == 8)
+        let begun = try old.reduce(0) { sum, id in sum + (try bench.status(id).images.count { $0 != .queued }) }
+        #expect((1...3).contains(begun), "one refusal holds for all of them: \(begun)")
+        for id in old { #expect(try bench.status(id).waiting?.hasPrefix("its folder: ") == true) }
+        bench.closedFolders = []
+        for _ in 0..<61 {
+            bench.wait(1, beating: ["a"])
+            bench.work()
+        }
+        for id in old { #expect(try bench.status(id).done == 4) }
+    }
+
+    @Test("an operator is told of jobs that go on elsewhere, and of pictures whose folder is gone")
+    func oddFolders() throws {
+        let bench = Bench { $0.outputFolder = "/nowhere/out" }
+        bench.join("a")
+        _ = try bench.submit([.euler("p"), .euler("q")], folder: "gone")
+        bench.work(until: { _ in !bench.files.isEmpty })
+        let jobs = bench.store.unfinished
+        try #require(jobs.count == 1 && jobs[0].status.done == 1)
+        let here = CoordinatorService.oddFolders(of: jobs, output: "/nowhere/out")
+        #expect(here.count == 1 && here[0].contains("/nowhere/out/gone") && here[0].contains("is its disk mounted?"))
+        let elsewhere = CoordinatorService.oddFolders(of: jobs, output: "/new")
+        #expect(elsewhere.count == 2 && elsewhere[1].hasPrefix("1 jobs of before go on in /nowhere/out, not in /new"))
+        #expect(CoordinatorService.oddFolders(of: [], output: "/new").isEmpty)
+    }
+
+    @Test("a disk that takes no checkpoint is waited for: nothing begins that might be lost, and jobs say why")
+    func checkpointsRefused() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit((0..<10).map { .euler("p\($0)", steps: 5) })
+        bench.work(until: { $0.key.step == 2 })
+        bench.refusesWrites = true
+        let task = try #require(bench.tasks.first { $0.key.step == 2 })
+        bench.answer(task)
+        var status = try bench.status(id)
+        #expect(status.waiting?.contains("disk is full") == true)
+        bench.answer(try #require(bench.tasks.first { $0.key.image == task.key.image }))
+        let begun = status.images.count { $0 != .queued }
+        bench.wait(30, beating: ["a"])
+        #expect(try bench.status(id).images.count { $0 != .queued } == begun)
+        bench.refusesWrites = false
+        bench.wait(2, beating: ["a"])
+        #expect(try bench.status(id).waiting == nil)
+        #expect(bench.store.jobs[id]?.checkpoints[task.key.image.index]?.step == 4, "the latest one")
+        // One that the disk takes meanwhile is not written over by the one that it refused.
+        let other = try #require(bench.tasks.first { $0.key.need == .step && $0.key.image != task.key.image })
+        bench.refusesWrites = true
+        bench.answer(other)
+        bench.refusesWrites = false
+        bench.answer(try #require(bench.tasks.first { $0.key.image == other.key.image }))
+        bench.wait(2, beating: ["a"])
+        #expect(bench.store.jobs[id]?.checkpoints[other.key.image.index]?.step == other.key.step + 2)
+        bench.work()
+        status = try bench.status(id)
+        #expect(status.done == 10)
+    }
+
+    @Test("a picture that ends while the disk is tried with its checkpoint ends all the same")
+    func checkpointOfAnEndedPicture() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("p"), .euler("q")])
+        bench.work(until: { $0.key.step == 1 })
+        bench.refusesWrites = true
+        bench.answer(try #require(bench.tasks.first { $0.key.step == 1 }))
+        #expect(bench.ask(.cancel(id)) == nil)
+        bench.wait(5, beating: ["a"])
+        #expect(try bench.status(id).cancelled == 2)
+        bench.refusesWrites = false
+        bench.wait(2, beating: ["a"])
+        #expect(bench.store.jobs[id]?.status.cancelled == 2)
+        let other = try bench.submit([.euler("r")])
+        bench.work()
+        #expect(try bench.status(other).done == 1)
+    }
+
+    @Test("times are of the clock as it is, also when it is set after the start")
+    func clock() throws {
+        let bench = Bench { $0.wallAtZero = 946_684_800 }  // 2000-01-01: the machine has not asked a time server yet
+        bench.join("a")
+        bench.handle(.clockSet(wallAtZero: 1_800_000_000))
+        let id = try bench.submit([.euler("p")])
+        bench.work()
+        let stored = try #require(bench.store.jobs[id]?.status)
+        #expect(stored.submitted > 1_800_000_000 && (stored.finished ?? 0) > 1_800_000_000)
+        #expect(bench.logged.contains { $0.contains("clock was set forward by 853315200 s") })
+        #expect(bench.ask(.removeFinished(secondsAgo: 3600)) == .removed(jobs: 0, isAll: true))
+    }
+
+    @Test("values that are not numbers are asked for again, and at last fail the picture with the names of its workers")
+    func notNumbers() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        let id = try bench.submit([.euler("p"), .euler("q")])
+        var bad = 0
+        while bad < 20, let task = bench.tasks.first(where: { $0.key.image.index == 0 || bad > 0 && $0.key.step < 0 }) {
+            guard task.key.need == .step, case .step(let latents, _, _, _, _) = task.input else {
+                bench.answer(task)
+                continue
+            }
+            bad += 1
+            bench.tasks.removeAll { $0.key == task.key }
+            let velocity = TaskOutput.velocity(.init(repeating: .nan, shape: latents.tokens.shape))
+            bench.handle(.result(velocity, task.key, from: "b"))
+        }
+        bench.work()
+        #expect(bad == 4, "once, and three times again")
+        let status = try bench.status(id)
+        #expect(status.done == 1 && status.failed == 1)
+        #expect("\(status.images[0])".contains("a, b has values that are not numbers"), "\(status.images[0])")
+        #expect(bench.core.clusterStatus().workers.first { $0.hello.name == "b" }?.faults == 4)
+    }
+
+    @Test("who submits while the coordinator is told to stop hears whether the job is accepted")
+    func answersBeforeRest() throws {
+        let bench = Bench()
+        bench.holdsStore = true
+        #expect(bench.ask(.submit(Submission(images: [.euler("p")]))) == nil)
+        bench.handle(.stop)
+        #expect(!bench.hasStopped, "the store has it")
+        bench.release()
+        #expect(bench.hasStopped)
+        guard case .accepted = bench.reply else { throw BenchError() }
+    }
+
+    @Test("a job that one model began is not finished by another")
+    func otherModel() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("p"), .euler("q")])
+        bench.work(until: { _ in !bench.files.isEmpty })
+        #expect(bench.ask(.cancel(id)) == .done)
+        bench.work()
+        try #require(try bench.status(id).done == 1)
+        #expect(bench.ask(.retry(id)) == .done, "the same model may")
+        #expect(bench.ask(.cancel(id)) == .done)
+        bench.say(.leave, "a")
+        bench.join([FakeModel.hello("b", fingerprint: "beef")])
+        let failure = bench.failure(.retry(id))
+        #expect(failure?.code == .invalid)
+        #expect(failure?.text.contains("fingerprint f00d, and the cluster draws with beef") == true)
+        #expect(try bench.status(id).cancelled == 1)
+
+        let restarted = Bench()
+        restarted.store = bench.store
+        let unknown = restarted.failure(.retry(id))
+        #expect(unknown?.code == .unavailable && unknown?.text.contains("no worker is here") == true)
+    }
+}
