@@ -66,12 +66,29 @@ package struct RandomFlux: Sendable {
         defer { try? files.removeItem(atPath: temporary) }
         try files.createDirectory(atPath: temporary, withIntermediateDirectories: true)
         for name in ["model_index.json"] + model.components where name != "transformer" {
-            // What a link leads to, as a variant links parts of another model: a copied link would lead nowhere.
-            let source = URL(filePath: model.path(name)).resolvingSymlinksInPath().path
-            try files.copyItem(atPath: source, toPath: "\(temporary)/\(name)")
+            try Self.copy(model.path(name), to: "\(temporary)/\(name)")
         }
         try writeTransformer(into: temporary)
         try files.moveItem(atPath: temporary, toPath: path)
+    }
+
+    /// Copies a file, or a folder's files, each from where links lead to.
+    ///
+    /// A variant links parts of another model, and a downloader's folder each file: a copied link would lead nowhere.
+    private static func copy(_ path: String, to target: String) throws {
+        let files = FileManager.default
+        func isFolder(_ path: String) -> Bool {
+            var isFolder: ObjCBool = false
+            return files.fileExists(atPath: path, isDirectory: &isFolder) && isFolder.boolValue
+        }
+        func copyFile(_ path: String, to target: String) throws {
+            try files.copyItem(atPath: URL(filePath: path).resolvingSymlinksInPath().path, toPath: target)
+        }
+        guard isFolder(path) else { return try copyFile(path, to: target) }
+        try files.createDirectory(atPath: target, withIntermediateDirectories: true)
+        for name in try files.contentsOfDirectory(atPath: path) where !isFolder("\(path)/\(name)") {
+            try copyFile("\(path)/\(name)", to: "\(target)/\(name)")
+        }
     }
 
     /// Writes the folder `transformer` into a folder, which is made if it is not there.

@@ -1,6 +1,7 @@
 package import Checkpoint
 internal import DiT
 package import Plan
+internal import Text
 internal import VAE
 
 extension ModelFacts {
@@ -63,6 +64,11 @@ extension ModelFacts {
             throw StageError(.unlisted(component: component), file: folder.path)
         }
     }
+
+    /// Refuses tokenizers that cannot be read, and encoders whose configuration makes no network, without reading weights.
+    ///
+    /// - Throws: an error with a text of one line.
+    package static func checkText(of folder: ModelFolder) throws { try TextEncoders.check(folder: folder) }
 
     /// `text_encoder/config.json`.
     private struct PooledEncoder: Decodable {

@@ -12,7 +12,7 @@ extension ModelSizes {
         var (embed, head, double, single) = (0, 0, 0, 0)
         let weights = try folder.weights("transformer")
         for name in weights.names {
-            let count = try weights[name].count
+            let count = try Self.numbers(weights[name])
             if name.hasPrefix("transformer_blocks.0.") {
                 double += count
             } else if name.hasPrefix("single_transformer_blocks.0.") {
@@ -29,7 +29,7 @@ extension ModelSizes {
             for name in weights.names {
                 // T5 files may hold the embedding table under two names.
                 guard name != "encoder.embed_tokens.weight" || !weights.contains("shared.weight") else { continue }
-                let count = try weights[name].count
+                let count = try Self.numbers(weights[name])
                 encoder += count
                 if !name.hasSuffix("shared.weight") && !name.contains("embed") { matrices += count }
             }
@@ -38,7 +38,7 @@ extension ModelSizes {
         let vae = try folder.weights("vae")
         for name in vae.names where name.hasPrefix("decoder.") || name.hasPrefix("post_quant_conv.") {
             let tensor = try vae[name]
-            decoding += tensor.count
+            decoding += try Self.numbers(tensor)
             guard tensor.shape.count == 4 else { continue }
             let side = Double(Self.side(of: name, scale: decoder.scale)) / Double(decoder.scale)
             operations += 2 * Double(tensor.count) * side * side
@@ -49,6 +49,20 @@ extension ModelSizes {
             decoderOperationsPerPixel: operations,
             // The last level's input, normed input, first result, and one more of its size for what is about to go.
             decoderValuesPerPixel: 4 * decoder.channels[min(1, decoder.channels.count - 1)])
+    }
+
+    /// How many numbers a tensor holds; refuses weights that are numbers only together with others, such as scales.
+    private static func numbers(_ tensor: StoredTensor) throws(CheckpointError) -> Int {
+        switch tensor.dtype {
+        case .f32, .bf16, .f16, .f64: break
+        default:
+            // Indices, as of positions, may be there too, and are not read.
+            guard tensor.name.hasSuffix(".weight") || tensor.name.hasSuffix(".bias") else { break }
+            throw CheckpointError(
+                .type(tensor.dtype, wanted: "weights without their scales"), file: tensor.path,
+                tensor: tensor.name)
+        }
+        return tensor.count
     }
 
     /// Pixels along one side, for each of the latent, where a convolution of the decoder runs.

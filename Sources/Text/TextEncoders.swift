@@ -18,6 +18,16 @@ package struct TextEncoders: Sendable {
     private let clip: ClipEncoder
     private let t5: T5Encoder
 
+    /// Refuses tokenizers that cannot be read, and encoders whose configuration makes no network, without reading weights.
+    ///
+    /// - Throws: `TextError` or `CheckpointError` with one line.
+    package static func check(folder: ModelFolder) throws {
+        _ = try ClipTokenizer(folder: folder.path("tokenizer"))
+        _ = try T5Tokenizer(folder: folder.path("tokenizer_2"))
+        try ClipEncoder.check(folder: folder, component: "text_encoder")
+        try T5Encoder.check(folder: folder, component: "text_encoder_2")
+    }
+
     /// Loads `tokenizer`, `tokenizer_2`, `text_encoder` and `text_encoder_2`.
     ///
     /// - Throws: `TextError` or `CheckpointError` with one line, also when tokenizer and encoder do not belong together.

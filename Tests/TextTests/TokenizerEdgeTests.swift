@@ -44,6 +44,35 @@ import Testing
         for known in cases { #expect(t5.untruncated(known.prompt) == known.t5, "\(known.prompt.debugDescription)") }
     }
 
+    @Test("tokenizer.json alone gives the ids of vocab.json and merges.txt, whichever way its merges are written")
+    func clipJSON() throws {
+        let vocabulary = try decodeJSON([String: Int].self, path: "\(clipFolder)/vocab.json")
+        let pairs = try BytePairs.merges(path: "\(clipFolder)/merges.txt")
+        let spellings: [[Any]] = [pairs.map { "\($0.left) \($0.right)" }, pairs.map { [$0.left, $0.right] }]
+        for (number, merges) in spellings.enumerated() {
+            let folder = temporary.path("clip\(number)")
+            try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+            // As transformers 5 saves it: the added tokens are here and in the configuration.
+            let file: [String: Any] = [
+                "model": ["type": "BPE", "vocab": vocabulary, "merges": merges],
+                "added_tokens": ["<|startoftext|>", "<|endoftext|>"].map {
+                    ["id": vocabulary[$0] ?? -1, "content": $0]
+                },
+            ]
+            try JSONSerialization.data(withJSONObject: file).write(to: URL(filePath: "\(folder)/tokenizer.json"))
+            try FileManager.default.copyItem(
+                atPath: "\(clipFolder)/tokenizer_config.json", toPath: "\(folder)/tokenizer_config.json")
+            let clip = try ClipTokenizer(folder: folder)
+            for known in cases {
+                #expect(clip.untruncated(known.prompt) == known.clip, "\(known.prompt.debugDescription)")
+            }
+        }
+        let unigram = Array("{\"model\": {\"type\": \"Unigram\", \"vocab\": {\"a\": 0}, \"merges\": []}}".utf8)
+        let other = try temporary.write(unigram, name: "tokenizer.json")
+        let error = #expect(throws: TextError.self) { try ClipTokenizer(folder: temporary.path) }
+        #expect(error?.description.contains("\(other)") == true && "\(error!)".contains("only BPE is read"))
+    }
+
     /// What stands between the brackets of a Metaspace, the ids of two prompts, alone and after WhitespaceSplit.
     static let metaspaces: [(options: String, alone: [[Int]], split: [[Int]])] = [
         (
@@ -174,7 +203,7 @@ import Testing
         let path = try temporary.write(Array(merges.utf8), name: "merges.txt")
         let names = ["a", "b", "ab", "aba", "a</w>", "b</w>", "ab</w>", "abab</w>"]
         let vocabulary = Dictionary(uniqueKeysWithValues: names.enumerated().map { ($1, $0) })
-        let pairs = try BytePairs(vocabulary: vocabulary, mergesPath: path, unknown: 99)
+        let pairs = BytePairs(vocabulary: vocabulary, merges: try BytePairs.merges(path: path), unknown: 99)
         var ids: [Int] = []
         pairs.encode(Array("abaabac".utf8), into: &ids)
         #expect(ids == [3, 3, 99])

@@ -38,10 +38,19 @@ package struct ClipEncoder: Sendable {
         package var penultimate: Tensor { hiddenStates[hiddenStates.count - 2] }
     }
 
-    /// Loads a component's configuration and weights.
-    package init(folder: ModelFolder, component: String = "text_encoder", compute: Compute) throws {
+    /// Reads a component's configuration, and refuses one of which no network can be made.
+    private static func configuration(_ folder: ModelFolder, _ component: String) throws -> Config {
         let config = try folder.config(component, as: Config.self)
         try config.check(folder: folder.path(component))
+        return config
+    }
+
+    /// Refuses a component whose configuration makes no network, without reading weights.
+    static func check(folder: ModelFolder, component: String) throws { _ = try configuration(folder, component) }
+
+    /// Loads a component's configuration and weights.
+    package init(folder: ModelFolder, component: String = "text_encoder", compute: Compute) throws {
+        let config = try Self.configuration(folder, component)
         let files = try folder.weights(component)
         var weights = WeightReader(
             files: files, prefix: files.contains("text_model.final_layer_norm.weight") ? "text_model." : "",

@@ -28,12 +28,21 @@ package struct T5Encoder: Sendable {
     private let finalNorm: Tensor?
     private let compute: Compute
 
+    /// Reads a component's configuration, and refuses one of which no network can be made.
+    private static func configuration(_ folder: ModelFolder, _ component: String) throws -> Config {
+        let config = try folder.config(component, as: Config.self)
+        try config.check(folder: folder.path(component))
+        return config
+    }
+
+    /// Refuses a component whose configuration makes no network, without reading weights.
+    static func check(folder: ModelFolder, component: String) throws { _ = try configuration(folder, component) }
+
     /// Loads a component's configuration and the weights of a span of its blocks; all when nil.
     package init(
         folder: ModelFolder, component: String = "text_encoder_2", span: Range<Int>? = nil, compute: Compute
     ) throws {
-        let config = try folder.config(component, as: Config.self)
-        try config.check(folder: folder.path(component))
+        let config = try Self.configuration(folder, component)
         let span = span ?? 0..<config.layers
         precondition(span.lowerBound >= 0 && span.upperBound <= config.layers, "blocks \(span) of \(config.layers)")
         let files = try folder.weights(component)

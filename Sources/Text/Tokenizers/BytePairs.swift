@@ -19,15 +19,13 @@ struct BytePairs: Sendable {
     /// Token id of each symbol.
     private let ids: [Int]
 
-    /// Reads `vocab.json` and `merges.txt`.
+    /// Prepares a vocabulary and its merges.
     ///
     /// - Parameters:
     ///   - vocabulary: token ids by the token's spelling in `letters(ofBytes)`.
-    ///   - mergesPath: one merge a line by falling priority; the first line is a comment.
+    ///   - pairs: merges by falling priority; those beyond 48,894 are left out, as the reference cuts its file.
     ///   - unknown: id of symbols that the vocabulary lacks.
-    /// - Throws: `TextError` when a line is no pair, or there is none.
-    init(vocabulary: [String: Int], mergesPath: String, unknown: Int) throws {
-        let text = String(decoding: try fileBytes(mergesPath, limit: smallFileLimit), as: UTF8.self)
+    init(vocabulary: [String: Int], merges pairs: [(left: String, right: String)], unknown: Int) {
         var symbols: [String: Int] = [:]
         var ids: [Int] = []
         func symbol(_ spelling: String) -> Int {
@@ -39,24 +37,36 @@ struct BytePairs: Sendable {
         let letters = Self.letters
         inner = letters.map { symbol(String($0)) }
         last = letters.map { symbol(String($0) + "</w>") }
-        // 49152 tokens less 256 bytes less 2 special ones, as the reference cuts the file.
         var merges: [UInt64: Merge] = [:]
+        for (rank, (left, right)) in pairs.prefix(Self.most).enumerated() {
+            merges[Self.key(symbol(left), symbol(right))] = Merge(rank: rank, symbol: symbol(left + right))
+        }
+        self.merges = merges
+        self.ids = ids
+    }
+
+    /// 49152 tokens less 256 bytes less 2 special ones.
+    private static let most = 49152 - 256 - 2
+
+    /// Reads `merges.txt`: one merge a line by falling priority; the first line is a comment.
+    ///
+    /// - Throws: `TextError` when a line is no pair, or there is none.
+    static func merges(path: String) throws -> [(left: String, right: String)] {
+        let text = String(decoding: try fileBytes(path, limit: smallFileLimit), as: UTF8.self)
         // To Swift the two ends of a line that Windows writes are one character.
         let lines = text.split(omittingEmptySubsequences: false) { $0 == "\n" || $0 == "\r\n" }.dropFirst()
-        let limit = 49152 - 256 - 2
-        for (rank, line) in lines.prefix(limit).enumerated() {
+        var merges: [(left: String, right: String)] = []
+        for (rank, line) in lines.prefix(most).enumerated() {
             let parts = line.split { $0.isWhitespace }
             if parts.isEmpty && lines.dropFirst(rank).allSatisfy({ $0.allSatisfy(\.isWhitespace) }) { break }
             guard parts.count == 2 else {
                 throw TextError(
-                    .tokenizerFile(path: mergesPath, detail: "line \(rank + 2) has \(parts.count) words instead of 2"))
+                    .tokenizerFile(path: path, detail: "line \(rank + 2) has \(parts.count) words instead of 2"))
             }
-            let (left, right) = (String(parts[0]), String(parts[1]))
-            merges[Self.key(symbol(left), symbol(right))] = Merge(rank: rank, symbol: symbol(left + right))
+            merges.append((String(parts[0]), String(parts[1])))
         }
-        guard !merges.isEmpty else { throw TextError(.tokenizerFile(path: mergesPath, detail: "it holds no merges")) }
-        self.merges = merges
-        self.ids = ids
+        guard !merges.isEmpty else { throw TextError(.tokenizerFile(path: path, detail: "it holds no merges")) }
+        return merges
     }
 
     /// Appends the token ids of one word.

@@ -19,22 +19,20 @@ package struct ClipTokenizer: Sendable {
     let end: Int
     private let pad: Int
 
-    /// Reads `vocab.json`, `merges.txt` and `tokenizer_config.json`.
+    /// Reads `vocab.json` and `merges.txt`, or else `tokenizer.json`, and `tokenizer_config.json`.
     ///
     /// - Throws: `TextError` or `CheckpointError` with one line when a file is absent or makes no sense.
     package init(folder: String) throws {
         let config = try TokenizerConfig(folder: folder)
-        let vocabularyPath = "\(folder)/vocab.json"
-        guard FileManager.default.fileExists(atPath: vocabularyPath) else {
-            throw TextError(.noTokenizer(folder: folder, needs: "vocab.json and merges.txt"))
-        }
-        let vocabulary = try decodeJSON([String: Int].self, path: vocabularyPath)
+        let files = try ClipFiles(folder: folder)
+        let vocabulary = files.vocabulary
         guard !vocabulary.isEmpty, vocabulary.values.allSatisfy({ 0...Int(Int32.max) ~= $0 }) else {
-            throw TextError(.tokenizerFile(path: vocabularyPath, detail: "it has no tokens or ids below zero"))
+            throw TextError(.tokenizerFile(path: files.path, detail: "it has no tokens or ids below zero"))
         }
+        let known = files.added.merging(config.addedTokens) { $1 }
         func id(_ text: String) throws -> Int {
-            guard let id = config.addedTokens[text] ?? vocabulary[text] else {
-                throw TextError(.tokenizerFile(path: vocabularyPath, detail: "it lacks the special token \(text)"))
+            guard let id = known[text] ?? vocabulary[text] else {
+                throw TextError(.tokenizerFile(path: files.path, detail: "it lacks the special token \(text)"))
             }
             return id
         }
@@ -43,17 +41,17 @@ package struct ClipTokenizer: Sendable {
         end = try id(endText)
         pad = try id(config.pad ?? endText)
         let unknown = try id(config.unknown ?? endText)
-        var added = config.addedTokens
+        var added = known
         for text in [beginText, endText, config.pad, config.unknown].compactMap(\.self) { added[text] = try id(text) }
         guard let tokens = AddedTokens(added) else {
             throw TextError(.tokenizerFile(path: "\(folder)/tokenizer_config.json", detail: AddedTokens.tooLarge))
         }
         self.added = tokens
         specials = ["<|startoftext|>", "<|endoftext|>"].map {
-            (Array($0.unicodeScalars), config.addedTokens[$0] ?? vocabulary[$0] ?? unknown)
+            (Array($0.unicodeScalars), known[$0] ?? vocabulary[$0] ?? unknown)
         }
-        pairs = try BytePairs(vocabulary: vocabulary, mergesPath: "\(folder)/merges.txt", unknown: unknown)
-        maxLength = min(config.maxLength ?? 77, 77)
+        pairs = BytePairs(vocabulary: vocabulary, merges: files.merges, unknown: unknown)
+        maxLength = config.maxLength ?? 77
         guard maxLength >= 3 else {
             throw TextError(
                 .tokenizerFile(path: "\(folder)/tokenizer_config.json", detail: "model_max_length is \(maxLength)"))

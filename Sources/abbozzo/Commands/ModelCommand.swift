@@ -15,7 +15,10 @@ struct ModelCommand: ParsableCommand {
     struct Inspect: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             commandName: "inspect", abstract: "Print a model's components, sizes and what pictures default to.",
-            discussion: "Checks every header and configuration on the way, as a worker does before it loads weights.")
+            discussion: """
+                Reads every configuration, both tokenizers and the headers of all weights on the way, and refuses what \
+                cannot be read; whether each tensor has the shape that its layer needs shows when weights are loaded.
+                """)
         @Argument(help: ArgumentHelp("Model folder in diffusers layout. Default: the demo model.", valueName: "dir"))
         var folder: String?
         @OptionGroup var options: OutputOptions
@@ -39,6 +42,7 @@ struct ModelCommand: ParsableCommand {
         func run() async throws {
             let model = try modelFolder(folder)
             let facts = try ModelFacts(folder: model)
+            try ModelFacts.checkText(of: model)
             let names = ["transformer", "text_encoder", "text_encoder_2", "vae"].filter(model.has)
             let components = try names.map { name in
                 let weights = try model.weights(name)
