@@ -55,18 +55,26 @@ package struct Injection: Sendable {
         }
     }
 
+    /// Names of all tensors that are here, in the order of `names`.
+    package var held: [String] {
+        let tensors: [String: Tensor?] = [
+            "latents_unpacked": noise?.latentsUnpacked, "latents": noise?.latents, "noise_stage2": noise?.noiseStage2,
+            "noise_stage3": noise?.noiseStage3, "tie_noise": noise?.tieNoise, "prompt_embeds": promptEmbeds,
+            "pooled": pooled,
+        ]
+        return Self.names.filter { tensors[$0].flatMap(\.self) != nil }
+    }
+
     /// Names of the tensors that a picture of this sampler takes from here, in the order of `names`.
     package func used(by sampler: SamplerSettings) -> [String] {
         let isEuler = if case .euler = sampler { true } else { false }
-        let isUsed: [String: Bool] = [
-            "latents_unpacked": noise?.latentsUnpacked != nil,
-            "latents": noise?.latents != nil && noise?.latentsUnpacked == nil,
-            "noise_stage2": noise?.noiseStage2 != nil && !isEuler,
-            "noise_stage3": noise?.noiseStage3 != nil && !isEuler,
-            "tie_noise": noise?.tieNoise != nil && !isEuler, "prompt_embeds": promptEmbeds != nil,
-            "pooled": pooled != nil,
-        ]
-        return Self.names.filter { isUsed[$0] == true }
+        return held.filter { name in
+            switch name {
+            case "latents": noise?.latentsUnpacked == nil
+            case "noise_stage2", "noise_stage3", "tie_noise": !isEuler
+            default: true
+            }
+        }
     }
 
     /// Reads a safetensors file.

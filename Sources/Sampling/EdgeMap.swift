@@ -81,7 +81,7 @@ package struct EdgeMap: Equatable, Sendable {
 
     /// Sums with the given noise added, a millionth of it, in float32: the official way to separate patches without edges.
     ///
-    /// Float32 loses the noise beside any sum that is not 0.
+    /// Float32 loses normals beside any sum that is not 0; noise as `tieNoise(seed:)` makes it shows beside every sum.
     package func noisySums(_ noise: Tensor) -> Tensor {
         precondition(noise.count == sums.count, "\(noise.count) noise values for \(sums.count) tokens")
         return Tensor(zip(sums, noise.values).map { Float($0) + 1e-6 * $1 }, shape: [sums.count])

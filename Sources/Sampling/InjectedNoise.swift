@@ -13,7 +13,7 @@ package struct InjectedNoise: Equatable, Sendable {
     package var noiseStage2: Tensor?
     /// Ready-made noise of the second transition, (tokens of stage 3, 64), in the order of `TokenSplit.completed`.
     package var noiseStage3: Tensor?
-    /// Normals that separate coarse tokens without edges, (coarse tokens).
+    /// What separates coarse tokens of equal edges: normals, or the ranks of `EdgeMap.tieNoise(seed:)`, (coarse tokens).
     package var tieNoise: Tensor?
 
     /// Joins the tensors.

@@ -6,6 +6,8 @@ extension Sampler {
     ///
     /// An empty prompt is a prompt. Encoders cut at `textLength` tokens anyway; this bounds what is stored and sent.
     package static let promptLimit = 20_000
+    /// The same in bytes of UTF-8: a character may have any number of them.
+    private static let byteLimit = 8 * promptLimit
     /// Largest strength of the prompt: models are trained with up to about 10, and far beyond that networks overflow.
     package static let guidanceLimit: Float = 1000
     /// Most network calls of one picture.
@@ -18,12 +20,13 @@ extension Sampler {
         for (field, text) in [("prompt", request.prompt), ("negative prompt", request.negativePrompt)] {
             // A character is at least a byte: count the characters of texts that may be too long only.
             if text.utf8.count > promptLimit, text.count > promptLimit {
-                throw SamplingError(.promptTooLong(field: field, characters: text.count, limit: promptLimit))
+                throw SamplingError(
+                    .promptTooLong(field: field, length: text.count, unit: "characters", limit: promptLimit))
             }
             // Combining marks make characters of any length.
-            if text.utf8.count > 8 * promptLimit {
-                let scalars = text.unicodeScalars.count
-                throw SamplingError(.promptTooLong(field: field, characters: scalars, limit: promptLimit))
+            if text.utf8.count > byteLimit {
+                throw SamplingError(
+                    .promptTooLong(field: field, length: text.utf8.count, unit: "bytes", limit: byteLimit))
             }
         }
         let multiple = if case .ralu = request.sampler { 32 } else { 16 }
@@ -38,6 +41,10 @@ extension Sampler {
             throw SamplingError(.guidance(request.guidance, limit: guidanceLimit))
         }
         try check(request.sampler)
+        if case .euler(let steps) = request.sampler {
+            let sigmas = Schedule.euler(steps: steps, tokens: request.fullTokens, facts: facts.schedule)
+            try check(sigmas, tokens: request.fullTokens, facts: facts.schedule)
+        }
     }
 
     /// Refuses constants that no picture can be sampled with.
@@ -67,15 +74,17 @@ extension Sampler {
         guard ralu.upRatio >= 0 && ralu.upRatio <= 1 else {
             throw refuse("up_ratio is \(ralu.upRatio), it must be from 0 to 1")
         }
-        for stage in Schedule.ralu(ralu) {
+        for (number, stage) in Schedule.ralu(ralu).enumerated() {
             guard zip(stage, stage.dropFirst()).allSatisfy({ Float($0) > Float($1) }) else {
-                throw refuse("ends \(ralu.ends) and shifts \(ralu.shifts) give noise levels that do not fall")
+                throw refuse(
+                    "ends \(ralu.ends) and shifts \(ralu.shifts) give noise levels that do not fall in stage \(number + 1): "
+                        + "give it a longer part of ends, or fewer steps")
             }
         }
     }
 
     /// Refuses a model's schedule that no picture can be sampled with: it comes from a file.
-    static func check(_ sigmas: [Double], tokens: Int, facts: ScheduleFacts) throws(SamplingError) {
+    private static func check(_ sigmas: [Double], tokens: Int, facts: ScheduleFacts) throws(SamplingError) {
         guard zip(sigmas, sigmas.dropFirst()).allSatisfy({ Float($0) > Float($1) }) else {
             let shifts = facts.dynamic ? "base_shift and max_shift" : "shift"
             throw SamplingError(
@@ -104,10 +113,11 @@ extension Sampler {
     /// Refuses injected tensors that do not fit the picture, or hold values that are not numbers.
     static func check(_ injected: InjectedNoise, for recipe: Recipe) throws(SamplingError) {
         let size = "\(recipe.width)x\(recipe.height)"
-        func check(_ name: String, _ tensor: Tensor?, _ shape: [Int]) throws(SamplingError) {
+        func check(_ name: String, _ tensor: Tensor?, _ shape: [Int], _ also: String = "") throws(SamplingError) {
             guard let tensor else { return }
             guard tensor.shape == shape else {
-                throw SamplingError(.injected("\(name) of shape \(tensor.shape): \(shape) is needed for \(size)"))
+                throw SamplingError(
+                    .injected("\(name) of shape \(tensor.shape): \(shape) is needed for \(size)\(also)"))
             }
             if let index = tensor.firstNonFinite {
                 throw SamplingError(.injected("\(name): its value \(index) is \(tensor[index]); numbers are needed"))
@@ -117,8 +127,10 @@ extension Sampler {
         let latentShape = [Packing.channels, recipe.height / 8, recipe.width / 8]
         try check("latents_unpacked", injected.latentsUnpacked, latentShape)
         try check("latents", injected.latents, [full, Packing.tokenWidth])
-        guard recipe.ralu != nil else { return }
-        try check("noise_stage2", injected.noiseStage2, [recipe.tokens[1], Packing.tokenWidth])
+        guard let ralu = recipe.ralu else { return }
+        try check(
+            "noise_stage2", injected.noiseStage2, [recipe.tokens[1], Packing.tokenWidth],
+            " with up_ratio \(ralu.upRatio): take the preset that it was recorded with")
         try check("noise_stage3", injected.noiseStage3, [full, Packing.tokenWidth])
         try check("tie_noise", injected.tieNoise, [full / 4])
     }

@@ -41,9 +41,6 @@ package struct Sampler: Equatable, Sendable {
             case .euler(let steps): [Schedule.euler(steps: steps, tokens: request.fullTokens, facts: facts.schedule)]
             case .ralu(let settings): Schedule.ralu(settings)
             }
-        if case .euler = request.sampler {
-            try Self.check(sigmas[0], tokens: request.fullTokens, facts: facts.schedule)
-        }
         recipe = Recipe(
             width: request.width, height: request.height, seed: request.seed, method: request.sampler,
             scale: facts.scalingFactor, shift: facts.shiftFactor, sigmas: sigmas)

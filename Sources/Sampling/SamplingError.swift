@@ -4,8 +4,8 @@ package struct SamplingError: Error, Equatable, Sendable, CustomStringConvertibl
     package enum Reason: Equatable, Sendable {
         /// A side of the picture is not a multiple of `multiple`, or lies outside `multiple...limit`.
         case size(width: Int, height: Int, multiple: Int, limit: Int)
-        /// A prompt is longer than `limit` characters.
-        case promptTooLong(field: String, characters: Int, limit: Int)
+        /// A prompt is longer than `limit` characters, or bytes.
+        case promptTooLong(field: String, length: Int, unit: String, limit: Int)
         /// The text length is outside what the model's tokenizer allows.
         case textLength(Int, limit: Int)
         /// The guidance strength lies outside `0...limit`.
@@ -33,8 +33,8 @@ package struct SamplingError: Error, Equatable, Sendable, CustomStringConvertibl
             let near = Self.nearest(width: width, height: height, multiple: multiple, limit: limit)
             return "\(width)x\(height) cannot be drawn: both sides must be multiples of \(multiple) from \(multiple) "
                 + "to \(limit / multiple * multiple); nearest: \(near.map { "\($0.0)x\($0.1)" }.joined(separator: ", "))"
-        case .promptTooLong(let field, let characters, let limit):
-            return "the \(field) has \(characters) characters, the limit is \(limit); shorten it"
+        case .promptTooLong(let field, let length, let unit, let limit):
+            return "the \(field) has \(length) \(unit), the limit is \(limit); shorten it"
         case .textLength(let length, let limit):
             return "a text length of \(length) tokens is impossible; this model takes 1 to \(limit)"
         case .guidance(let value, let limit):

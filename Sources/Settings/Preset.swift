@@ -1,4 +1,5 @@
 package import Plan
+internal import Sampling
 
 /// A named set of sampler constants, from a YAML file.
 package struct Preset: Equatable, Sendable {
@@ -24,10 +25,14 @@ package struct Preset: Equatable, Sendable {
         guard !name.isEmpty else {
             throw SettingsError(.empty("the name of a preset is empty"), file: place.file, line: place.line)
         }
+        let folders = neighbourhood.presetFolders
         if name.contains("/") || name.hasSuffix(".yaml") || name.hasSuffix(".yml") {
+            let known = name.contains("/") ? [] : folders.flatMap(Neighbourhood.presetNames)
+            if !Neighbourhood.isFile(name), let meant = known.first(where: { name == $0 + ".yaml" }) {
+                throw SettingsError(.presetNotHere(name, meant: meant), file: place.file, line: place.line)
+            }
             return try Preset(path: name)
         }
-        let folders = neighbourhood.presetFolders
         let paths = folders.map { "\($0)/\(name).yaml" }
         if let path = paths.first(where: Neighbourhood.isFile) { return try Preset(path: path) }
         let known = Set(folders.flatMap(Neighbourhood.presetNames)).sorted()
@@ -95,11 +100,18 @@ package struct Preset: Equatable, Sendable {
         guard
             let upRatio = try yaml.double("up_ratio", wanted: "a number from 0 to 1", where: { (0...1).contains($0) })
         else { throw yaml.missing("up_ratio") }
-        return RALUSettings(
+        let settings = RALUSettings(
             steps: steps, ends: ends, shifts: shifts, z: z, upRatio: upRatio,
             upsampling: try yaml.word("upsampling", as: RALUSettings.Upsampling.self) ?? .tokenRepeat,
             idleNoise: try yaml.word("idle_noise", as: RALUSettings.IdleNoise.self),
             gray: try yaml.word("gray", as: RALUSettings.Gray.self) ?? .official)
+        // Constants can be right one by one and give no schedule all the same.
+        do throws(SamplingError) {
+            try Sampler.check(.ralu(settings))
+        } catch {
+            throw SettingsError(.conflict("\(error)"), file: yaml.file, line: yaml.line(of: "ends"))
+        }
+        return settings
     }
 
     /// More steps than any schedule gains from.

@@ -186,7 +186,7 @@ package enum PromptFile {
             case .fraction(let number): Int(exactly: number).map(String.init) ?? "\(number)"
             case .flag(let flag): "\(flag)"
             case .nothing: "null"
-            case .nested: "a list or an object"
+            case .nested: "a list, an object or a number that is too large"
             }
         }
     }

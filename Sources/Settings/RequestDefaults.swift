@@ -30,7 +30,7 @@ package struct RequestDefaults: Equatable, Sendable {
     ///
     /// - Throws: `SettingsError` at the line's place for samplers and presets that do not exist or exclude each other.
     package func request(
-        _ line: PromptLine, index: Int, facts: ModelFacts, neighbourhood: Neighbourhood
+        _ line: PromptLine, index: Int, facts: ModelFacts, presets: inout Presets
     ) throws(SettingsError) -> ImageRequest {
         let presetPlace = line.preset == nil ? PromptLine.Place(file: "--preset") : line.place
         var line = line
@@ -40,11 +40,11 @@ package struct RequestDefaults: Equatable, Sendable {
         case (nil, nil, nil): (line.sampler, line.preset, line.steps) = (sampler, preset, steps)
         case (nil, nil, _): line.sampler = "euler"
         case (let own?, nil, nil):
-            if let preset, try Preset.named(preset, in: neighbourhood).sampler.name == own { line.preset = preset }
+            if let preset, try presets.named(preset).sampler.name == own { line.preset = preset }
             if own == "euler" && line.preset == nil { line.steps = steps }
         default: break
         }
-        let chosen = try Self.sampler(of: line, presetPlace, facts: facts, neighbourhood: neighbourhood)
+        let chosen = try Self.sampler(of: line, presetPlace, facts: facts, presets: &presets)
         let (seed, _) = self.seed.addingReportingOverflow(UInt64(index))
         return ImageRequest(
             prompt: line.prompt, negativePrompt: line.negativePrompt ?? negativePrompt, seed: line.seed ?? seed,
@@ -54,7 +54,7 @@ package struct RequestDefaults: Equatable, Sendable {
     }
 
     private static func sampler(
-        of line: PromptLine, _ presetPlace: PromptLine.Place, facts: ModelFacts, neighbourhood: Neighbourhood
+        of line: PromptLine, _ presetPlace: PromptLine.Place, facts: ModelFacts, presets: inout Presets
     ) throws(SettingsError) -> (sampler: SamplerSettings, preset: String?) {
         func fault(_ reason: SettingsError.Reason) -> SettingsError {
             SettingsError(reason, file: line.place.file, line: line.place.line)
@@ -67,7 +67,7 @@ package struct RequestDefaults: Equatable, Sendable {
             guard steps >= 1 else { throw fault(.badValue(key: "steps", value: "\(steps)", wanted: "at least 1")) }
             return (.euler(steps: steps), nil)
         }
-        let preset = try Preset.named(line.preset ?? facts.usualPreset, in: neighbourhood, place: presetPlace)
+        let preset = try presets.named(line.preset ?? facts.usualPreset, place: presetPlace)
         if let wanted = line.sampler, wanted != preset.sampler.name {
             throw fault(
                 .conflict("preset \(preset.name) is for \(preset.sampler.name), not \(wanted); leave one of them out"))

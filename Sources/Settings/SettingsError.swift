@@ -14,6 +14,8 @@ package struct SettingsError: Error, Equatable, Sendable, CustomStringConvertibl
         case unknownKey(String, known: [String])
         /// A preset that is not there, with those that are.
         case unknownPreset(String, known: [String])
+        /// A file of presets that is not there, and the preset that is.
+        case presetNotHere(String, meant: String)
         /// A key that must be there.
         case missingKey(String)
         /// A value of the wrong kind or outside its range: the key, the value, what would be right.
@@ -55,6 +57,8 @@ package struct SettingsError: Error, Equatable, Sendable, CustomStringConvertibl
             let near = Self.nearest(to: name, among: known).map { "did you mean \($0)? " } ?? ""
             return "\(place): there is no preset \(Self.shown(name)); \(near)known: "
                 + known.joined(separator: ", ") + "; or give a file, FILE.yaml"
+        case .presetNotHere(let name, let meant):
+            return "\(place): there is no file \(Self.shown(name)) here; the preset is called \(meant)"
         case .missingKey(let key): return "\(place): the key \(key) is missing; add it"
         case .badValue(let key, let value, let wanted):
             return "\(place): \(key) is \(Self.shown(value)), but must be \(wanted)"

@@ -174,6 +174,79 @@ struct CommandTests {
         #expect(try files() == ["n.safetensors"])
     }
 
+    @Test("tensors that the sampler has no use for are not passed over in silence")
+    func unusedTensors() async throws {
+        let render = ["render", "-p", "a", "--model", tiny, "--width", "64", "--height", "64", "-o", "out.png"]
+        var writer = SafetensorsWriter()
+        writer.add("noise_stage2", Tensor(repeating: 0, shape: [3, 64]))
+        try Data(writer.bytes()).write(to: URL(filePath: folder.path + "/n.safetensors"))
+        let inject = ["--inject", "n.safetensors"]
+        try await refused(
+            render + ["--steps", "1"] + inject, "n.safetensors holds only noise_stage2", "euler", "--preset")
+        try await refused(
+            render + ["--preset", "schnell-4"] + inject, "noise_stage2 of shape [3, 64]: [",
+            "for 64x64 with up_ratio 0.3")
+        writer.add("latents", Tensor(repeating: 0, shape: [16, 64]))
+        try Data(writer.bytes()).write(to: URL(filePath: folder.path + "/n.safetensors"))
+        let outcome = try await Abbozzo.run(render + ["--steps", "1"] + inject, in: folder.path)
+        #expect(outcome.status == .exited(0) && outcome.errors.contains("not used of n.safetensors: noise_stage2"))
+    }
+
+    @Test("what a picture's file says is looked at before anything is drawn, and printed as it is")
+    func picturesOfOthers() async throws {
+        let render = [
+            "render", "-p", "a", "--model", tiny, "--width", "64", "--height", "64", "--steps", "1", "-o", "a.png",
+        ]
+        #expect(try await Abbozzo.run(render, in: folder.path).status == .exited(0))
+        let file = URL(filePath: folder.path + "/a.png")
+        var metadata = try PictureMetadata(of: try PNG.decode([UInt8](Data(contentsOf: file))))
+        func write(_ name: String) throws {
+            let bytes = try PNG.encode(
+                rgb8: Array(repeating: 9, count: 3 * 16 * 16), width: 16, height: 16, text: metadata.text)
+            try Data(bytes).write(to: URL(filePath: "\(folder.path)/\(name)"))
+        }
+        try write("small.png")
+        let verify = ["image", "verify", "--model"]
+        try await refused(
+            verify + ["/nowhere", "small.png"], code: 2, "small.png is 16x16", "64x64", "cropped or scaled")
+        (metadata.request.width, metadata.request.height) = (16, 16)
+        metadata.request.sampler = .euler(steps: 5000)
+        metadata.request.prompt = "one\u{85}two\u{7F}"
+        try write("wild.png")
+        try await refused(verify + [tiny, "wild.png"], "wild.png: steps is 5000")
+        let info = try await Abbozzo.run(["image", "info", "wild.png", "--json"], in: folder.path)
+        let read = try JSONDecoder().decode(PictureMetadata.self, from: Data(info.output.utf8))
+        #expect(read == metadata, "\(info.output)")
+        #expect(mkfifo(folder.path + "/pipe", 0o600) == 0)
+        try await refused(["image", "info", "pipe"], "pipe")
+        try await refused(["image", "info", "/dev/zero"], "/dev/zero")
+    }
+
+    @Test("a model is inspected as far as that goes without its weights, and copied from where its links lead")
+    func modelFolders() async throws {
+        let made = ["model", "random", "new", "--heads", "3", "--double-blocks", "1", "--single-blocks", "1"]
+        let linked = try altered("model_index.json", Data(contentsOf: URL(filePath: "\(tiny)/model_index.json")))
+        let outcome = try await Abbozzo.run(made + ["--from", linked], in: folder.path)
+        #expect(outcome.status == .exited(0), "\(outcome.errors)")
+        for file in try FileManager.default.subpathsOfDirectory(atPath: folder.path + "/new") {
+            let attributes = try FileManager.default.attributesOfItem(atPath: "\(folder.path)/new/\(file)")
+            #expect(attributes[.type] as? FileAttributeType != .typeSymbolicLink, "\(file)")
+        }
+        try FileManager.default.removeItem(atPath: linked)
+        let inspect = try await Abbozzo.run(["model", "inspect", "new"], in: folder.path)
+        #expect(inspect.status == .exited(0), "\(inspect.errors)")
+        try FileManager.default.removeItem(atPath: "\(folder.path)/new/tokenizer/vocab.json")
+        try await refused(["model", "inspect", "new"], "tokenizer", "vocab.json")
+        // As bitsandbytes writes them: the weights' scales lie beside them.
+        let file = "text_encoder/model.safetensors"
+        let name = "text_model.encoder.layers.0.mlp.fc1.weight"
+        let header = "{\"\(name)\":{\"dtype\":\"I8\",\"shape\":[2,4],\"data_offsets\":[0,8]}}"
+        var bytes = withUnsafeBytes(of: UInt64(header.utf8.count).littleEndian, Array.init) + Array(header.utf8)
+        bytes += Array(repeating: 1, count: 8)
+        try await refused(
+            ["model", "inspect", try altered(file, Data(bytes))], name, "holds I8 values", "f32, f16 or bf16")
+    }
+
     @Test("embeddings that do not fit are refused before weights are read")
     func embeddingsThatDoNotFit() async throws {
         var writer = SafetensorsWriter()

@@ -42,7 +42,8 @@ struct CheckTests {
         #expect(
             prompt(String(repeating: "a", count: 100_000))
                 == "the prompt has 100000 characters, the limit is 20000; shorten it")
-        #expect(prompt("a" + String(repeating: "\u{301}", count: 100_000)).contains("the limit is 20000"))
+        #expect(
+            prompt("a" + String(repeating: "\u{301}", count: 100_000)).contains("200001 bytes, the limit is 160000"))
         var negative = request(euler, width: 16, height: 16)
         negative.negativePrompt = String(repeating: "a", count: 20_001)
         #expect(refusal(negative).hasPrefix("the negative prompt has 20001 characters"))

@@ -13,6 +13,15 @@ private var distilled: RALUSettings {
     return settings
 }
 
+/// Every switch at its other place than in `distilled`.
+private var otherSwitches: RALUSettings {
+    var settings = distilled
+    settings.upsampling = .latentNearest
+    settings.idleNoise = .official
+    settings.gray = .normalised
+    return settings
+}
+
 @Suite("The sampler as a value")
 struct SamplerTests {
     @Test("Euler starts from torch's normals and ends at the decoder's input")
@@ -146,6 +155,51 @@ struct SamplerTests {
         }
     }
 
+    @Test("tokens that stay get the noise that the settings say", arguments: RALUSettings.IdleNoise.allCases)
+    func idleNoise(mode: RALUSettings.IdleNoise) throws {
+        var settings = distilled
+        settings.idleNoise = mode
+        var sampler = try Sampler(request: request(.ralu(settings), width: 512, height: 512), facts: facts())
+        while true {
+            switch sampler.demand {
+            // Of a network that knows the picture, here 0, all is noise.
+            case .velocity(let latents, let sigma, 1, _):
+                try sampler.supply(
+                    velocity: Tensor(latents.tokens.values.map { $0 / sigma }, shape: latents.tokens.shape))
+            case .decode: try sampler.supply(decoded: discs(width: 256, height: 256))
+            case .velocity(let latents, let sigma, _, _):
+                let stay = latents.tokens.values.prefix(180 * 64).map { Double($0 / sigma) }
+                let variance = stay.reduce(0) { $0 + $1 * $1 } / Double(stay.count)
+                let expected = mode == .exact ? 1 : 1 + 1 / (settings.z * settings.z)
+                #expect(abs(variance - expected) < 4 * expected * (2 / Double(stay.count)).squareRoot(), "\(variance)")
+                return
+            case .finished: throw BadDemand()
+            }
+        }
+    }
+
+    @Test("edges are looked for in the brightness that the settings say", arguments: RALUSettings.Gray.allCases)
+    func gray(range: RALUSettings.Gray) throws {
+        var settings = distilled
+        settings.gray = range
+        var sampler = try Sampler(request: request(.ralu(settings), width: 512, height: 512), facts: facts())
+        // Dark discs, which the official range does not see.
+        var dark = discs(width: 256, height: 256)
+        dark.planes = Tensor(dark.planes.values.map { $0 / 2 - 0.45 }, shape: dark.planes.shape)
+        while case .velocity(let latents, let sigma, _, _) = sampler.demand {
+            try sampler.supply(velocity: fakeVelocity(latents, sigma: sigma))
+        }
+        try sampler.supply(decoded: dark)
+        let map = EdgeMap(dark, range: range)
+        #expect(map.edges.contains { $0 != 0 } == (range == .normalised))
+        let selected = Set(map.selection(76, seed: 7))
+        guard case .velocity(let latents, _, 2, _) = sampler.demand else { throw BadDemand() }
+        let stay = (0..<180).map { Int(latents.positions[3 * $0 + 1]) * 16 + Int(latents.positions[3 * $0 + 2]) }
+        #expect(stay == (0..<256).filter { !selected.contains($0) })
+    }
+
+    private struct BadDemand: Error {}
+
     @Test("U15 the clean estimate with the new noise level equals the one with the old")
     func cleanEstimate() throws {
         var sampler = try Sampler(request: request(.ralu(flux4x)), facts: facts())
@@ -168,7 +222,7 @@ struct SamplerTests {
 
     @Test(
         "a sampler that was encoded and decoded after every step goes on with the same bits",
-        arguments: [SamplerSettings.euler(steps: 4), .ralu(flux4x), .ralu(distilled)])
+        arguments: [SamplerSettings.euler(steps: 4), .ralu(flux4x), .ralu(distilled), .ralu(otherSwitches)])
     func codable(settings: SamplerSettings) throws {
         let start = try Sampler(request: request(settings), facts: facts())
         let straight = try run(start)

@@ -61,7 +61,7 @@ struct PromptFileTests {
             ("\"seed\": 7.5", "seed is 7.5, but"), ("\"seed\": -5", "seed is -5, but"),
             ("\"seed\": 18446744073709551616", "seed is 1.8446744073709552e+19, but"),
             ("\"seed\": true", "seed is true, but"), ("\"seed\": null", "seed is null, but"),
-            ("\"seed\": [7]", "seed is a list or an object, but"),
+            ("\"seed\": [7]", "seed is a list, an object or a number that is too large, but"),
             ("\"guidance\": -1", "guidance is -1, but must be a number from 0 to 1000"),
             ("\"guidance\": 3e38", "but must be a number from 0 to 1000"),
             ("\"guidance\": \"3\"", "must be a number from 0 to 1000, without quotes"),

@@ -22,7 +22,8 @@ struct RequestTests {
     ) throws -> ImageRequest {
         var line = PromptLine(prompt: "a", place: .init(file: "p.jsonl", line: 4))
         change(&line)
-        return try defaults.request(line, index: index, facts: facts ?? dev, neighbourhood: place)
+        var presets = Presets(in: place)
+        return try defaults.request(line, index: index, facts: facts ?? dev, presets: &presets)
     }
 
     @Test("what nobody says comes from the model")

@@ -62,6 +62,10 @@ struct BenchCommand: ParsableCommand {
             guard 1...1024 ~= heads, 16...1024 ~= headWidth, headWidth % 8 == 0 else {
                 throw ValidationError("--heads takes 1 to 1024, --head-width a multiple of 8 from 16 to 1024")
             }
+            guard heads * headWidth <= 1 << 14 else {
+                throw ValidationError(
+                    "--heads times --head-width is \(heads * headWidth), but at most \(1 << 14) wide works")
+            }
         }
     }
 
@@ -181,7 +185,9 @@ struct BenchCommand: ParsableCommand {
         var presets = "28,flux-4x,flux-5x,flux-7x,schnell-4"
 
         func validate() throws {
-            guard text >= 1 else { throw ValidationError("--text is \(text), but must be at least 1") }
+            guard Bounds.textTokens.contains(text) else {
+                throw ValidationError("--text is \(text), but must be from 1 to \(Bounds.textTokens.upperBound)")
+            }
             guard side > 0 && side % 32 == 0 && side <= 4096 else {
                 throw ValidationError("--side is \(side), but must be a multiple of 32 up to 4096")
             }
@@ -243,9 +249,10 @@ struct BenchCommand: ParsableCommand {
         func run() throws {
             let folder = try modelFolder(model)
             let facts = try ModelFacts(folder: folder)
+            var presets = Presets(in: .ofThisProcess())
             let request = try picture.defaults.request(
                 PromptLine(prompt: "a red fox in the snow", place: .init(file: "the command line")), index: 0,
-                facts: facts, neighbourhood: .ofThisProcess())
+                facts: facts, presets: &presets)
             let bench = try common.bench()
             let model = try LoadedModel(
                 folder: folder, share: .everything(of: facts), compute: bench.compute)

@@ -4,6 +4,7 @@ internal import Foundation
 internal import Imaging
 internal import Plan
 internal import Rendering
+internal import Sampling
 internal import Stages
 internal import Tensors
 
@@ -57,6 +58,13 @@ struct ImageCommand: ParsableCommand {
 
         func run() async throws {
             let (bytes, image, metadata) = try readPicture(file)
+            let drawn = metadata.request
+            guard drawn.width == image.width && drawn.height == image.height else {
+                throw CommandFailure(
+                    .failed,
+                    "\(file) is \(image.width)x\(image.height), but its parameters draw \(drawn.width)x\(drawn.height): "
+                        + "it was cropped or scaled")
+            }
             guard metadata.wireFormat.isExact else {
                 throw CommandFailure(
                     .usage,
@@ -80,17 +88,12 @@ struct ImageCommand: ParsableCommand {
                         + "\(facts.fingerprint.prefix(12))); give its folder with --model")
             }
             try injection.check(facts: facts)
+            do { try Sampler.check(drawn, facts: facts) } catch { throw CommandFailure(.usage, "\(file): \(error)") }
             let format = KernelClass.format(ofName: metadata.kernelClass) ?? .f32
             let kernels = try kernelClass(format)
             let (again, _) = try Renderer.renderOnce(
-                metadata.request, folder: folder, facts: facts,
+                drawn, folder: folder, facts: facts,
                 compute: Compute(threads: threads.count, kernels: kernels), injecting: injection)
-            guard again.pixels.width == image.width && again.pixels.height == image.height else {
-                throw CommandFailure(
-                    .failed,
-                    "\(file) is \(image.width)x\(image.height), but its parameters draw "
-                        + "\(again.pixels.width)x\(again.pixels.height): it was cropped or scaled")
-            }
             let isSame = try again.png() == bytes
             let pixels = again.pixels.rgb8()
             let differences = zip(pixels, image.rgb8).map { abs(Int($0) - Int($1)) }
@@ -131,11 +134,9 @@ func readPNG(_ path: String) throws -> (bytes: [UInt8], image: PNG.Image) {
         throw CommandFailure(.usage, "\(path) does not exist on this machine")
     }
     guard !isFolder.boolValue else { throw CommandFailure(.usage, "\(path) is a folder; give the name of a file") }
-    guard let data = FileManager.default.contents(atPath: path) else {
-        throw CommandFailure(.usage, "\(path) cannot be read; check its owner and permissions")
-    }
+    // Refuses pipes and devices, of which the end may never come.
+    let bytes = try fileBytes(path, limit: 1 << 30)
     do {
-        let bytes = [UInt8](data)
         return (bytes, try PNG.decode(bytes))
     } catch {
         throw CommandFailure(.usage, "\(path): \(error)")

@@ -207,9 +207,10 @@ struct PlanCommand: AsyncParsableCommand {
     /// What is to be planned, the plan in force, the picture, and how hidden states travel now.
     private func question() async throws -> (PlanningInput, ReplicatedPlan?, ImageRequest, WireFormat?) {
         func request(_ facts: ModelFacts) throws -> ImageRequest {
+            var presets = Presets(in: .ofThisProcess())
             let request = try picture.defaults.request(
                 PromptLine(prompt: "", place: .init(file: "the command line")), index: 0, facts: facts,
-                neighbourhood: .ofThisProcess())
+                presets: &presets)
             try Sampler.check(request, facts: facts)
             return request
         }

@@ -68,12 +68,23 @@ struct RenderCommand: AsyncParsableCommand {
         let folder = try modelFolder(model)
         let facts = try ModelFacts(folder: folder)
         let line = PromptLine(prompt: prompt, place: .init(file: "the command line"))
-        let request = try picture.defaults.request(
-            line, index: 0, facts: facts, neighbourhood: .ofThisProcess())
+        var presets = Presets(in: .ofThisProcess())
+        let request = try picture.defaults.request(line, index: 0, facts: facts, presets: &presets)
         let injection = try inject.map { try Injection(path: $0) } ?? Injection()
         // Refuses what cannot work before any weights are read.
         try injection.check(facts: facts)
         _ = try Sampler(request: request, facts: facts, injected: injection.noise)
+        if let inject {
+            let (used, held) = (injection.used(by: request.sampler), injection.held)
+            let unused = held.filter { !used.contains($0) }
+            guard !used.isEmpty else {
+                throw CommandFailure(
+                    .usage,
+                    "\(inject) holds only \(held.joined(separator: ", ")), which the sampler \(request.sampler.name) does not "
+                        + "take; give the --preset that they were recorded with")
+            }
+            if !unused.isEmpty { note("not used of \(inject): \(unused.joined(separator: ", "))") }
+        }
         noteNegativePrompts(of: [request])
 
         let kernels = try kernelClass(compute)

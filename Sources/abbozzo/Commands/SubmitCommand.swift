@@ -86,12 +86,12 @@ struct SubmitCommand: AsyncParsableCommand {
     func run() async throws {
         let lines = try promptLines()
         if let contactSheet { try checkWritable(contactSheet) }
-        let neighbourhood = Neighbourhood.ofThisProcess()
+        var presets = Presets(in: .ofThisProcess())
         let (id, status, duplicate, report) = try await client.connected { client in
             let facts = try await servedModel(client)
             let requests = try lines.enumerated().map { index, line in
                 let request = try picture.defaults.request(
-                    line, index: index, facts: facts, neighbourhood: neighbourhood)
+                    line, index: index, facts: facts, presets: &presets)
                 do { try Sampler.check(request, facts: facts) } catch {
                     let place = line.place.line.map { "\(line.place.file):\($0)" } ?? line.place.file
                     throw CommandFailure(.usage, "\(place): \(error)")
@@ -100,12 +100,8 @@ struct SubmitCommand: AsyncParsableCommand {
             }
             noteNegativePrompts(of: requests)
             let before = summary ? try await client.countedNodes() : nil
-            let submission = Submission(
-                key: key, folder: folder, images: requests, priority: priority, isInteractive: isInteractive)
-            guard
-                case .accepted(let id, let duplicate) = try await client.ask(
-                    .submit(submission), within: client.patience + .seconds(60))
-            else { throw CommandFailure(.unreachable, "the coordinator's answer makes no sense; is it this version?") }
+            let (id, isKnown) = try await accept(requests, client)
+            let duplicate = isKnown && key != nil
             if duplicate { note("the key was used before: this is job \(id)") }
             guard wait else {
                 if options.json { note("job \(id) is accepted") }
@@ -141,6 +137,35 @@ struct SubmitCommand: AsyncParsableCommand {
         try status.throwUnlessDone()
         if case .failure = sheet {
             throw CommandFailure(.usage, "the job is done, its contact sheet could not be made")
+        }
+    }
+
+    /// Hands the batch over, and says whether its key was known.
+    ///
+    /// Without an answer nobody knows whether it was accepted, so one without a key gets one, and it is handed over again for a
+    /// minute: a coordinator that took it and was stopped before it said so knows it by that.
+    private func accept(_ requests: [ImageRequest], _ client: Client) async throws -> (id: JobID, isKnown: Bool) {
+        let submission = Submission(
+            key: key ?? "once-\(UUID().uuidString)", folder: folder, images: requests, priority: priority,
+            isInteractive: isInteractive)
+        let limit = ContinuousClock.now + .seconds(60)
+        while true {
+            do {
+                guard
+                    case .accepted(let id, let isKnown) = try await client.ask(
+                        .submit(submission), within: client.patience + .seconds(60))
+                else {
+                    throw CommandFailure(.unreachable, "the coordinator's answer makes no sense; is it this version?")
+                }
+                return (id, isKnown)
+            } catch let error as WireError where error.mayPass {
+                guard ContinuousClock.now < limit else {
+                    throw CommandFailure(
+                        .unreachable, "\(error); the job may be accepted all the same: look with abbozzo jobs ls")
+                }
+                note("\(error); asking again")
+                try await Task.sleep(for: .milliseconds(500))
+            }
         }
     }
 

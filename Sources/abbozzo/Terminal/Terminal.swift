@@ -43,7 +43,20 @@ func sayJSON(_ value: some Encodable) throws {
     encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
     encoder.nonConformingFloatEncodingStrategy = .convertToString(
         positiveInfinity: "inf", negativeInfinity: "-inf", nan: "nan")
-    say(String(decoding: try encoder.encode(value), as: UTF8.self))
+    say(jsonEscaped(String(decoding: try encoder.encode(value), as: UTF8.self)))
+}
+
+/// JSON with the control characters escaped that the encoder leaves in texts, so that `say` changes none of them.
+func jsonEscaped(_ json: String) -> String {
+    func isControl(_ scalar: Unicode.Scalar) -> Bool { 0x7F...0x9F ~= scalar.value }
+    guard json.unicodeScalars.contains(where: isControl) else { return json }
+    return json.unicodeScalars.reduce(into: "") { text, scalar in
+        if isControl(scalar) {
+            text += "\\u00" + String(scalar.value, radix: 16)
+        } else {
+            text.unicodeScalars.append(scalar)
+        }
+    }
 }
 
 /// Columns of text, each as wide as its widest cell; columns of numbers are set to the right, unless the head is `left`.
