@@ -75,9 +75,8 @@ extension CoordinatorCore {
 
     // MARK: Places
 
-    /// Where the pictures of a job go, as far as one trouble of a folder reaches.
-    func place(of job: LiveJob) -> String {
-        let folder = job.status.folder
+    /// Where the pictures of a job's folder go, as far as one trouble of a folder reaches.
+    func place(of folder: String) -> String {
         guard !isBelowOutput(folder), let slash = folder.lastIndex(of: "/") else { return folder }
         return String(folder[..<slash])
     }
@@ -85,8 +84,14 @@ extension CoordinatorCore {
     private func isBelowOutput(_ folder: String) -> Bool { folder.hasPrefix(settings.outputFolder + "/") }
 
     /// Why no picture can be kept now; none begins meanwhile.
+    ///
+    /// Of folders that take no files each holds the pictures that were in flight: where there are too many of these, it is
+    /// something that is wrong with all.
     var outputTrouble: String? {
-        flights.values.filter { $0.placeTrouble?.reach == .output }.min { $0.image < $1.image }?.placeTrouble?.text
+        let troubled = flights.values.filter { $0.placeTrouble != nil }
+        let whole = troubled.filter { $0.placeTrouble?.reach == .output }
+        let isTooMany = troubled.count > 2 * max(1, flightLimit + spareFlights)
+        return (isTooMany ? troubled : whole).min { $0.image < $1.image }?.placeTrouble?.text
     }
 
     /// Places that take no files now, and why.
@@ -94,7 +99,7 @@ extension CoordinatorCore {
         var places: [String: String] = [:]
         for flight in flights.values {
             guard let trouble = flight.placeTrouble, let job = jobs[flight.image.job] else { continue }
-            places[place(of: job)] = trouble.text
+            places[job.place] = trouble.text
         }
         return places
     }
@@ -102,10 +107,10 @@ extension CoordinatorCore {
     /// A file could be written: all that wait for its place are tried.
     private mutating func takesFiles(_ image: ImageID) {
         guard flights.values.contains(where: { $0.placeTrouble != nil }), let job = jobs[image.job] else { return }
-        let (place, isBelow) = (place(of: job), isBelowOutput(job.status.folder))
+        let (place, isBelow) = (job.place, isBelowOutput(job.status.folder))
         let freed = flights.filter { other, flight in
             guard let trouble = flight.placeTrouble else { return false }
-            return trouble.reach == .output ? isBelow : jobs[other.job].map { self.place(of: $0) } == place
+            return trouble.reach == .output ? isBelow : jobs[other.job]?.place == place
         }
         guard !freed.isEmpty else { return }
         for other in freed.keys { flights[other]?.placeTrouble = nil }

@@ -15,6 +15,8 @@ extension CoordinatorCore {
 
     mutating func admit() {
         guard !isStopping, storeTrouble == nil, outputTrouble == nil, wireChoosing == .settled, let pin else { return }
+        // Before the line, which may begin with thousands of jobs whose place is closed.
+        guard hasRoom(isInteractive: false) || hasRoom(isInteractive: true) else { return }
         let closed = troubledPlaces
         var next = line.startIndex
         while next < line.endIndex {
@@ -23,7 +25,7 @@ extension CoordinatorCore {
                 line.remove(at: next)
                 continue
             }
-            if !closed.isEmpty, let place = jobs[id].map(place), closed.keys.contains(place) {
+            if !closed.isEmpty, let place = jobs[id]?.place, closed.keys.contains(place) {
                 next += 1
                 continue
             }

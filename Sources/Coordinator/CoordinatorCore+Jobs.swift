@@ -166,7 +166,7 @@ extension CoordinatorCore {
         var job = LiveJob(
             status: stored.status, requests: stored.requests, priority: stored.priority,
             isInteractive: stored.isInteractive, serial: lastSerial, queued: now,
-            checkpoints: Set(stored.checkpoints.keys), waiting: [])
+            checkpoints: Set(stored.checkpoints.keys), waiting: [], place: place(of: stored.status.folder))
         job.waiting = stored.status.images.indices.reversed().filter { !stored.status.images[$0].isFinal }
             .map(UInt32.init)
         queued += job.waiting.count
@@ -310,7 +310,7 @@ extension CoordinatorCore {
         switch write {
         case .finish, .cancel, .fact:
             guard refusedWrites.isEmpty && probe == nil else { return refusedWrites.append((write, ticket)) }
-        case .submit, .retry, .remove, .removeFinished, .checkpoint, .progress: break
+        case .submit, .retry, .remove, .removeFinished, .checkpoint, .progress, .moveTimes: break
         }
         effects.append(.store(write, ticket: ticket))
     }
@@ -418,7 +418,7 @@ extension CoordinatorCore {
 
     /// Why pictures of a job wait where others are drawn.
     private func folderReason(_ job: LiveJob) -> String? {
-        troubledPlaces[place(of: job)].map { "its folder: \($0)" }
+        troubledPlaces[job.place].map { "its folder: \($0)" }
     }
 
     private func listed(_ job: LiveJob) -> JobStatus {

@@ -79,7 +79,9 @@ package struct CoordinatorCore: Sendable {
     var lastTick: UInt64?
     /// Seconds since 1970 when the clock showed zero, as far as the machine's clock can be believed now.
     var wallAtZero: Double
-    var isStopping = false
+    /// Since when it comes to rest.
+    var stoppingSince: UInt64?
+    var isStopping: Bool { stoppingSince != nil }
     var hasStopped = false
 
     // Workers and the plan.
@@ -198,14 +200,10 @@ package struct CoordinatorCore: Sendable {
         case .wrote(let result, let ticket): wrote(result, ticket)
         case .checkpointRefused(let image, let error): checkpointRefused(image, error)
         case .clockSet(let wallAtZero):
-            let step = wallAtZero - self.wallAtZero
-            log(
-                .notice,
-                "this machine's clock was set \(step < 0 ? "back" : "forward") by \(Int(abs(step).rounded())) s")
-            self.wallAtZero = wallAtZero
+            setClock(wallAtZero)
         case .tick: tick()
         case .stop:
-            isStopping = true
+            stoppingSince = stoppingSince ?? self.now
             log(.info, "stopping: \(flights.values.count(where: \.isSent)) pictures finish their step")
         }
         planIfDue()
@@ -257,7 +255,7 @@ package struct CoordinatorCore: Sendable {
     }
 
     private mutating func stopIfIdle() {
-        guard isStopping, !hasStopped else { return }
+        guard let stoppingSince, !hasStopped else { return }
         let isBusy = flights.values.contains { flight in
             switch flight.phase {
             case .sent: true
@@ -269,17 +267,33 @@ package struct CoordinatorCore: Sendable {
             case .ready: false
             }
         }
-        // Who has no answer does not know whether the job is accepted.
-        let isAsked = awaited.values.contains {
-            switch $0 {
-            case .submission, .order, .cancellation, .drained: storeTrouble == nil
-            default: false
+        // Who has no answer does not know whether the job is accepted. Where the disk hangs they ask again.
+        let isAsked =
+            storeTrouble == nil && now - stoppingSince < Self.lastAnswers
+            && awaited.values.contains {
+                switch $0 {
+                case .submission, .order, .cancellation, .drained: true
+                default: false
+                }
             }
-        }
         guard !isBusy && !isAsked else { return }
         hasStopped = true
         writeRefused()
         effects.append(.stopped)
+    }
+
+    /// How long a coordinator that comes to rest waits for answers to clients.
+    private static let lastAnswers: UInt64 = 5_000_000_000
+
+    /// Believes a clock that was set, and moves the times with it that were taken from the clock as it was.
+    private mutating func setClock(_ wallAtZero: Double) {
+        let (step, from, to) = (wallAtZero - self.wallAtZero, self.wallAtZero, wall)
+        log(.notice, "this machine's clock was set \(step < 0 ? "back" : "forward") by \(Int(abs(step).rounded())) s")
+        self.wallAtZero = wallAtZero
+        for id in jobs.keys where (from...to).contains(jobs[id]?.status.submitted ?? -1) {
+            jobs[id]?.status.submitted += step
+        }
+        commit(.moveTimes(from: from, to: to, by: step), ticket: 0)
     }
 
     /// Pictures of batches in flight at most, those left out that are being decoded.

@@ -18,6 +18,8 @@ struct LiveJob {
     var checkpoints: Set<UInt32>
     /// Pictures waiting for admission, last one first.
     var waiting: [UInt32]
+    /// Where its pictures go, as far as one trouble of a folder reaches.
+    let place: String
 
     /// Pictures that are not done and have a file all the same: it was being written when they were cancelled and tried
     /// again.

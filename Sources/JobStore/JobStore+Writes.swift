@@ -59,6 +59,13 @@ extension JobStore {
             return .written
         case .removeFinished(let time, let mostPictures):
             return try removeFinished(by: time, mostPictures: mostPictures, in: database)
+        case .moveTimes(let from, let to, let step):
+            for column in ["submitted", "finished"] {
+                try database.execute(
+                    sql: "UPDATE job SET \(column) = \(column) + ?3 WHERE \(column) BETWEEN ?1 AND ?2",
+                    arguments: [from, to, step])
+            }
+            return .written
         case .fact(let name, let value):
             if let value {
                 try database.execute(

@@ -25,6 +25,8 @@ package enum StoreWrite: Equatable, Sendable {
     /// Forgets jobs that were finished at a time or before, the oldest first: one, and more as long as they have no more
     /// pictures than these in all.
     case removeFinished(by: Double, mostPictures: Int)
+    /// Moves times of submission and of an end that lie between two, as the clock they were taken from was set.
+    case moveTimes(from: Double, to: Double, by: Double)
     /// Remembers a fact about the cluster; nil forgets it.
     case fact(name: String, value: String?)
 }

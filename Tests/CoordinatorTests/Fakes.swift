@@ -180,6 +180,16 @@ struct FakeStore {
                 count += 1
             }
             return .removed(jobs: count, isAll: count == old.count)
+        case .moveTimes(let from, let to, let step):
+            for id in jobs.keys {
+                if let time = jobs[id]?.status.submitted, (from...to).contains(time) {
+                    jobs[id]?.status.submitted += step
+                }
+                if let time = jobs[id]?.status.finished, (from...to).contains(time) {
+                    jobs[id]?.status.finished = time + step
+                }
+            }
+            return .written
         case .fact(let name, let value):
             facts[name] = value
             return .written

@@ -1,7 +1,11 @@
+import Foundation
 import JobStore
+import Logging
+import CoreMetrics
 import Plan
 import Tensors
 import Testing
+import Wire
 
 @testable import Coordinator
 
@@ -57,6 +61,25 @@ struct KeepingTests {
         for id in old { #expect(try bench.status(id).done == 4) }
     }
 
+    @Test("where folder after folder takes no files nothing begins any more: it is no folder's fault")
+    func everyFolder() throws {
+        let bench = Bench()
+        bench.join("a")
+        let ids = try (0..<12).map { try bench.submit([.euler("p"), .euler("q")], folder: "closed\($0)") }
+        bench.closedFolders = Set((0..<12).map { "/out/closed\($0)" })
+        bench.work()
+        let begun = try ids.reduce(0) { sum, id in sum + (try bench.status(id).images.count { $0 != .queued }) }
+        #expect((4...12).contains(begun), "\(begun)")
+        let last = try bench.status(ids[11])
+        #expect(last.waiting == "the pictures' disk: cannot write there: Permission denied")
+        bench.closedFolders = []
+        for _ in 0..<61 {
+            bench.wait(1, beating: ["a"])
+            bench.work()
+        }
+        for id in ids { #expect(try bench.status(id).done == 2) }
+    }
+
     @Test("an operator is told of jobs that go on elsewhere, and of pictures whose folder is gone")
     func oddFolders() throws {
         let bench = Bench { $0.outputFolder = "/nowhere/out" }
@@ -68,7 +91,9 @@ struct KeepingTests {
         let here = CoordinatorService.oddFolders(of: jobs, output: "/nowhere/out")
         #expect(here.count == 1 && here[0].contains("/nowhere/out/gone") && here[0].contains("is its disk mounted?"))
         let elsewhere = CoordinatorService.oddFolders(of: jobs, output: "/new")
-        #expect(elsewhere.count == 2 && elsewhere[1].hasPrefix("1 jobs of before go on in /nowhere/out, not in /new"))
+        #expect(
+            elsewhere.count == 2 && elsewhere[1].hasPrefix("jobs of before that go on in /nowhere/out, not in /new: 1;")
+        )
         #expect(CoordinatorService.oddFolders(of: [], output: "/new").isEmpty)
     }
 
@@ -127,7 +152,11 @@ struct KeepingTests {
     func clock() throws {
         let bench = Bench { $0.wallAtZero = 946_684_800 }  // 2000-01-01: the machine has not asked a time server yet
         bench.join("a")
+        let early = try bench.submit([.euler("e")], priority: -1)
         bench.handle(.clockSet(wallAtZero: 1_800_000_000))
+        for status in [try bench.status(early), try #require(bench.store.jobs[early]?.status)] {
+            #expect(abs(status.submitted - 1_800_000_000) < 10, "\(status.submitted)")
+        }
         let id = try bench.submit([.euler("p")])
         bench.work()
         let stored = try #require(bench.store.jobs[id]?.status)
@@ -142,7 +171,7 @@ struct KeepingTests {
         bench.join("a", "b")
         let id = try bench.submit([.euler("p"), .euler("q")])
         var bad = 0
-        while bad < 20, let task = bench.tasks.first(where: { $0.key.image.index == 0 || bad > 0 && $0.key.step < 0 }) {
+        while bad < 20, let task = bench.tasks.first(where: { $0.key.image.index == 0 }) {
             guard task.key.need == .step, case .step(let latents, _, _, _, _) = task.input else {
                 bench.answer(task)
                 continue
@@ -170,6 +199,72 @@ struct KeepingTests {
         bench.release()
         #expect(bench.hasStopped)
         guard case .accepted = bench.reply else { throw BenchError() }
+        // A disk that hangs is not waited for: who submits asks again.
+        let other = Bench()
+        other.holdsStore = true
+        #expect(other.ask(.submit(Submission(images: [.euler("p")]))) == nil)
+        other.handle(.stop)
+        other.wait(4)
+        #expect(!other.hasStopped)
+        other.wait(2)
+        #expect(other.hasStopped)
+    }
+
+    @Test("each write that is waited for is answered, whatever comes after it")
+    func answersWaitedFor() async throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let id = try store.submit(Submission(images: [.euler("p")])).id
+        let inbox = Inbox<Event> {}
+        let thread = StoreThread(
+            store: store, inbox: inbox, metrics: CoordinatorMetrics(NOOPMetricsHandler.instance)
+        ) { Issue.record("\($0)") }
+        let image = ImageID(job: id, index: 0)
+        let tickets = (1...200).map { UInt64($0) }
+        for ticket in tickets {
+            thread.write(.checkpoint(image, step: Int(ticket), sampler: [1]), ticket: ticket)
+            thread.write(.checkpoint(image, step: Int(ticket), sampler: [2]), ticket: 0)
+        }
+        await thread.flush()
+        let answered = inbox.takeAll().compactMap { event -> UInt64? in
+            if case .stored(.written, let ticket) = event { ticket } else { nil }
+        }
+        #expect(answered == tickets)
+        #expect(try store.checkpoint(image)?.sampler == [2])
+    }
+
+    @Test("a queue whose model cannot be read, and pictures whose disk is not mounted any more, keep it from starting")
+    func refusesToStart() async throws {
+        let folder = try Scratch()
+        let (state, output) = (folder.path + "/state", folder.path + "/out")
+        var settings = ServiceSettings(outputFolder: output, stateFolder: state, version: "test")
+        for path in [\ServiceSettings.control, \.data, \.client, \.events] {
+            settings[keyPath: path] = try Endpoint("tcp://127.0.0.1:0")
+        }
+        func prepare(_ writes: (JobID) -> [StoreWrite]) throws {
+            let store = try JobStore(folder: state)
+            defer { store.close() }
+            _ = store.perform(writes(try store.submit(Submission(images: [.euler("p"), .euler("q")])).id))
+        }
+        func start() async throws {
+            let service = try await CoordinatorService.start(
+                settings, log: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
+            await service.stop()
+            await service.run()
+        }
+        try prepare { _ in [.fact(name: "pin", value: "{}"), .fact(name: Facts.disk, value: "/elsewhere\n/")] }
+        try await start()
+        try prepare { id in
+            [
+                .fact(name: "pin", value: "{}"), .fact(name: Facts.disk, value: Facts.encode(disk: output, of: output)),
+                .finish(ImageID(job: id, index: 0), .done(path: "/a", checksum: 1), time: 1),
+            ]
+        }
+        var error = await #expect(throws: ServiceError.self) { try await start() }
+        #expect(error?.description.hasPrefix("no disk is mounted on \(output), where") == true)
+        try prepare { _ in [.fact(name: Facts.disk, value: nil)] }
+        error = await #expect(throws: ServiceError.self) { try await start() }
+        #expect(error?.description.contains("cannot read with which model") == true)
     }
 
     @Test("a job that one model began is not finished by another")

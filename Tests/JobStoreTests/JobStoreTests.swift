@@ -301,14 +301,32 @@ struct JobStoreTests {
                     CREATE INDEX job_unfinished ON job (priority DESC, number) WHERE finished IS NULL;
                     DROP INDEX job_finished;
                     DROP TABLE former_folder;
-                    DELETE FROM grdb_migrations WHERE identifier IN ('2 interactive jobs', '3 removed jobs');
+                    ALTER TABLE job DROP COLUMN model;
+                    DELETE FROM grdb_migrations
+                    WHERE identifier IN ('2 interactive jobs', '3 removed jobs', '4 models of jobs');
                     """)
         }
         let store = try JobStore(folder: folder.path)
         let later = try store.submit(.three(isInteractive: true), time: 3).id
         #expect(try store.unfinished().map(\.status.id) == [later, id])
         #expect(try store.unfinished().map(\.isInteractive) == [true, false])
+        _ = store.perform([.cancel(id, time: 4)])
+        guard case .retried = store.perform([.retry(id, model: "any")])[0] else {
+            throw StoreError(.damaged("no answer to a retry"))
+        }
         #expect(store.perform([.removeFinished(by: 3, mostPictures: 9)]) == [.removed(jobs: 1, isAll: true)])
+    }
+
+    @Test("times that were taken from a clock that was wrong move with it, and no others")
+    func movesTimes() throws {
+        let folder = try Scratch()
+        let store = try JobStore(folder: folder.path)
+        let ids = try [90.0, 100, 105].map { try store.submit(.three(), time: $0).id }
+        _ = store.perform([.cancel(ids[0], time: 104), .cancel(ids[1], time: 111)])
+        #expect(store.perform([.moveTimes(from: 100, to: 110, by: 1000)]) == [.written])
+        let jobs = try ids.map { try #require(try store.job($0)) }
+        #expect(jobs.map(\.submitted) == [90, 1100, 1105])
+        #expect(jobs.map(\.finished) == [1104, 111, nil])
     }
 
     @Test("two jobs never share a folder")

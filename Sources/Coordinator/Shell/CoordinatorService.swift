@@ -68,8 +68,9 @@ package actor CoordinatorService {
                 var settings = settings
                 settings.core.outputFolder = try checkedOutputFolder(settings.core.outputFolder)
                 let store = try JobStore(folder: settings.stateFolder)
-                try keepDisk(of: settings.core.outputFolder, store)
+                try checkDisk(of: settings.core.outputFolder, store)
                 try makeOutputFolder(settings.core.outputFolder)
+                try noteDisk(of: settings.core.outputFolder, store)
                 let jobs = try store.unfinished()
                 for line in oddFolders(of: jobs, output: settings.core.outputFolder) { log.warning("\(line)") }
                 for job in jobs { PictureWriter.removeLeftovers(in: job.status.folder) }
@@ -156,15 +157,19 @@ package actor CoordinatorService {
 
     /// Refuses to let pictures go to the folder under a disk that was mounted there at the last start: nobody would find them
     /// once it is mounted again.
-    private static func keepDisk(of output: String, _ store: JobStore) throws {
-        let mount = PictureWriter.mountPoint(of: output)
-        let (before, now) = (try store.fact(Facts.disk), mount.map { Facts.encode(disk: $0, of: output) })
-        if mount == nil, let disk = Facts.disk(before, of: output) {
-            throw ServiceError(
-                "no disk is mounted on \(disk), where the one of the output folder \(output) was: mount it, or choose another "
-                    + "output folder if pictures are to go there without it")
+    private static func checkDisk(of output: String, _ store: JobStore) throws {
+        guard let disk = Facts.disk(try store.fact(Facts.disk), of: output), !PictureWriter.isMountPoint(disk) else {
+            return
         }
-        guard before != now else { return }
+        throw ServiceError(
+            "no disk is mounted on \(disk), where the one of the output folder \(output) was: mount it, or, if pictures are to go "
+                + "there without it, start once with another output folder, which forgets it")
+    }
+
+    /// Remembers where the disk of the output folder, which is there, is mounted.
+    private static func noteDisk(of output: String, _ store: JobStore) throws {
+        let now = PictureWriter.mountPoint(of: output).map { Facts.encode(disk: $0, of: output) }
+        guard try store.fact(Facts.disk) != now else { return }
         for case .failed(let error) in store.perform([.fact(name: Facts.disk, value: now)]) { throw error }
     }
 
@@ -185,7 +190,7 @@ package actor CoordinatorService {
         }
         for (folder, count) in elsewhere.sorted(by: { $0.key < $1.key }) {
             lines.append(
-                "\(count) jobs of before go on in \(folder), not in \(output): it must stay where it is, and writable, until "
+                "jobs of before that go on in \(folder), not in \(output): \(count); it must stay where it is, and writable, until "
                     + "they are done")
         }
         return lines
@@ -303,7 +308,7 @@ extension CoordinatorService {
     }
 
     private func flush() async {
-        // Not `folders`: who submits has had no answer.
+        // Not `folders`: its disk may hang, and the core has waited for who submits as long as that makes sense.
         let (files, samplers) = (files, samplers)
         await withCheckedContinuation { continuation in samplers.async { continuation.resume() } }
         await withCheckedContinuation { continuation in files.async { continuation.resume() } }

@@ -35,8 +35,8 @@ final class PictureWriter: Sendable {
         if let mount, picture.path.hasPrefix(home + "/"), !Self.isMountPoint(mount) {
             return .failure(
                 WriteFailure(
-                    "no disk is mounted on \(mount) any more; mount it again, or start the coordinator again if pictures are "
-                        + "to go to \(home) without it", .output))
+                    "no disk is mounted on \(mount) any more, where the one of the output folder \(home) was; mount it again",
+                    .output))
         }
         if let code = make(folder) {
             return .failure(
@@ -75,7 +75,7 @@ final class PictureWriter: Sendable {
     /// Whether a folder is there, and on another device than the one above it.
     ///
     /// The device itself may have another number when it is mounted again.
-    private static func isMountPoint(_ folder: String) -> Bool {
+    static func isMountPoint(_ folder: String) -> Bool {
         var (own, above) = (stat(), stat())
         let parent = (folder as NSString).deletingLastPathComponent
         guard stat(folder, &own) == 0, stat(parent, &above) == 0 else { return false }
@@ -95,11 +95,12 @@ final class PictureWriter: Sendable {
         return Self.device(of: folder) == Self.device(of: home) ? .output : .folder
     }
 
-    /// The device of a folder, or of the nearest one above it that is there.
+    /// The device of a folder, or of the nearest one above it that is there; nil for one that cannot be asked.
     private static func device(of folder: String) -> dev_t? {
         var (path, status) = (folder, stat())
         while stat(path, &status) != 0 {
-            guard path != "/" && !path.isEmpty else { return nil }
+            // Of a disk that does not answer the folder above it says nothing.
+            guard [ENOENT, ENOTDIR].contains(errno), path != "/" && !path.isEmpty else { return nil }
             path = (path as NSString).deletingLastPathComponent
         }
         return status.st_dev

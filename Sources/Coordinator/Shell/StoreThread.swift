@@ -12,8 +12,10 @@ final class StoreThread: @unchecked Sendable {
         case write(StoreWrite, ticket: UInt64)
         case read(StoreQuery, ticket: UInt64)
 
-        /// The picture whose checkpoint is to be written.
-        var checkpointed: ImageID? { if case .write(.checkpoint(let image, _, _), _) = self { image } else { nil } }
+        /// The picture whose checkpoint is to be written, unless somebody waits for the answer.
+        var checkpointed: ImageID? {
+            if case .write(.checkpoint(let image, _, _), ticket: 0) = self { image } else { nil }
+        }
     }
 
     private let store: JobStore

@@ -29,11 +29,12 @@ struct ClipFiles {
             throw TextError(.noTokenizer(folder: folder, needs: "vocab.json and merges.txt, or tokenizer.json"))
         }
         path = json
-        let file = try decodeJSON(TokenizerFile.self, path: json)
-        guard file.model.type == nil || file.model.type == "BPE" else {
-            throw TextError(
-                .tokenizerFile(path: json, detail: "its model is \(file.model.type ?? ""), only BPE is read"))
+        // Models of other kinds have vocabularies of other forms.
+        let kind = try decodeJSON(TokenizerKind.self, path: json).model.type ?? "BPE"
+        guard kind == "BPE" else {
+            throw TextError(.tokenizerFile(path: json, detail: "its model is \(kind), only BPE is read"))
         }
+        let file = try decodeJSON(TokenizerFile.self, path: json)
         vocabulary = file.model.vocabulary
         merges = file.model.merges.map { ($0.left, $0.right) }
         guard !merges.isEmpty else { throw TextError(.tokenizerFile(path: json, detail: "it holds no merges")) }
@@ -48,6 +49,13 @@ struct ClipFiles {
     }
 }
 
+/// What kind of model a `tokenizer.json` has.
+private struct TokenizerKind: Decodable {
+    struct Model: Decodable { var type: String? }
+
+    var model: Model
+}
+
 /// `tokenizer.json` as far as a CLIP tokenizer needs it.
 private struct TokenizerFile: Decodable {
     struct Token: Decodable {
@@ -56,12 +64,10 @@ private struct TokenizerFile: Decodable {
     }
 
     struct Model: Decodable {
-        var type: String?
         var vocabulary: [String: Int]
         var merges: [Merge]
 
         enum CodingKeys: String, CodingKey {
-            case type
             case vocabulary = "vocab"
             case merges
         }

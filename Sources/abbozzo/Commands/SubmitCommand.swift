@@ -100,8 +100,7 @@ struct SubmitCommand: AsyncParsableCommand {
             }
             noteNegativePrompts(of: requests)
             let before = summary ? try await client.countedNodes() : nil
-            let (id, isKnown) = try await accept(requests, client)
-            let duplicate = isKnown && key != nil
+            let (id, duplicate) = try await accept(requests, client)
             if duplicate { note("the key was used before: this is job \(id)") }
             guard wait else {
                 if options.json { note("job \(id) is accepted") }
@@ -140,15 +139,16 @@ struct SubmitCommand: AsyncParsableCommand {
         }
     }
 
-    /// Hands the batch over, and says whether its key was known.
+    /// Hands the batch over, and says whether another command had handed over one with its key.
     ///
     /// Without an answer nobody knows whether it was accepted, so one without a key gets one, and it is handed over again for a
     /// minute: a coordinator that took it and was stopped before it said so knows it by that.
-    private func accept(_ requests: [ImageRequest], _ client: Client) async throws -> (id: JobID, isKnown: Bool) {
+    private func accept(_ requests: [ImageRequest], _ client: Client) async throws -> (id: JobID, duplicate: Bool) {
         let submission = Submission(
             key: key ?? "once-\(UUID().uuidString)", folder: folder, images: requests, priority: priority,
             isInteractive: isInteractive)
         let limit = ContinuousClock.now + .seconds(60)
+        var isFirst = true
         while true {
             do {
                 guard
@@ -157,13 +157,14 @@ struct SubmitCommand: AsyncParsableCommand {
                 else {
                     throw CommandFailure(.unreachable, "the coordinator's answer makes no sense; is it this version?")
                 }
-                return (id, isKnown)
+                return (id, isKnown && isFirst)
             } catch let error as WireError where error.mayPass {
                 guard ContinuousClock.now < limit else {
                     throw CommandFailure(
                         .unreachable, "\(error); the job may be accepted all the same: look with abbozzo jobs ls")
                 }
                 note("\(error); asking again")
+                isFirst = false
                 try await Task.sleep(for: .milliseconds(500))
             }
         }
