@@ -163,7 +163,22 @@ extension CoordinatorCore {
                 if !left.contains(ends.from) && !left.contains(ends.to) { left.insert(ends[keyPath: end]) }
             }
         }
-        return [choice(\.to), choice(\.from)]
+        return [leastLeftOut(newest, alone), choice(\.to), choice(\.from)]
+    }
+
+    /// Leaves out whoever occurs in most of the silent links first, of equal ones the receiving end of the newest link.
+    ///
+    /// One worker that reaches nobody must not cost those that it does not reach.
+    private func leastLeftOut(_ newest: [LinkEnds], _ alone: Set<String>) -> Set<String> {
+        var (left, open) = (alone, newest)
+        while !open.isEmpty {
+            let ends = open.flatMap { [$0.to, $0.from] }
+            let counts = Dictionary(ends.map { ($0, 1) }, uniquingKeysWith: +)
+            guard let most = counts.values.max(), let worst = ends.first(where: { counts[$0] == most }) else { break }
+            left.insert(worst)
+            open.removeAll { $0.to == worst || $0.from == worst }
+        }
+        return left
     }
 
     /// Why plans do without somebody; empty when they do not.

@@ -132,6 +132,8 @@ extension CoordinatorCore {
         member.isDrained = drained.contains(name)
         member.counters = known?.counters ?? member.counters
         if let former = members[name], former.hello.bootID == hello.bootID {
+            // What is told of it must not fall to nothing and come back: to a monitor that is work done twice.
+            member.counters = former.counters
             (member.worksSince, member.clock, member.pace) = (former.worksSince, former.clock, former.pace)
             (member.loadFailure, member.loadTries, member.loadsAgain) =
                 (former.loadFailure, former.loadTries, former.loadsAgain)
@@ -152,7 +154,7 @@ extension CoordinatorCore {
         guard hadShare || plan == nil || !isResting(name) else { return }
         wantPlan(
             known == nil ? .joined : .reconnected,
-            known == nil ? "\(name) joined" : "\(name) connected again", isGraceful: !hadShare)
+            known == nil ? "\(name) joined" : "\(name) connected again", isGraceful: !hadShare, after: settings.settle)
     }
 
     private mutating func refuse(_ name: String, _ bootID: UInt64, _ code: Refusal.Code, _ text: String) {

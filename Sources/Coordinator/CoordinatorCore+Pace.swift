@@ -42,7 +42,8 @@ extension CoordinatorCore {
         predictedPerHour = 3600 * rate
     }
 
-    /// Replans where the work itself shows that another cut is better by more than what it costs.
+    /// Replans where the work itself shows that another cut is better by more than what it costs, and where pictures to come are
+    /// larger than those that the plan has memory for.
     ///
     /// Only with f32 between workers: in the short formats pictures depend on the cut, and time alone must not change them.
     mutating func watchPace() {
@@ -56,8 +57,11 @@ extension CoordinatorCore {
         else { return }
         let awake = members.values.filter { $0.isEligible && !isResting($0.hello.name) }
         let input = planningInput(awake.map(\.hello), model)
-        guard let made = try? Planner.plan(input, replicas: settings.replicas),
-            !Planner.keeps(current, over: made, input, replicas: settings.replicas),
+        guard let made = try? Planner.plan(input, replicas: settings.replicas) else { return }
+        if let shortage = Planner.shortage(current, input) {
+            return wantPlan(.pace, "pictures to come are larger: the plan in force \(shortage)", isGraceful: true)
+        }
+        guard !Planner.keeps(current, over: made, input, replicas: settings.replicas),
             let before = Planner.rate(current, input), let after = Planner.rate(made, input)
         else { return }
         let saved = Double(queued + flights.count) * (1 / before - 1 / after)

@@ -51,9 +51,8 @@ package struct NodesFile: Equatable, Sendable {
             guard isNodeName(name) else {
                 throw item.bad("name", wanted: "1 to 64 letters, digits, dots, dashes or underscores")
             }
-            let positive = "a number above 0"
             func positiveNumber(_ key: String) throws(SettingsError) -> Double? {
-                try item.double(key, wanted: positive, where: { $0 > 0 && $0 < 1e12 })
+                try item.double(key, wanted: "a number from 1e-6 to 1e12", where: { (1e-6...1e12).contains($0) })
             }
             guard let memory = try positiveNumber("memory_gib") else { throw item.missing("memory_gib") }
             var node = Node(name: name, memoryGiB: memory)

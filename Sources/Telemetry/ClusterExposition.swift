@@ -51,8 +51,12 @@ extension Exposition {
                 Double($0.placement?.span.count ?? 0)
             }
         }
+        // Those that have not told their counters yet have none: a 0 between two larger numbers would count as work.
+        let counted = workers.filter { $0.counters.upNanoseconds > 0 }
         writeCounters(
-            workers.map { ($0.hello.name, $0.counters) }, coordinatorWaits: status.creditWaitSeconds ?? 0,
+            counted.map { ($0.hello.name, $0.counters) },
+            gone: Set(workers.filter { $0.life == .lost }.map(\.hello.name)),
+            coordinatorWaits: status.creditWaitSeconds ?? 0,
             measured: workers.compactMap { worker in worker.link.map { (worker.hello.name, $0) } })
         let placed = workers.compactMap { worker in worker.placement.map { (worker.hello.name, $0) } }
         if !placed.isEmpty {
@@ -68,13 +72,17 @@ extension Exposition {
     }
 
     /// What workers count, whoever tells it; and what is beside it in the same families.
+    ///
+    /// Of those that are `gone` only what adds up: how much memory they take nobody knows.
     mutating func writeCounters(
-        _ workers: [(name: String, counters: WorkerCounters)], coordinatorWaits: Double?,
+        _ workers: [(name: String, counters: WorkerCounters)], gone: Set<String> = [], coordinatorWaits: Double?,
         measured: [(name: String, link: MeasuredLink)] = []
     ) {
         func write(_ name: String, _ kind: Kind, _ help: String, _ value: (WorkerCounters) -> Double) {
             family(name, kind, help)
-            for worker in workers { sample(name, [("worker", worker.name)], value(worker.counters)) }
+            for worker in workers where kind != .gauge || !gone.contains(worker.name) {
+                sample(name, [("worker", worker.name)], value(worker.counters))
+            }
         }
         if !workers.isEmpty {
             write("dit_worker_images_total", .counter, "Pictures decoded.") { Double($0.images) }
@@ -104,7 +112,7 @@ extension Exposition {
         family(
             "dit_link_rtt_seconds", .gauge,
             "Seconds there and back: of the last heartbeat to the coordinator, of the last measurement to a worker.")
-        for worker in workers {
+        for worker in workers where !gone.contains(worker.name) {
             sample(
                 "dit_link_rtt_seconds", [("src", worker.name), ("dst", "coordinator")],
                 Double(worker.counters.roundTripNanoseconds) * 1e-9)

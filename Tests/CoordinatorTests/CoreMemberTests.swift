@@ -4,6 +4,28 @@ import Plan
 import Testing
 
 struct CoreMemberTests {
+    @Test("a worker that was lost and is heard again has the counters that it had, until it tells others")
+    func keepsCounters() throws {
+        let bench = Bench()
+        bench.join("a", "b")
+        var counters = WorkerCounters()
+        counters.busyNanoseconds = 7
+        counters.upNanoseconds = 9
+        bench.say(.heartbeat(Heartbeat(epoch: 1, image: nil, block: nil, counters: counters)), "a")
+        bench.wait(12, beating: ["b"])
+        func told() throws -> WorkerStatus {
+            guard case .nodes(let status) = bench.ask(.nodes) else { throw BenchError() }
+            return try #require(status.workers.first { $0.hello.name == "a" })
+        }
+        #expect(try told().life == .lost)
+        bench.say(.hello(FakeModel.hello("a")), "a")
+        #expect(try told().life != .lost && told().counters == counters)
+        // Another run of it begins at nothing.
+        bench.wait(12, beating: ["b"])
+        bench.say(.hello(FakeModel.hello("a", boot: 2)), "a", boot: 2)
+        #expect(try told().counters == WorkerCounters())
+    }
+
     @Test(
         "a picture survives the loss of a worker in every phase, and comes out the same",
         arguments: [Need.encode, .step, .edge, .picture], ["a", "b", "c"])

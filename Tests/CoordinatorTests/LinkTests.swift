@@ -198,6 +198,26 @@ struct LinkTests {
         #expect(try bench.status(id).done == 1)
     }
 
+    @Test("one worker that reaches nobody is left out, and not all those that it does not reach")
+    func reachesNobody() throws {
+        let bench = Bench()
+        let all = ["a", "b", "c", "d"]
+        bench.join("a", "b", "c", "d")
+        _ = try bench.submit([.euler("p", steps: 9)])
+        var plans: [[String]] = []
+        for _ in 0..<4 {
+            bench.work(until: { $0.key.need == .step && $0.key.step % 2 == 1 })
+            wait(bench, 2, beating: all, link: .silent)
+            bench.load()
+            plans.append(bench.core.plan?.placements.map(\.worker) ?? [])
+            if plans.last?.contains("a") == false { break }
+            bench.answer(try #require(bench.tasks.first))
+        }
+        #expect(plans == [["a", "c", "d"], ["b", "c", "d"]])
+        bench.work()
+        #expect(bench.files.count == 1)
+    }
+
     @Test("where both ends of a silent link are needed a job waits and says why; of others the first end goes")
     func needed() throws {
         let bench = Bench()

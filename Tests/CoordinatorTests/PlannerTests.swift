@@ -141,6 +141,26 @@ struct PlannerTests {
         #expect(try #require(Planner.bottleneck(plan, input)) < bound * 1.1)
     }
 
+    @Test("a worker of unknown speed that only encodes is taken to be as fast as the others, and spoils no cut")
+    func unknownEncoder() throws {
+        let costs = MeasuredCosts.ofBlocks(seconds: 0.5)
+        for speed in [nil, PlanningNode.Speed.measured(MeasuredCosts())] {
+            var nodes = ["b", "c", "d", "e"].map {
+                PlanningNode(name: $0, roles: [.blocks, .decoder], memory: 64e9, speed: .measured(costs))
+            }
+            // By its name in front of all of them.
+            nodes.append(PlanningNode(name: "a", roles: [.encoder], memory: 64e9, speed: speed))
+            let input = PlanningInput(model: .flux, nodes: nodes, mix: .usual(.flux))
+            let plan = try Planner.plan(input)
+            #expect(plan.encoder == "a" && plan.spans.count == 4)
+            #expect(plan.spans.allSatisfy { (10...18).contains($0.blocks.count) }, "\(plan.spans.map(\.blocks))")
+            // One more is worth it.
+            var more = input
+            more.nodes.append(PlanningNode(name: "f", roles: [.blocks], memory: 64e9, speed: .measured(costs)))
+            #expect(try #require(Planner.gain(of: try Planner.plan(more), over: plan, more)) > 0.15)
+        }
+    }
+
     @Test("what does not fit is refused with how much is missing where; one byte more than that fits")
     func failsClosed() throws {
         func input(_ bytes: Double) -> PlanningInput {
@@ -430,6 +450,17 @@ extension ModelFacts {
             doubleCount: 19, doubleWeights: 339_831_296, singleWeights: 141_594_880, embedWeights: 54_000_000,
             headWeights: 19_000_000, encoderWeights: 4_885_000_000, encoderMatrixWeights: 4_750_000_000,
             decoderWeights: 49_545_475, decoderOperationsPerPixel: 2.4e6, decoderValuesPerPixel: 1024))
+}
+
+extension MeasuredCosts {
+    /// Both kinds of block at FLUX's size of 1024x1024 pixels, and a decoder; encoders as large as FLUX's are not measured.
+    fileprivate static func ofBlocks(seconds: Double) -> MeasuredCosts {
+        var costs = MeasuredCosts()
+        costs.double.samples = [.init(size: 4608, seconds: seconds)]
+        costs.single.samples = [.init(size: 4608, seconds: seconds)]
+        costs.decode.samples = [.init(size: 1 << 20, seconds: seconds)]
+        return costs
+    }
 }
 
 extension PlanningInput {

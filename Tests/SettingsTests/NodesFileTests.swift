@@ -26,7 +26,9 @@ struct NodesFileTests {
         "refuses what cannot be, in one line",
         arguments: [
             "", "nodes: []", "nodes: 3", "nodes: [a]", "nodes: [{name: a}]", "nodes: [{memory_gib: 3}]",
-            "nodes: [{name: a, memory_gib: 0}]", "nodes: [{name: a, memory_gib: 1, gflops: 1, speed: 1}]",
+            "nodes: [{name: a, memory_gib: 0}]", "nodes: [{name: a, memory_gib: 1, gflops: 1e-15}]",
+            "nodes: [{name: a, memory_gib: 1, speed: 1e-300}]",
+            "nodes: [{name: a, memory_gib: 1, gflops: 1, speed: 1}]",
             "nodes: [{name: a, memory_gib: 1, colour: red}]", "nodes: [{name: a b, memory_gib: 1}]",
             "nodes: [{name: a, memory_gib: 1}, {name: a, memory_gib: 1}]", "node: []",
             "nodes: [{name: a, memory_gib: 1, count: 999}, {name: b, memory_gib: 1, count: 999}]",

@@ -56,6 +56,11 @@ struct CutSearch {
     private let bytes: [[Double]]
     private let extra: [Double]
     private let held: [Double]
+    /// Of each node, what the inner loops ask millions of times: reading it out of the nodes' numbers took half of the time.
+    private let usable: [Double]
+    private let workspace: [Double]
+    private let link: [Double]
+    private let carries: [Bool]
 
     init(nodes: [NodeCosts], encoder: Int, decoders: [Int]) {
         self.nodes = nodes
@@ -65,6 +70,10 @@ struct CutSearch {
         func sums(_ values: [Double]) -> [Double] {
             values.reduce(into: [0]) { sums, value in sums.append((sums.last ?? 0) + value) }
         }
+        usable = nodes.map(\.usableBytes)
+        workspace = nodes.map(\.workspaceBytes)
+        link = nodes.map(\.linkSeconds)
+        carries = nodes.map { $0.roles.contains(.blocks) }
         seconds = nodes.map { sums($0.blockSeconds) }
         bytes = nodes.map { sums($0.blockBytes) }
         extra = nodes.indices.map {
@@ -103,13 +112,12 @@ struct CutSearch {
     func need(_ node: Int, _ span: Range<Int>) -> Double {
         held[node]
             + (span.isEmpty
-                ? 0 : bytes[node][span.upperBound] - bytes[node][span.lowerBound] + nodes[node].workspaceBytes)
+                ? 0 : bytes[node][span.upperBound] - bytes[node][span.lowerBound] + workspace[node])
     }
 
     /// Whether it has them; with `more` bytes, in search of how many are missing.
     func fits(_ node: Int, _ span: Range<Int>, more: Double = 0) -> Bool {
-        need(node, span) <= nodes[node].usableBytes + more
-            && (span.isEmpty || nodes[node].roles.contains(.blocks))
+        need(node, span) <= usable[node] + more && (span.isEmpty || carries[node])
     }
 
     /// Seconds that a picture occupies a node's processor; without decodings where several decode.
@@ -120,7 +128,7 @@ struct CutSearch {
     /// Seconds that a picture occupies the node or its link, whichever is longer.
     func cost(_ node: Int, _ span: Range<Int>) -> Double {
         span.isEmpty || span.count == blocks
-            ? load(node, span) : max(load(node, span), nodes[node].linkSeconds)
+            ? load(node, span) : max(load(node, span), link[node])
     }
 
     /// The best cut over any order of the nodes, up to `mostForAllOrders` of them.
@@ -149,10 +157,11 @@ struct CutSearch {
         best[0] = 0
         for state in 1..<max(states, 2) where state < states {
             for (node, before) in steps(state) {
+                let mayIdle = fits(node, 0..<0)
                 for end in 0..<places {
                     let target = state * places + end
                     var value = best[target]
-                    if fits(node, 0..<0) { value = min(value, max(best[before * places + end], extra[node])) }
+                    if mayIdle { value = min(value, max(best[before * places + end], extra[node])) }
                     for start in (0..<end).reversed() {
                         let span = start..<end
                         // Both only rise as the span grows.
@@ -179,6 +188,7 @@ struct CutSearch {
         best[0] = 0
         for state in 1..<max(states, 2) where state < states {
             for (node, before) in steps(state) {
+                let mayIdle = fits(node, 0..<0) && extra[node] <= limit
                 for end in 0..<places {
                     let target = state * places + end
                     func offer(_ start: Int, _ load: Double) {
@@ -194,7 +204,7 @@ struct CutSearch {
                         guard load(node, span) <= limit, fits(node, span) else { break }
                         if cost(node, span) <= limit { offer(start, load(node, span)) }
                     }
-                    if fits(node, 0..<0), extra[node] <= limit { offer(end, extra[node]) }
+                    if mayIdle { offer(end, extra[node]) }
                 }
             }
         }

@@ -152,9 +152,15 @@ package enum Planner {
 
     /// The numbers of each node, in the input's order; nil for a model whose sizes are not known.
     package static func costs(_ input: PlanningInput) -> [NodeCosts]? {
-        input.model.sizes.map { sizes in
+        // A worker without blocks has measured none, and encoders that are too large to try neither: it is taken to be as fast
+        // as the others are.
+        let rates = input.nodes.compactMap { $0.rate(width: Double(input.model.width)) }
+        let guess = rates.isEmpty ? 1 : rates.reduce(0, +) / Double(rates.count)
+        return input.model.sizes.map { sizes in
             input.nodes.map {
-                NodeCosts($0, model: input.model, sizes: sizes, mix: input.mix, bytesPerValue: input.bytesPerValue)
+                NodeCosts(
+                    $0, model: input.model, sizes: sizes, mix: input.mix, bytesPerValue: input.bytesPerValue,
+                    guess: guess)
             }
         }
     }

@@ -107,15 +107,18 @@ extension NodeCosts {
     /// Pixels that the decoder works on at once: the side of a tile is 1024.
     private static let tilePixels = 1 << 20
 
-    /// Works out the numbers; without a speed all times are as if it did one operation a second.
-    package init(_ node: PlanningNode, model: ModelFacts, sizes: ModelSizes, mix: PictureMix, bytesPerValue: Double) {
+    /// Works out the numbers; `guess` is how many operations a second a node is taken to do of which nothing is known.
+    package init(
+        _ node: PlanningNode, model: ModelFacts, sizes: ModelSizes, mix: PictureMix, bytesPerValue: Double,
+        guess: Double = 1
+    ) {
         let width = Double(model.width)
         let blocks = model.blockCount
         let measured = node.measured
-        let rate = node.rate(width: width)
+        let rate = node.rate(width: width) ?? guess
         func linear(_ weights: Int, _ tokens: Int) -> Double { 2 * Double(weights) * Double(tokens) / rate }
 
-        partSeconds = mix.parts.map { Self.callSeconds($0, of: node, model: model, sizes: sizes) }
+        partSeconds = mix.parts.map { Self.callSeconds($0, of: node, model: model, sizes: sizes, guess: guess) }
         let calls = partSeconds
         blockSeconds = (0..<blocks).map { block in
             zip(mix.parts, calls).reduce(0) { $0 + $1.0.steps * $1.1[block] }
@@ -160,11 +163,11 @@ extension NodeCosts {
 extension NodeCosts {
     /// Seconds of each block for one call, embedders in the first, head in the last.
     static func callSeconds(
-        _ part: PictureMix.Part, of node: PlanningNode, model: ModelFacts, sizes: ModelSizes
+        _ part: PictureMix.Part, of node: PlanningNode, model: ModelFacts, sizes: ModelSizes, guess: Double = 1
     ) -> [Double] {
         let width = Double(model.width)
         let blocks = model.blockCount
-        let (measured, rate, tokens) = (node.measured, node.rate(width: width), part.tokens)
+        let (measured, rate, tokens) = (node.measured, node.rate(width: width) ?? guess, part.tokens)
         func units(_ tokens: Double) -> Double { PlanningNode.units(tokens, width: width) }
         let formula = 4 * width * units(Double(tokens)) / rate
         let double = measured?.double.seconds(tokens, work: units)
@@ -187,16 +190,16 @@ extension PlanningNode {
     /// Arithmetic of a block, in units of 4 D operations.
     fileprivate static func units(_ tokens: Double, width: Double) -> Double { 6 * width * tokens + tokens * tokens }
 
-    /// Operations a second, for what was not measured; 1 where nothing is known.
-    fileprivate func rate(width: Double) -> Double {
+    /// Operations a second, for what was not measured; nil where nothing is known.
+    func rate(width: Double) -> Double? {
         switch speed {
         case .rate(let rate): rate
-        case nil: 1
+        case nil: nil
         case .measured(let costs):
             // Of the largest block measured: what encoders that are too large to try are guessed by.
             (costs.single.samples.last ?? costs.double.samples.last).map {
                 4 * width * Self.units(Double($0.size), width: width) / $0.seconds
-            } ?? 1
+            }
         }
     }
 }

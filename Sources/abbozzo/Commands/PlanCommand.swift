@@ -62,9 +62,10 @@ struct PlanCommand: AsyncParsableCommand {
 
     @Option(
         help: ArgumentHelp(
-            "Network between machines: of a coordinator's workers, as its network_mbit, which this does not ask; with "
-                + "--nodes, of those that have no network_mbit of their own.", valueName: "Mbit/s"))
-    var networkMbit = NodesFile.gigabit
+            "Network between machines: of a coordinator's workers, whose links count as they were measured if this is not "
+                + "given; with --nodes, of those that have no network_mbit of their own. Default: 936, Gigabit.",
+            valueName: "Mbit/s"))
+    var networkMbit: Double?
 
     @Option(
         help: ArgumentHelp(
@@ -83,7 +84,7 @@ struct PlanCommand: AsyncParsableCommand {
         guard 1...64 ~= flightsPerWorker else {
             throw ValidationError("--flights-per-worker is \(flightsPerWorker), but must be from 1 to 64")
         }
-        guard networkMbit >= 0.1 && networkMbit <= 1e9 else {
+        if let networkMbit, !(0.1...1e9).contains(networkMbit) {
             throw ValidationError("--network-mbit is \(networkMbit), but must be from 0.1")
         }
     }
@@ -216,7 +217,7 @@ struct PlanCommand: AsyncParsableCommand {
         }
         if let nodes {
             let compute = compute ?? .f32
-            let file = try NodesFile(path: nodes, networkMbit: networkMbit)
+            let file = try NodesFile(path: nodes, networkMbit: networkMbit ?? NodesFile.gigabit)
             let folder = try modelFolder(model)
             let facts = try ModelFacts(folder: folder)
             let request = try request(facts)
@@ -237,10 +238,20 @@ struct PlanCommand: AsyncParsableCommand {
         }
         let request = try request(facts)
         var network = LinkSpeed.gigabit
-        network.bytesPerSecond = networkMbit * 1e6 / 8
+        if let networkMbit { network.bytesPerSecond = networkMbit * 1e6 / 8 }
         let paces = workers.compactMap { worker in worker.pace.map { (worker.hello.name, $0) } }
-        let nodes = PlanningNode.nodes(
+        var nodes = PlanningNode.nodes(
             workers.map(\.hello), network: network, paces: Dictionary(paces, uniquingKeysWith: { $1 }))
+        if networkMbit == nil {
+            // As the coordinator plans: each worker is as fast as its slowest link.
+            let links = workers.compactMap { worker in
+                worker.link.map { (ends: [worker.hello.name, $0.target], $0.speed) }
+            }
+            for index in nodes.indices {
+                let own = links.filter { $0.ends.contains(nodes[index].name) }.map(\.1)
+                nodes[index].link = own.min { $0.bytesPerSecond < $1.bytesPerSecond } ?? nodes[index].link
+            }
+        }
         let input = PlanningInput(model: facts, nodes: nodes, mix: PictureMix([request]), rule: cut)
         return (input, status.plan.flatMap { ReplicatedPlan($0) }, request, status.plan?.wire)
     }

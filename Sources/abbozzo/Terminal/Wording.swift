@@ -21,7 +21,7 @@ func grouped(_ value: some BinaryInteger) -> String {
 /// Seconds for people: 12.3 s, 4 min 05 s, 3 h 07 min.
 func durationText(_ seconds: Double) -> String {
     if seconds < 60 { return String(format: "%.1f s", max(seconds, 0)) }
-    let whole = Int(seconds)
+    let whole = Int(min(seconds, 1e15))
     if whole < 3600 { return String(format: "%d min %02d s", whole / 60, whole % 60) }
     return String(format: "%d h %02d min", whole / 3600, whole / 60 % 60)
 }
