@@ -32,6 +32,7 @@ def arguments(parser):
     parser.add_argument("--aspects", help='aspect ratios to use, such as "8:8 8:5 5:8"; default all that the size allows')
     parser.add_argument("--shapes", type=float, default=0.25, help="share of pictures of plain shapes")
     parser.add_argument("--weather", type=float, default=0.15, help="share of pictures under the sky with rain, snowfall or a rainbow")
+    parser.add_argument("--coloured", type=float, default=0.3, help="share of the objects that can be recoloured which are")
     parser.add_argument("--split", choices=["train", "held-out", "all"], default="train")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="processes that draw")
@@ -45,7 +46,7 @@ def run(a):
     aspects = [s for s in wanted if all(side % 32 == 0 for side in size_of(s, a.size))]
     if not aspects:
         raise SystemExit("no aspect ratio has sides that are multiples of 32 at %d pixels" % a.size)
-    world = World(objects, a.places.split(","), aspects, a.shapes, a.weather, a.seed)
+    world = World(objects, a.places.split(","), aspects, a.shapes, a.weather, a.coloured, a.seed)
     scenes = [world.scene(i, a.split) for i in range(a.count)]
     path = os.path.join(a.out, "captions.jsonl")
     lines = [json.dumps({"file": name(i), "captions": captions(scene), "scene": scene.record, "size": a.size, "drawn": VERSION})

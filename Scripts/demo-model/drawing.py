@@ -24,7 +24,6 @@ from vocabulary import COLOURS, OBJECTS, SHAPES
 
 VERSION = 6  # raised when pictures of the same scenes change, or which contents are kept away from training
 SUPERSAMPLING = 2
-STEPS = 16  # of the grid, on the long side
 SPRITE_PIXELS = 288
 SPRITE_LIGHT = {"sunset": (1.0, 0.9, 0.84), "night": (0.72, 0.77, 0.95)}
 BOATS = ("sailboat", "ship", "speedboat", "canoe")
@@ -89,7 +88,7 @@ def size_of(aspect, long_side):
 
 def _draw_shape(c, thing):
     """Draws a shape; returns its mask."""
-    step, mask = _grid_step(c), Image.new("L", c.image.size, 0)
+    step, mask = c.step, Image.new("L", c.image.size, 0)
     s = _whole(2 * thing.extent * c.U, step) / 2
     x, y = (_nearest(centre - s, step) + s for centre in (thing.x * c.W, thing.y * c.H))
     draw_ = ImageDraw.Draw(mask)
@@ -112,7 +111,7 @@ def _draw_object(c, thing, sprite, ground):
     image = Image.fromarray(sprite, "RGBA")
     if thing.colour:
         image = _tinted(image, COLOURS[thing.colour])
-    step = _grid_step(c)
+    step = c.step
     scale = _whole(thing.extent * c.U, step) / max(image.size)
     w, h = (side * scale for side in image.size)  # not in whole pixels: the place must not depend on the picture's size
     image = _in_light(image.resize((max(1, round(w)), max(1, round(h))), Image.LANCZOS), SPRITE_LIGHT.get(c.scene.time))
@@ -132,11 +131,6 @@ def _draw_object(c, thing, sprite, ground):
     if stands and ground.cover:
         ground.cover(c.draw, x)
     return mask
-
-
-def _grid_step(c):
-    """Pixels of a step of the grid."""
-    return max(c.W, c.H) // STEPS
 
 
 def _nearest(value, step):

@@ -14,6 +14,8 @@ from PIL import Image, ImageDraw
 
 from vocabulary import COLOURS
 
+STEPS = 16  # of the grid that things sit on, on the long side
+
 LIGHT = {"day": (1, 1, 1), "sunset": (0.95, 0.72, 0.66), "night": (0.36, 0.42, 0.66), None: (1, 1, 1)}
 SKIES = {"day": [(62, 148, 232), (196, 232, 252)], "sunset": [(72, 52, 124), (232, 104, 92), (255, 196, 96)],
          "night": [(8, 10, 38), (36, 46, 104)]}
@@ -37,6 +39,7 @@ class Canvas:
         self.image = Image.new("RGB", (width, height))
         self.draw = ImageDraw.Draw(self.image)
         self.W, self.H, self.U = width, height, min(width, height)
+        self.step = max(width, height) // STEPS  # pixels of a step of the grid
         self.scene, self.random = scene, random_
 
     def lit(self, colour, jitter=7):

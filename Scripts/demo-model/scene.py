@@ -83,6 +83,7 @@ class World:
     aspects: list[tuple[int, int]] = field(default_factory=lambda: list(ASPECTS))
     shapes: float = 0.25  # share of pictures of plain shapes
     weather: float = 0.15  # share of pictures under the sky that have rain, snowfall or a rainbow
+    coloured: float = 0.3  # share of the objects that can be recoloured which are
     seed: int = 1
 
     def scene(self, index, split="all"):
@@ -167,9 +168,8 @@ class World:
             return 0.5
         return 0.36 if OBJECTS[name].habitat == AIR else None
 
-    @staticmethod
-    def _thing(random_, scene, name, x, y, kind, size=None):
-        colour = random_.choice(TINTS) if OBJECTS[name].tintable and random_.random() < 0.3 else None
+    def _thing(self, random_, scene, name, x, y, kind, size=None):
+        colour = random_.choice(TINTS) if OBJECTS[name].tintable and random_.random() < self.coloured else None
         if colour == scene.background:
             colour = None
         return Thing(name, colour, x, y, EXTENTS[kind], size)

@@ -200,12 +200,12 @@ def _check_held_out():
 
 
 def _check_weather():
-    """Weather changes the place and no thing in it, and comes as often as is asked for."""
+    """Weather changes the place and no thing in it; weather and colours come as often as is asked for."""
     from dataclasses import replace
     import numpy as np
     from drawing import covers, draw
     from scene import Scene, Thing, World
-    from vocabulary import WEATHER
+    from vocabulary import OBJECTS, WEATHER
     sprites = {"balloon": np.full((60, 60, 4), (200, 30, 30, 255), np.uint8)}
     dry = Scene(3, (8, 8), "meadow", [Thing("balloon", None, 0.5, 0.4, 0.44)], time="day")
     rows, columns = (covers(dry, sprites, 128)[0] == 255).nonzero()
@@ -218,6 +218,9 @@ def _check_weather():
     for share in (0.0, 1.0):
         scenes = [scene for scene in map(World(shapes=0, weather=share).scene, range(100)) if scene.time]
         _expect({scene.weather is not None for scene in scenes} == {share == 1}, "weather in a share of %g" % share)
+        things = [(t, scene) for scene in map(World(shapes=0, coloured=share).scene, range(100)) for t in scene.things]
+        _expect({t.colour is not None for t, scene in things if OBJECTS[t.name].tintable and not scene.background}
+                == {share == 1}, "colours in a share of %g" % share)
 
 
 def _check_digest():
