@@ -85,12 +85,13 @@ extension CoordinatorCore {
 
     /// Why no picture can be kept now; none begins meanwhile.
     ///
-    /// Of folders that take no files each holds the pictures that were in flight: where there are too many of these, it is
-    /// something that is wrong with all.
+    /// Of folders that take no files each holds the pictures that were in flight: where there are several, and too many of
+    /// these, it is something that is wrong with all.
     var outputTrouble: String? {
         let troubled = flights.values.filter { $0.placeTrouble != nil }
         let whole = troubled.filter { $0.placeTrouble?.reach == .output }
-        let isTooMany = troubled.count > 2 * max(1, flightLimit + spareFlights)
+        let places = Set(troubled.compactMap { jobs[$0.image.job]?.place })
+        let isTooMany = flightLimit > 0 && places.count > 2 && troubled.count > 2 * (flightLimit + spareFlights)
         return (isTooMany ? troubled : whole).min { $0.image < $1.image }?.placeTrouble?.text
     }
 

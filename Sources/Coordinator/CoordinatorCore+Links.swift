@@ -163,7 +163,10 @@ extension CoordinatorCore {
                 if !left.contains(ends.from) && !left.contains(ends.to) { left.insert(ends[keyPath: end]) }
             }
         }
-        return [leastLeftOut(newest, alone), choice(\.to), choice(\.from)]
+        // Each is planned with while messages wait: none twice.
+        return [leastLeftOut(newest, alone), choice(\.to), choice(\.from)].reduce(into: []) { groups, left in
+            if !groups.contains(left) { groups.append(left) }
+        }
     }
 
     /// Leaves out whoever occurs in most of the silent links first, of equal ones the receiving end of the newest link.

@@ -42,8 +42,24 @@ extension CoordinatorCore {
         predictedPerHour = 3600 * rate
     }
 
-    /// Replans where the work itself shows that another cut is better by more than what it costs, and where pictures to come are
-    /// larger than those that the plan has memory for.
+    /// Replans where pictures to come are larger than those that the plan in force has memory for, if another plan has.
+    mutating func watchMemory() {
+        guard case .active(let plan) = planning, now >= nextMemoryLook else { return }
+        nextMemoryLook = now + Self.looksEvery
+        guard queued + flights.count > 0, replan == nil, !isStopping, let model = pin?.model, model.sizes != nil,
+            let current = ReplicatedPlan(plan)
+        else { return }
+        let awake = members.values.filter { $0.isEligible && !isResting($0.hello.name) }.map(\.hello)
+        // Who is silent or rests is another matter.
+        guard Set(awake.map(\.name)).isSuperset(of: plan.placements.map(\.worker)) else { return }
+        let input = planningInput(awake, model)
+        guard let shortage = Planner.shortage(current, input),
+            (try? Planner.plan(input, replicas: settings.replicas)) != nil
+        else { return }
+        wantPlan(.pace, "pictures to come are larger: the plan in force \(shortage)", isGraceful: true)
+    }
+
+    /// Replans where the work itself shows that another cut is better by more than what it costs.
     ///
     /// Only with f32 between workers: in the short formats pictures depend on the cut, and time alone must not change them.
     mutating func watchPace() {
@@ -57,11 +73,8 @@ extension CoordinatorCore {
         else { return }
         let awake = members.values.filter { $0.isEligible && !isResting($0.hello.name) }
         let input = planningInput(awake.map(\.hello), model)
-        guard let made = try? Planner.plan(input, replicas: settings.replicas) else { return }
-        if let shortage = Planner.shortage(current, input) {
-            return wantPlan(.pace, "pictures to come are larger: the plan in force \(shortage)", isGraceful: true)
-        }
-        guard !Planner.keeps(current, over: made, input, replicas: settings.replicas),
+        guard let made = try? Planner.plan(input, replicas: settings.replicas),
+            !Planner.keeps(current, over: made, input, replicas: settings.replicas),
             let before = Planner.rate(current, input), let after = Planner.rate(made, input)
         else { return }
         let saved = Double(queued + flights.count) * (1 / before - 1 / after)

@@ -126,6 +126,8 @@ package struct CoordinatorCore: Sendable {
     var (predictedPerHour, nextPrediction): (Double?, UInt64) = (nil, 0)
     /// When the cut is next compared with what the work shows, and how long after the last change of it.
     var (nextPaceLook, paceWait): (UInt64, UInt64) = (0, 0)
+    /// When it is next looked at whether the plan has memory for the pictures to come.
+    var nextMemoryLook: UInt64 = 0
     /// Workers whose data link is up in this epoch.
     var linked: Set<String> = []
     /// What each worker was given to compute in this epoch.
@@ -199,8 +201,7 @@ package struct CoordinatorCore: Sendable {
         case .sampled(let result, let ticket): sampled(result, ticket)
         case .wrote(let result, let ticket): wrote(result, ticket)
         case .checkpointRefused(let image, let error): checkpointRefused(image, error)
-        case .clockSet(let wallAtZero):
-            setClock(wallAtZero)
+        case .clockSet(let wallAtZero, let isSleep): setClock(wallAtZero, isSleep: isSleep)
         case .tick: tick()
         case .stop:
             stoppingSince = stoppingSince ?? self.now
@@ -243,6 +244,7 @@ package struct CoordinatorCore: Sendable {
         watchDataLinks()
         endRests()
         endReturn()
+        watchMemory()
         watchPace()
         predict()
         settleWire()
@@ -285,8 +287,14 @@ package struct CoordinatorCore: Sendable {
     /// How long a coordinator that comes to rest waits for answers to clients.
     private static let lastAnswers: UInt64 = 5_000_000_000
 
-    /// Believes a clock that was set, and moves the times with it that were taken from the clock as it was.
-    private mutating func setClock(_ wallAtZero: Double) {
+    /// Believes a clock that was set, and moves the times with it that were taken from the clock as it was; not those from
+    /// before a sleep, which were right.
+    private mutating func setClock(_ wallAtZero: Double, isSleep: Bool) {
+        if isSleep {
+            log(.notice, "this machine slept for \(Int((wallAtZero - self.wallAtZero).rounded())) s")
+            self.wallAtZero = wallAtZero
+            return
+        }
         let (step, from, to) = (wallAtZero - self.wallAtZero, self.wallAtZero, wall)
         log(.notice, "this machine's clock was set \(step < 0 ? "back" : "forward") by \(Int(abs(step).rounded())) s")
         self.wallAtZero = wallAtZero

@@ -32,8 +32,9 @@ package enum Event: Sendable {
     case wrote(Result<UInt32, WriteFailure>, ticket: UInt64)
     /// The store could not write a checkpoint, which no ticket waits for.
     case checkpointRefused(ImageID, StoreError)
-    /// The machine's clock was set; seconds since 1970 when this process's showed zero.
-    case clockSet(wallAtZero: Double)
+    /// The machine's clock was set, or the machine slept, in which this process's clock stood; seconds since 1970 when that
+    /// showed zero.
+    case clockSet(wallAtZero: Double, isSleep: Bool = false)
     /// Time passes; about five times a second.
     case tick
     /// Come to rest at the next step of each picture.

@@ -163,6 +163,11 @@ struct KeepingTests {
         #expect(stored.submitted > 1_800_000_000 && (stored.finished ?? 0) > 1_800_000_000)
         #expect(bench.logged.contains { $0.contains("clock was set forward by 853315200 s") })
         #expect(bench.ask(.removeFinished(secondsAgo: 3600)) == .removed(jobs: 0, isAll: true))
+        // What was before a sleep was right.
+        bench.handle(.clockSet(wallAtZero: 1_800_009_000, isSleep: true))
+        #expect(bench.store.jobs[id]?.status == stored)
+        let late = try bench.submit([.euler("l")])
+        #expect(try bench.status(late).submitted > 1_800_009_000)
     }
 
     @Test("values that are not numbers are asked for again, and at last fail the picture with the names of its workers")

@@ -150,12 +150,17 @@ package enum Planner {
         return nil
     }
 
+    /// Operations a second of those nodes of which that is known, on average; 1 where it is of none.
+    static func meanRate(_ input: PlanningInput) -> Double {
+        let rates = input.nodes.compactMap { $0.rate(width: Double(input.model.width)) }
+        return rates.isEmpty ? 1 : rates.reduce(0, +) / Double(rates.count)
+    }
+
     /// The numbers of each node, in the input's order; nil for a model whose sizes are not known.
     package static func costs(_ input: PlanningInput) -> [NodeCosts]? {
         // A worker without blocks has measured none, and encoders that are too large to try neither: it is taken to be as fast
         // as the others are.
-        let rates = input.nodes.compactMap { $0.rate(width: Double(input.model.width)) }
-        let guess = rates.isEmpty ? 1 : rates.reduce(0, +) / Double(rates.count)
+        let guess = meanRate(input)
         return input.model.sizes.map { sizes in
             input.nodes.map {
                 NodeCosts(

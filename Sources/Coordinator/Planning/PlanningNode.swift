@@ -24,6 +24,8 @@ package struct PlanningNode: Equatable, Sendable {
     package var encoderBytes: Double?
     /// Its connection to the others.
     package var link: LinkSpeed
+    /// Operations a second that it is taken to do where nothing is known of it; nil for as many as the others do.
+    var guess: Double?
 
     /// Joins the fields.
     package init(
@@ -115,7 +117,7 @@ extension NodeCosts {
         let width = Double(model.width)
         let blocks = model.blockCount
         let measured = node.measured
-        let rate = node.rate(width: width) ?? guess
+        let rate = node.rate(width: width) ?? node.guess ?? guess
         func linear(_ weights: Int, _ tokens: Int) -> Double { 2 * Double(weights) * Double(tokens) / rate }
 
         partSeconds = mix.parts.map { Self.callSeconds($0, of: node, model: model, sizes: sizes, guess: guess) }
@@ -167,7 +169,7 @@ extension NodeCosts {
     ) -> [Double] {
         let width = Double(model.width)
         let blocks = model.blockCount
-        let (measured, rate, tokens) = (node.measured, node.rate(width: width) ?? guess, part.tokens)
+        let (measured, rate, tokens) = (node.measured, node.rate(width: width) ?? node.guess ?? guess, part.tokens)
         func units(_ tokens: Double) -> Double { PlanningNode.units(tokens, width: width) }
         let formula = 4 * width * units(Double(tokens)) / rate
         let double = measured?.double.seconds(tokens, work: units)

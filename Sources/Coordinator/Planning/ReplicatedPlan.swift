@@ -153,9 +153,10 @@ extension Planner {
 
     /// The workers of one of several groups, and the group's share of those without blocks.
     private static func part(_ input: PlanningInput, _ group: Set<String>, groups: Int) -> PlanningInput {
+        let guess = meanRate(input)
         var part = input
         part.nodes = input.nodes.compactMap { node in
-            guard node.roles.contains(.blocks) else { return node.slower(Double(groups)) }
+            guard node.roles.contains(.blocks) else { return node.slower(Double(groups), guess: guess) }
             return group.contains(node.name) ? node : nil
         }
         return part
@@ -217,9 +218,10 @@ extension Planner {
 }
 
 extension PlanningNode {
-    /// The same node with so many times the time for everything.
-    fileprivate func slower(_ factor: Double) -> PlanningNode {
+    /// The same node with so many times the time for everything; `guess` is what one of unknown speed is taken to do.
+    fileprivate func slower(_ factor: Double, guess: Double) -> PlanningNode {
         var node = self
+        node.guess = guess / factor
         switch speed {
         case .measured(let costs): node.speed = .measured(costs.faster(1 / factor))
         case .rate(let rate): node.speed = .rate(rate / factor)

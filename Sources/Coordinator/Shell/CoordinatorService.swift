@@ -30,6 +30,8 @@ package actor CoordinatorService {
     private let metrics: CoordinatorMetrics
     private let start = DispatchTime.now().uptimeNanoseconds
 
+    private var sleptBefore = CoordinatorService.secondsSlept
+
     private var core: CoordinatorCore
     private let sockets: CoordinatorSockets
     private var generator = SystemRandomNumberGenerator()
@@ -343,9 +345,26 @@ extension CoordinatorService {
 
     /// Tells of a clock that was set, as a machine's is that starts before it reaches a time server.
     private func watchClock() {
+        let slept = Self.secondsSlept
+        if slept - sleptBefore > Self.clockTolerance {
+            handle(.clockSet(wallAtZero: core.wallAtZero + slept - sleptBefore, isSleep: true))
+        }
+        sleptBefore = slept
         let wallAtZero = Date().timeIntervalSince1970 - Double(now) * 1e-9
         guard abs(wallAtZero - core.wallAtZero) > Self.clockTolerance else { return }
         handle(.clockSet(wallAtZero: wallAtZero))
+    }
+
+    /// Seconds in which the machine slept since it was started.
+    ///
+    /// The clock of this process does not count them. Those in which a virtual machine was stopped nobody can tell.
+    private static var secondsSlept: Double {
+        func seconds(_ clock: clockid_t) -> Double {
+            var time = timespec()
+            clock_gettime(clock, &time)
+            return Double(time.tv_sec) + Double(time.tv_nsec) * 1e-9
+        }
+        return seconds(CLOCK_BOOTTIME) - seconds(CLOCK_MONOTONIC)
     }
 
     /// Seconds that a clock that is only slewed takes hours to drift by.

@@ -243,7 +243,7 @@ struct PlanCommand: AsyncParsableCommand {
         var nodes = PlanningNode.nodes(
             workers.map(\.hello), network: network, paces: Dictionary(paces, uniquingKeysWith: { $1 }))
         if networkMbit == nil {
-            // As the coordinator plans: each worker is as fast as its slowest link.
+            // As the coordinator measured them, in the pipeline in force: each worker is as fast as its slowest link.
             let links = workers.compactMap { worker in
                 worker.link.map { (ends: [worker.hello.name, $0.target], $0.speed) }
             }
