@@ -117,14 +117,8 @@ extension CoordinatorCore {
 
     /// The nodes with the links that were measured: each as fast as its slowest.
     func withMeasuredLinks(_ nodes: [PlanningNode]) -> [PlanningNode] {
-        nodes.map { node in
-            let links = measuredLinks.filter { $0.key.from == node.name || $0.key.to == node.name }
-            let speeds = links.compactMap(\.value.speed)
-            guard let slowest = speeds.min(by: { $0.bytesPerSecond < $1.bytesPerSecond }) else { return node }
-            var node = node
-            node.link = slowest
-            return node
-        }
+        nodes.withLinks(
+            measuredLinks.compactMap { ends, link in link.speed.map { (ends: [ends.from, ends.to], speed: $0) } })
     }
 
     /// The link from a worker of the plan to the next one, where it was measured.

@@ -11,6 +11,14 @@ import Wire
 
 /// What the world around a coordinator does to it: folders, disks, clocks, other models.
 struct KeepingTests {
+    /// The longest time between two tries of a file, in which "a" beats and does what it is given.
+    private func goOn(_ bench: Bench) {
+        for _ in 0..<61 {
+            bench.wait(1, beating: ["a"])
+            bench.work()
+        }
+    }
+
     @Test("a folder that takes no file stops its own job only, and that goes on when it takes files again")
     func folderTrouble() throws {
         let bench = Bench()
@@ -29,10 +37,7 @@ struct KeepingTests {
         bench.work()
         #expect(try bench.status(first).images.count { $0 != .queued } == begun)
         bench.closedFolders = []
-        for _ in 0..<61 {
-            bench.wait(1, beating: ["a"])
-            bench.work()
-        }
+        goOn(bench)
         status = try bench.status(first)
         #expect(status.done == 12 && status.waiting == nil)
     }
@@ -54,10 +59,7 @@ struct KeepingTests {
         #expect((1...3).contains(begun), "one refusal holds for all of them: \(begun)")
         for id in old { #expect(try bench.status(id).waiting?.hasPrefix("its folder: ") == true) }
         bench.closedFolders = []
-        for _ in 0..<61 {
-            bench.wait(1, beating: ["a"])
-            bench.work()
-        }
+        goOn(bench)
         for id in old { #expect(try bench.status(id).done == 4) }
     }
 
@@ -73,10 +75,7 @@ struct KeepingTests {
         let last = try bench.status(ids[11])
         #expect(last.waiting == "the pictures' disk: cannot write there: Permission denied")
         bench.closedFolders = []
-        for _ in 0..<61 {
-            bench.wait(1, beating: ["a"])
-            bench.work()
-        }
+        goOn(bench)
         for id in ids { #expect(try bench.status(id).done == 2) }
     }
 

@@ -162,10 +162,11 @@ package enum Planner {
         // as the others are.
         let guess = meanRate(input)
         return input.model.sizes.map { sizes in
-            input.nodes.map {
-                NodeCosts(
-                    $0, model: input.model, sizes: sizes, mix: input.mix, bytesPerValue: input.bytesPerValue,
-                    guess: guess)
+            input.nodes.map { node in
+                var node = node
+                node.guess = node.guess ?? guess
+                return NodeCosts(
+                    node, model: input.model, sizes: sizes, mix: input.mix, bytesPerValue: input.bytesPerValue)
             }
         }
     }

@@ -63,6 +63,18 @@ package struct PlanningNode: Equatable, Sendable {
     }
 }
 
+extension [PlanningNode] {
+    /// The nodes with links that were measured, by their ends: each as fast as its slowest.
+    package func withLinks(_ links: [(ends: [String], speed: LinkSpeed)]) -> [PlanningNode] {
+        map { node in
+            let own = links.filter { $0.ends.contains(node.name) }.map(\.speed)
+            var node = node
+            node.link = own.min { $0.bytesPerSecond < $1.bytesPerSecond } ?? node.link
+            return node
+        }
+    }
+}
+
 /// One node in numbers: what each part of a model costs it for one picture of a mix, and takes of its memory.
 ///
 /// D width, T rows of the residual stream, N image tokens. A block's operations are `4 D u(T)` with `u(T) = 6 D T + T²`,
@@ -109,18 +121,15 @@ extension NodeCosts {
     /// Pixels that the decoder works on at once: the side of a tile is 1024.
     private static let tilePixels = 1 << 20
 
-    /// Works out the numbers; `guess` is how many operations a second a node is taken to do of which nothing is known.
-    package init(
-        _ node: PlanningNode, model: ModelFacts, sizes: ModelSizes, mix: PictureMix, bytesPerValue: Double,
-        guess: Double = 1
-    ) {
+    /// Works out the numbers; of a node without a speed or a guess, as if it did one operation a second.
+    package init(_ node: PlanningNode, model: ModelFacts, sizes: ModelSizes, mix: PictureMix, bytesPerValue: Double) {
         let width = Double(model.width)
         let blocks = model.blockCount
         let measured = node.measured
-        let rate = node.rate(width: width) ?? node.guess ?? guess
+        let rate = node.rate(width: width) ?? node.guess ?? 1
         func linear(_ weights: Int, _ tokens: Int) -> Double { 2 * Double(weights) * Double(tokens) / rate }
 
-        partSeconds = mix.parts.map { Self.callSeconds($0, of: node, model: model, sizes: sizes, guess: guess) }
+        partSeconds = mix.parts.map { Self.callSeconds($0, of: node, model: model, sizes: sizes) }
         let calls = partSeconds
         blockSeconds = (0..<blocks).map { block in
             zip(mix.parts, calls).reduce(0) { $0 + $1.0.steps * $1.1[block] }
@@ -165,11 +174,11 @@ extension NodeCosts {
 extension NodeCosts {
     /// Seconds of each block for one call, embedders in the first, head in the last.
     static func callSeconds(
-        _ part: PictureMix.Part, of node: PlanningNode, model: ModelFacts, sizes: ModelSizes, guess: Double = 1
+        _ part: PictureMix.Part, of node: PlanningNode, model: ModelFacts, sizes: ModelSizes
     ) -> [Double] {
         let width = Double(model.width)
         let blocks = model.blockCount
-        let (measured, rate, tokens) = (node.measured, node.rate(width: width) ?? node.guess ?? guess, part.tokens)
+        let (measured, rate, tokens) = (node.measured, node.rate(width: width) ?? node.guess ?? 1, part.tokens)
         func units(_ tokens: Double) -> Double { PlanningNode.units(tokens, width: width) }
         let formula = 4 * width * units(Double(tokens)) / rate
         let double = measured?.double.seconds(tokens, work: units)

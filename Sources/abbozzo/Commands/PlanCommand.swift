@@ -243,14 +243,11 @@ struct PlanCommand: AsyncParsableCommand {
         var nodes = PlanningNode.nodes(
             workers.map(\.hello), network: network, paces: Dictionary(paces, uniquingKeysWith: { $1 }))
         if networkMbit == nil {
-            // As the coordinator measured them, in the pipeline in force: each worker is as fast as its slowest link.
-            let links = workers.compactMap { worker in
-                worker.link.map { (ends: [worker.hello.name, $0.target], $0.speed) }
-            }
-            for index in nodes.indices {
-                let own = links.filter { $0.ends.contains(nodes[index].name) }.map(\.1)
-                nodes[index].link = own.min { $0.bytesPerSecond < $1.bytesPerSecond } ?? nodes[index].link
-            }
+            // As the coordinator measured them, in the pipeline in force.
+            nodes = nodes.withLinks(
+                workers.compactMap { worker in
+                    worker.link.map { (ends: [worker.hello.name, $0.target], speed: $0.speed) }
+                })
         }
         let input = PlanningInput(model: facts, nodes: nodes, mix: PictureMix([request]), rule: cut)
         return (input, status.plan.flatMap { ReplicatedPlan($0) }, request, status.plan?.wire)
