@@ -1,6 +1,7 @@
 package import Checkpoint
 internal import DiT
 internal import Foundation
+internal import Plan
 internal import Tensors
 
 /// A transformer in the layout of FLUX.1 with random weights, for measurements at any size: its pictures are noise.
@@ -45,7 +46,7 @@ package struct RandomFlux: Sendable {
     package init(
         double: Int, single: Int, heads: Int, headWidth: Int, format: Format, fitting model: ModelFolder
     ) throws(CheckpointError) {
-        precondition(headWidth % 2 == 0, "heads of \(headWidth)")
+        promise(headWidth % 2 == 0, "heads of \(headWidth)")
         let parameters = try Flux.Parameters(folder: model)
         (self.double, self.single, self.heads, self.headWidth) = (double, single, heads, headWidth)
         (contextWidth, pooledWidth) = (parameters.contextWidth, parameters.pooledWidth)

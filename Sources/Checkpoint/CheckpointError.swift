@@ -8,6 +8,8 @@ package struct CheckpointError: Error, Equatable, Sendable, CustomStringConverti
         case notAModel(detail: String)
         /// The folder has no weights under any of these names.
         case noWeights(tried: [String])
+        /// Git fetched what stands for the file, not the file.
+        case lfsPointer
         /// The file does not exist.
         case noFile
         /// The system refused: what was tried, and errno.
@@ -55,7 +57,12 @@ package struct CheckpointError: Error, Equatable, Sendable, CustomStringConverti
                 "\(file) is not a diffusers model folder: \(printable(detail, atMost: 400)); "
                 + "give one as downloaded, with model_index.json and a folder for each component"
         case .noWeights(let tried):
-            return "no weights in \(file): looked for \(tried.joined(separator: ", ")); copy or download it again"
+            return
+                "no weights in \(file): looked for \(tried.joined(separator: ", ")); copy or download it again, without a variant "
+                + "such as fp16, in safetensors"
+        case .lfsPointer:
+            return
+                "\(file) is only a pointer of Git LFS: run git lfs pull in the model's folder, or download the file itself"
         case .noFile:
             return "\(file) is missing: the model folder is incomplete, copy or download it again"
         case .system(let call, let code):

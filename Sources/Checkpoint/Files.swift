@@ -23,7 +23,11 @@ package final class MappedFile: @unchecked Sendable {
             throw CheckpointError(.system(call: "map", code: errno), file: path)
         }
         bytes = UnsafeRawBufferPointer(start: base, count: size)
+        guard !bytes.starts(with: Self.lfsPointer) else { throw CheckpointError(.lfsPointer, file: path) }
     }
+
+    /// Source: git-lfs, docs/spec.md: the first line of a pointer.
+    private static let lfsPointer = Array("version https://git-lfs".utf8)
 
     /// Takes whole pages of the bytes out of this process's memory; who reads them again gets them from the file or its cache.
     ///

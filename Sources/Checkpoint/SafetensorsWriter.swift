@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Plan
 package import Tensors
 
 /// Collects arrays and writes them as one safetensors file.
@@ -29,7 +30,7 @@ package struct SafetensorsWriter: Sendable {
     ///
     /// - Precondition: the shape holds exactly `values.count` values.
     package mutating func add(_ name: String, integers values: [Int], shape: [Int]) {
-        precondition(shape.reduce(1, *) == values.count, "\(values.count) integers for shape \(shape)")
+        promise(shape.reduce(1, *) == values.count, "\(values.count) integers for shape \(shape)")
         let bytes = values.map { Int64($0) }.withUnsafeBytes { Array($0) }
         entries[name] = Entry(type: .i64, shape: shape, bytes: bytes)
     }
@@ -38,7 +39,7 @@ package struct SafetensorsWriter: Sendable {
     ///
     /// - Precondition: the shape holds exactly `values.count` values.
     package mutating func add(_ name: String, bytes values: [UInt8], shape: [Int]) {
-        precondition(shape.reduce(1, *) == values.count, "\(values.count) bytes for shape \(shape)")
+        promise(shape.reduce(1, *) == values.count, "\(values.count) bytes for shape \(shape)")
         entries[name] = Entry(type: .u8, shape: shape, bytes: values)
     }
 

@@ -1,4 +1,5 @@
 package import Checkpoint
+internal import Plan
 package import Tensors
 
 /// The transformer of FLUX.1 (dev and schnell), or the part of it that one span of blocks needs.
@@ -56,7 +57,7 @@ package struct Flux: Sendable {
         parameters: Parameters, weights: WeightFiles, span: Range<Int>? = nil, compute: Compute
     ) throws(CheckpointError) {
         let (p, span) = (parameters, span ?? 0..<parameters.blockCount)
-        precondition(!span.isEmpty && span.upperBound <= p.blockCount, "blocks \(span) of \(p.blockCount)")
+        promise(!span.isEmpty && span.upperBound <= p.blockCount, "blocks \(span) of \(p.blockCount)")
         let root = LayerReader(weights, compute: compute)
         var (doubles, singles): ([DoubleBlock], [SingleBlock]) = ([], [])
         for index in span {
@@ -79,7 +80,7 @@ package struct Flux: Sendable {
     ///
     /// - Precondition: block 0 is in the span.
     package func embed(_ latents: Latents, _ conditioning: Conditioning, sigma: Float, guidance: Float) -> Stream {
-        guard let embedders else { preconditionFailure("no embedders with blocks \(span)") }
+        guard let embedders else { fatalError("no embedders with blocks \(span)") }
         return Stream(
             text: embedders.text(conditioning.context),  // (T, D)
             image: embedders.image(latents.tokens),  // (N, D)
@@ -89,7 +90,7 @@ package struct Flux: Sendable {
 
     /// Runs some blocks of the span; `onBlock` is told each index when that block is done.
     package func run(blocks: Range<Int>, _ stream: inout Stream, onBlock: (Int) -> Void = { _ in }) {
-        precondition(
+        promise(
             blocks.isEmpty || span.lowerBound <= blocks.lowerBound && blocks.upperBound <= span.upperBound,
             "blocks \(blocks) of \(span)")
         let text = stream.text.shape[0]  // T
@@ -104,6 +105,8 @@ package struct Flux: Sendable {
         let singles = blocks.clamped(to: parameters.doubleCount..<parameters.blockCount)
         guard !singles.isEmpty else { return }
         var joined = concatenated(stream.text, stream.image)  // (T + N, D)
+        // Not both at once in memory: an activation has tens of megabytes.
+        (stream.text, stream.image) = (Tensor(shape: [0, joined.shape[1]]), Tensor(shape: [0, joined.shape[1]]))
         for index in singles {
             singleBlocks[index - max(span.lowerBound, parameters.doubleCount)](&joined, modulator, rotation)
             onBlock(index)
@@ -116,7 +119,7 @@ package struct Flux: Sendable {
     ///
     /// - Precondition: the last block is in the span.
     package func head(_ stream: Stream) -> Tensor {
-        guard let head else { preconditionFailure("no head with blocks \(span)") }
+        guard let head else { fatalError("no head with blocks \(span)") }
         return head.out(head.normalised(stream))
     }
 

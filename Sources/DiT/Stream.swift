@@ -1,3 +1,4 @@
+internal import Plan
 package import Tensors
 
 /// What crosses from block to block, and so from worker to worker.
@@ -17,7 +18,7 @@ package struct Stream: Equatable, Sendable {
     ///
     /// - Precondition: the shapes agree.
     package init(text: Tensor, image: Tensor, vector: Tensor, positions: Tensor) {
-        precondition(
+        promise(
             text.shape.count == 2 && image.shape.count == 2 && vector.shape == [image.width]
                 && text.width == image.width && positions.shape == [image.shape[0], 3],
             "text \(text.shape), image \(image.shape), vector \(vector.shape), positions \(positions.shape)")

@@ -1,3 +1,5 @@
+internal import Plan
+
 /// Many pictures on one: a grid of thumbnails in the order given.
 package struct ContactSheet: Sendable {
     /// One picture of the sheet.
@@ -13,7 +15,7 @@ package struct ContactSheet: Sendable {
         ///
         /// - Precondition: three bytes a pixel, and at least one pixel.
         package init(rgb8: [UInt8], width: Int, height: Int) {
-            precondition(
+            promise(
                 width > 0 && height > 0 && rgb8.count == 3 * width * height, "\(rgb8.count) bytes, \(width)x\(height)")
             self.rgb8 = rgb8
             self.width = width
@@ -42,7 +44,7 @@ package struct ContactSheet: Sendable {
     /// `columns` is chosen so that the sheet is about square unless given. Pictures keep their shape, are centred, and are
     /// scaled down by averaging boxes, never up.
     package init(_ entries: [Entry], columns: Int? = nil, cell: Int = 256, gap: Int = 8, background: UInt8 = 32) {
-        precondition(cell > 0 && gap >= 0, "cells of \(cell) pixels, gaps of \(gap)")
+        promise(cell > 0 && gap >= 0, "cells of \(cell) pixels, gaps of \(gap)")
         let across = max(columns ?? Int(Double(entries.count).squareRoot().rounded(.up)), 1)
         let down = max((entries.count + across - 1) / across, 1)
         width = across * cell + (across + 1) * gap

@@ -84,7 +84,7 @@ package struct PictureMetadata: Codable, Equatable, Sendable {
         let encoder = JSONEncoder()
         encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
         guard let data = try? encoder.encode(self) else {
-            preconditionFailure("guidance \(request.guidance) or the sampler's constants are not finite")
+            fatalError("guidance \(request.guidance) or the sampler's constants are not finite")
         }
         return String(decoding: data, as: UTF8.self)
     }

@@ -168,14 +168,24 @@ package struct ClusterStatus: Codable, Equatable, Sendable {
     /// Pictures an hour that the plan in force should give, by the workers' measured speed, for what is in flight and in
     /// the queue; nil without a plan or measurements.
     package var predictedPerHour: Double?
+    /// Workers that were refused in the last hour and have not joined since, the last one first; nil from a coordinator
+    /// that does not tell.
+    package var refused: [RefusedWorker]?
+    /// How often workers were refused since the coordinator started, by `Refusal.Code`; nil from one that does not tell.
+    package var refusals: [String: UInt64]?
+    /// Unfinished jobs that wait for somebody to look after `queue_disk`, `output_disk` or their `folder`; nil from a coordinator
+    /// that does not tell.
+    package var jobsBlocked: [String: Int]?
+    /// Version and build of the coordinator's program; nil from one that does not tell.
+    package var build: String?
 
-    /// Pictures an hour that a worker's steps of the last seconds amount to; nil without blocks, or with nothing in flight.
+    /// Pictures an hour that a worker's last steps amount to; nil without blocks, or with nothing in flight.
     package func picturesPerHour(_ worker: WorkerStatus) -> Double? {
         guard let stepsPerPicture, stepsPerPicture > 0, worker.placement?.span.isEmpty == false else { return nil }
         return 3600 * worker.rates.steps / stepsPerPicture
     }
 
-    /// Pictures an hour of the cluster in the last seconds: what the first workers of its pipelines do together.
+    /// Pictures an hour of the cluster now: what the first workers of its pipelines do together.
     package var picturesPerHour: Double? {
         let first = workers.filter { $0.placement?.span.lowerBound == 0 }.compactMap { picturesPerHour($0) }
         return first.isEmpty ? nil : first.reduce(0, +)
@@ -234,6 +244,34 @@ package struct WorkerStatus: Codable, Equatable, Sendable {
         case lost
     }
 
+    /// Why a worker that is here has no share of the plan.
+    package struct Idle: Codable, Equatable, Sendable {
+        /// What a program can decide from.
+        package enum Code: String, Codable, Sendable {
+            /// It could not load its share.
+            case loadFailure = "load_failure"
+            /// It stood still while it loaded.
+            case stalled
+            /// It crashed again and again.
+            case crashes
+            /// Somebody it should talk to does not hear it, or it does not hear them.
+            case link
+            /// The plan gains too little by it.
+            case spare
+        }
+
+        /// The reason.
+        package var code: Code
+        /// The same for people, with the next step.
+        package var text: String
+
+        /// Joins both.
+        package init(_ code: Code, _ text: String) {
+            self.code = code
+            self.text = text
+        }
+    }
+
     /// Its introduction.
     package var hello: Hello
     /// Its life.
@@ -244,7 +282,7 @@ package struct WorkerStatus: Codable, Equatable, Sendable {
     package var counters: WorkerCounters
     /// Seconds since the last heartbeat.
     package var heartbeatAge: Double
-    /// Its speed over the last few heartbeats.
+    /// Its recent speed.
     package var rates: WorkerRates
     /// Tasks that it could not do, or answered with something unusable, since it joined.
     package var faults: UInt64 = 0
@@ -254,6 +292,8 @@ package struct WorkerStatus: Codable, Equatable, Sendable {
     package var pace: Double?
     /// Whether a client took it out of the plan, until it is let back in; nil from a coordinator that does not tell.
     package var isDrained: Bool?
+    /// Why it has no share of the plan, where its life does not say; nil from a coordinator that does not tell.
+    package var idle: Idle?
 
     /// Joins the fields.
     package init(
@@ -269,13 +309,37 @@ package struct WorkerStatus: Codable, Equatable, Sendable {
     }
 }
 
-/// A worker's recent speed: what its last six heartbeats differ by, each second of the time between them.
+/// A worker that wanted to join and may not.
+package struct RefusedWorker: Codable, Equatable, Sendable {
+    /// The name that it gave.
+    package var name: String
+    /// Why, for programs.
+    package var code: Refusal.Code
+    /// What it was told: what, where and the next step.
+    package var text: String
+    /// How often since it joined last, or the coordinator started.
+    package var times: Int
+    /// Seconds since the last time.
+    package var secondsAgo: Double = 0
+
+    /// Joins the fields.
+    package init(name: String, code: Refusal.Code, text: String, times: Int) {
+        self.name = name
+        self.code = code
+        self.text = text
+        self.times = times
+    }
+}
+
+/// A worker's recent speed.
+///
+/// Steps, tokens and bytes a second are those of the last eight steps or more, from 5 s to 10 minutes; 0 once it has stopped.
 package struct WorkerRates: Codable, Equatable, Sendable {
     /// Steps per second through its span.
     package var steps: Double = 0
     /// Image tokens per second through its span.
     package var tokens: Double = 0
-    /// Share of the time spent computing, 0...1.
+    /// Share of the last 5 to 10 seconds spent computing, 0...1.
     package var busy: Double = 0
     /// Bytes per second sent.
     package var sent: Double = 0

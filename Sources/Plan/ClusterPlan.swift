@@ -42,7 +42,7 @@ package struct ClusterPlan: Codable, Equatable, Sendable {
 
     /// Cuts `blockCount` blocks over `workers` so that spans differ by at most one block, longer ones first.
     package static func evenSpans(blockCount: Int, workers: Int) -> [Range<Int>] {
-        precondition(workers >= 1 && workers <= blockCount, "\(blockCount) blocks over \(workers) workers")
+        promise(workers >= 1 && workers <= blockCount, "\(blockCount) blocks over \(workers) workers")
         var start = 0
         return (0..<workers).map { worker in
             let length = blockCount / workers + (worker < blockCount % workers ? 1 : 0)
@@ -63,6 +63,15 @@ package enum CutRule: Equatable, Sendable {
 
     /// What a count may be.
     package static let counts = 1...10_000
+
+    /// What does not fit where pipelines of so many blocks for each worker were to be cut by counts; nil where they are.
+    package func misfit(_ pipelines: [[Int]]) -> String? {
+        guard case .counts(let wanted) = self, let cut = pipelines.first(where: { $0 != wanted }) else { return nil }
+        let sum = wanted.reduce(0) { $0.addingReportingOverflow($1).partialValue }
+        return
+            "\(wanted.map(String.init).joined(separator: ",")) is for \(wanted.count) workers and \(sum) blocks, but a pipeline "
+            + "has \(cut.count) and \(cut.reduce(0, +)); without it that is cut \(cut.map(String.init).joined(separator: ","))"
+    }
 }
 
 /// How many replicas a plan has.

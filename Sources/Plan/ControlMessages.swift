@@ -100,21 +100,25 @@ package struct Welcome: Codable, Equatable, Sendable {
     package var heartbeatMilliseconds: Int
     /// Endpoint of the coordinator's data socket, `tcp://host:port`.
     package var dataEndpoint: String
+    /// Milliseconds of silence after which the coordinator gives a worker up; nil from one that does not tell.
+    package var lostAfterMilliseconds: Int?
 
     /// Joins the fields.
     package init(
-        protocolVersion: UInt8 = Hello.protocolVersion, heartbeatMilliseconds: Int, dataEndpoint: String
+        protocolVersion: UInt8 = Hello.protocolVersion, heartbeatMilliseconds: Int, dataEndpoint: String,
+        lostAfterMilliseconds: Int? = nil
     ) {
         self.protocolVersion = protocolVersion
         self.heartbeatMilliseconds = heartbeatMilliseconds
         self.dataEndpoint = dataEndpoint
+        self.lostAfterMilliseconds = lostAfterMilliseconds
     }
 }
 
 /// Why a worker was not accepted.
 package struct Refusal: Codable, Equatable, Sendable {
     /// What a program can decide from.
-    package enum Code: String, Codable, Sendable {
+    package enum Code: String, CaseIterable, Codable, Sendable {
         /// No common protocol version.
         case protocolVersion
         /// Its model differs from the cluster's.

@@ -63,7 +63,7 @@ package struct CreditLine: Equatable, Sendable {
     ///
     /// - Precondition: the line takes it.
     package mutating func send(bytes: Int = 0) {
-        precondition(takes(bytes: bytes), "\(sent) sent and \(bytes) bytes to go, the receiver allows \(limit)")
+        promise(takes(bytes: bytes), "\(sent) sent and \(bytes) bytes to go, the receiver allows \(limit)")
         sent.add(bytes: bytes)
     }
 

@@ -30,7 +30,7 @@ package struct Renderer: Sendable {
 
     /// Joins a model that holds everything, or everything but the text encoders, with its facts.
     package init(model: LoadedModel, facts: ModelFacts, kernelClass: String) {
-        precondition(
+        promise(
             [.everything(of: facts), .allButEncoders(of: facts)].contains(model.share),
             "a share of \(model.share) cannot render a picture by itself")
         self.model = model

@@ -1,3 +1,5 @@
+internal import Plan
+
 /// The edge detector of OpenCV with thresholds 100 and 200, aperture 3 and the L1 norm, without its blur.
 ///
 /// Exact: every pixel equals `cv2.Canny(image, 100, 200)`. Source: Canny 1986; the integer rules of OpenCV 4 and 5 as
@@ -10,7 +12,7 @@ package enum Canny {
 
     /// Marks edges with 255 in an 8-bit picture of (rows, columns), everything else with 0.
     package static func edges(_ gray: [UInt8], rows: Int, columns: Int) -> [UInt8] {
-        precondition(gray.count == rows * columns, "\(gray.count) pixels for \(rows) x \(columns)")
+        promise(gray.count == rows * columns, "\(gray.count) pixels for \(rows) x \(columns)")
         guard rows > 0, columns > 0 else { return [] }
         let gradient = Gradient(gray, rows: rows, columns: columns)
         var edges = [UInt8](repeating: 0, count: gray.count)

@@ -27,7 +27,7 @@ package struct EdgeMap: Equatable, Sendable {
     /// - Precondition: both sides are multiples of 16.
     package init(gray: [UInt8], rows: Int, columns: Int) {
         let patched = rows % Self.patch == 0 && columns % Self.patch == 0
-        precondition(patched, "\(rows) x \(columns) pixels in patches of \(Self.patch)")
+        promise(patched, "\(rows) x \(columns) pixels in patches of \(Self.patch)")
         self.rows = rows
         self.columns = columns
         self.gray = gray
@@ -83,7 +83,7 @@ package struct EdgeMap: Equatable, Sendable {
     ///
     /// Float32 loses normals beside any sum that is not 0; noise as `tieNoise(seed:)` makes it shows beside every sum.
     package func noisySums(_ noise: Tensor) -> Tensor {
-        precondition(noise.count == sums.count, "\(noise.count) noise values for \(sums.count) tokens")
+        promise(noise.count == sums.count, "\(noise.count) noise values for \(sums.count) tokens")
         return Tensor(zip(sums, noise.values).map { Float($0) + 1e-6 * $1 }, shape: [sums.count])
     }
 

@@ -42,7 +42,7 @@ package struct InjectionNoise: Equatable, Sendable {
     ///
     /// - Precondition: `fresh` holds siblings in consecutive fours.
     package func callAsFunction(positions: Tensor, scale: Float, fresh: Range<Int>) -> Tensor {
-        precondition(fresh.count % BlockNoise.siblings == 0, "\(fresh.count) tokens are no blocks of four")
+        promise(fresh.count % BlockNoise.siblings == 0, "\(fresh.count) tokens are no blocks of four")
         let count = positions.shape[0]
         let width = Packing.tokenWidth
         let stream = Philox(seed: seed, purpose: Self.purpose, index: UInt32(transition))

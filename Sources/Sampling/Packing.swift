@@ -1,3 +1,4 @@
+internal import Plan
 package import Tensors
 
 /// The two layouts of a latent picture: 16 planes of (height / 8, width / 8), and tokens of one 2x2 patch each.
@@ -11,7 +12,7 @@ package enum Packing {
 
     /// Packs (16, 2 rows, 2 columns) into (rows * columns, 64).
     package static func tokens(of latent: Tensor) -> Tensor {
-        precondition(
+        promise(
             latent.shape.count == 3 && latent.shape[0] == channels && latent.shape[1] % 2 == 0
                 && latent.shape[2] % 2 == 0,
             "cannot pack \(latent.shape)")
@@ -27,7 +28,7 @@ package enum Packing {
 
     /// Unpacks (rows * columns, 64) in raster order into (16, 2 rows, 2 columns).
     package static func latent(of tokens: Tensor, rows: Int, columns: Int) -> Tensor {
-        precondition(tokens.shape == [rows * columns, tokenWidth], "\(tokens.shape) as \(rows) x \(columns) tokens")
+        promise(tokens.shape == [rows * columns, tokenWidth], "\(tokens.shape) as \(rows) x \(columns) tokens")
         var result = Tensor(uninitialized: [channels, 2 * rows, 2 * columns])
         tokens.withUnsafeBuffer { from in
             result.withUnsafeMutableBuffer { to in

@@ -68,8 +68,8 @@ package struct Sampler: Equatable, Sendable {
     /// - Precondition: the demand is a velocity, and the answer's shape is that of its tokens.
     /// - Throws: `SamplingError` when it holds values that are not numbers; the sampler is as it was before.
     package mutating func supply(velocity: Tensor, trace: Trace? = nil) throws(SamplingError) {
-        guard case .denoising(let stage, let step) = phase else { preconditionFailure("no velocity was asked for") }
-        precondition(
+        guard case .denoising(let stage, let step) = phase else { fatalError("no velocity was asked for") }
+        promise(
             velocity.shape == latents.tokens.shape, "velocity \(velocity.shape) for tokens \(latents.tokens.shape)")
         try check(velocity, step: self.step + 1) { "token \($0 / Packing.tokenWidth + 1) of \(velocity.shape[0])" }
         let sigmas = recipe.sigmas[stage]
@@ -99,9 +99,9 @@ package struct Sampler: Equatable, Sendable {
     /// - Throws: `SamplingError` when it holds values that are not numbers; the sampler is as it was before.
     package mutating func supply(decoded: Pixels, trace: Trace? = nil) throws(SamplingError) {
         guard case .lookingForEdges = phase, let settings = recipe.ralu else {
-            preconditionFailure("no picture was asked for")
+            fatalError("no picture was asked for")
         }
-        precondition(
+        promise(
             decoded.width == recipe.width / 2 && decoded.height == recipe.height / 2,
             "a picture of \(decoded.width)x\(decoded.height) for half of \(recipe.width)x\(recipe.height)")
         try check(decoded.planes, step: step) { decoded.place(of: $0) + " of the picture that edges are looked for in" }
@@ -125,7 +125,7 @@ package struct Sampler: Equatable, Sendable {
 
     /// Splits the tokens that are still coarse, and enters stage 3 in raster order.
     private mutating func enterLastStage(_ trace: Trace?) {
-        guard let settings = recipe.ralu else { preconditionFailure("only RALU has several stages") }
+        guard let settings = recipe.ralu else { fatalError("only RALU has several stages") }
         let coarse = recipe.tokens[0] - recipe.refined
         latents = TokenSplit.completed(latents, coarse: coarse, upsampling: settings.upsampling)
         let noise =

@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Plan
 
 /// How well the noise levels that RALU's stages visit match those the model was trained on.
 ///
@@ -19,7 +20,7 @@ package struct TimestepMatching: Equatable, Sendable {
 
     /// Joins the fixed part of a preset.
     package init(steps: [Int], ends: [Double], originalShift: Double) {
-        precondition(steps.count == ends.count, "\(steps.count) stages, \(ends.count) ends")
+        promise(steps.count == ends.count, "\(steps.count) stages, \(ends.count) ends")
         self.steps = steps
         self.ends = ends
         self.originalShift = originalShift

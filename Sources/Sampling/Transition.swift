@@ -1,4 +1,5 @@
 internal import Foundation
+internal import Plan
 
 /// How tokens that were just upsampled are brought back to a noise level the next stage knows.
 ///
@@ -20,7 +21,7 @@ package struct Transition: Equatable, Sendable {
     ///
     /// - Precondition: `z` is at least 2, or the covariance of four siblings is not one.
     package init(end: Double, z: Double) {
-        precondition(z >= 2 && end > 0 && end < 1, "a transition at \(end) with z \(z)")
+        promise(z >= 2 && end > 0 && end < 1, "a transition at \(end) with z \(z)")
         let scale = z * (1 - end) + end
         start = end / scale
         signal = 1 / scale

@@ -112,7 +112,7 @@ package struct LoadedModel: Sendable {
     ///
     /// - Throws: `StageError` when the picture holds values that are not numbers: nobody should see it.
     package func decode(_ latent: Tensor, pause: () throws -> Void = {}) throws -> Pixels {
-        guard let decoder else { preconditionFailure("no decoder in the share \(share)") }
+        guard let decoder else { fatalError("no decoder in the share \(share)") }
         let pixels = try decoder.decode(latent, pause: pause)
         if let index = pixels.planes.firstNonFinite {
             throw StageError(.notNumbers(place: pixels.place(of: index)), file: folder.path)
@@ -121,7 +121,7 @@ package struct LoadedModel: Sendable {
     }
 
     private var transformer: Flux {
-        guard let flux else { preconditionFailure("no blocks in the share \(share)") }
+        guard let flux else { fatalError("no blocks in the share \(share)") }
         return flux
     }
 }

@@ -25,7 +25,9 @@ final class AlignedMemory: @unchecked Sendable {
             return
         }
         guard let memory = aligned_alloc(alignment, size) else {
-            preconditionFailure("out of memory: a block of \(size) bytes")
+            fatalError(
+                "out of memory: a block of \(size) bytes; raise the limit of this process (ulimit -v, the batch system's), or "
+                    + "give it a smaller picture or fewer blocks")
         }
         // Advice only: without huge pages everything still works.
         if large { madvise(memory, size, Int32(MADV_HUGEPAGE)) }

@@ -36,7 +36,7 @@ package struct KernelClass: Equatable, @unchecked Sendable {
     /// - Precondition: `refusedWish` is nil.
     package static let current: KernelClass = {
         guard let wish else { return KernelClass(abz_kernels_best()) }
-        guard let found = KernelClass.named(wish) else { preconditionFailure(refusedWish ?? wish) }
+        guard let found = KernelClass.named(wish) else { fatalError(refusedWish ?? wish) }
         return found
     }()
 

@@ -1,4 +1,5 @@
 internal import Glibc
+internal import Plan
 
 /// A row-major array of float32 values with value semantics.
 ///
@@ -13,7 +14,7 @@ package struct Tensor: Sendable {
 
     /// A tensor whose values are not set; every one must be written before it is read.
     package init(uninitialized shape: [Int]) {
-        precondition(shape.allSatisfy { $0 >= 0 }, "negative extent in \(shape)")
+        promise(shape.allSatisfy { $0 >= 0 }, "negative extent in \(shape)")
         self.shape = shape
         storage = Storage(count: shape.reduce(1, *))
     }
@@ -29,7 +30,7 @@ package struct Tensor: Sendable {
     /// - Precondition: the shape holds exactly `values.count` values.
     package init(_ values: [Float], shape: [Int]) {
         self.init(uninitialized: shape)
-        precondition(values.count == count, "\(values.count) values for shape \(shape)")
+        promise(values.count == count, "\(values.count) values for shape \(shape)")
         values.withUnsafeBufferPointer { source in
             if let from = source.baseAddress { storage.base.update(from: from, count: values.count) }
         }
@@ -39,7 +40,7 @@ package struct Tensor: Sendable {
     ///
     /// - Precondition: both shapes hold the same number of values.
     package func reshaped(_ shape: [Int]) -> Tensor {
-        precondition(shape.reduce(1, *) == count, "cannot reshape \(self.shape) to \(shape)")
+        promise(shape.reduce(1, *) == count, "cannot reshape \(self.shape) to \(shape)")
         var result = self
         result.shape = shape
         return result
@@ -72,18 +73,18 @@ package struct Tensor: Sendable {
     /// Reads or writes one value by its row-major index.
     package subscript(_ index: Int) -> Float {
         get {
-            precondition(index >= 0 && index < count, "index \(index) of \(count) values")
+            promise(index >= 0 && index < count, "index \(index) of \(count) values")
             return storage.base[index]
         }
         set {
-            precondition(index >= 0 && index < count, "index \(index) of \(count) values")
+            promise(index >= 0 && index < count, "index \(index) of \(count) values")
             withUnsafeMutableBuffer { $0[index] = newValue }
         }
     }
 
     /// The slices `range` of the first axis, copied.
     package func rows(_ range: Range<Int>) -> Tensor {
-        precondition(
+        promise(
             !shape.isEmpty && range.lowerBound >= 0 && range.upperBound <= shape[0], "rows \(range) of \(shape)")
         let slice = shape.dropFirst().reduce(1, *)
         let result = Tensor(uninitialized: [range.count] + shape.dropFirst())
@@ -96,10 +97,10 @@ package struct Tensor: Sendable {
 
     /// Rows of a matrix in the order of `indices`; an index may occur any number of times.
     package func gathered(_ indices: [Int]) -> Tensor {
-        precondition(shape.count == 2, "gather needs a matrix, not \(shape)")
+        promise(shape.count == 2, "gather needs a matrix, not \(shape)")
         let result = Tensor(uninitialized: [indices.count, shape[1]])
         for (row, index) in indices.enumerated() {
-            precondition(index >= 0 && index < shape[0], "row \(index) of \(shape[0])")
+            promise(index >= 0 && index < shape[0], "row \(index) of \(shape[0])")
             (result.storage.base + row * shape[1]).update(from: storage.base + index * shape[1], count: shape[1])
         }
         return result
@@ -107,7 +108,7 @@ package struct Tensor: Sendable {
 
     /// A matrix with its two axes exchanged.
     package func transposed() -> Tensor {
-        precondition(shape.count == 2, "transpose needs a matrix, not \(shape)")
+        promise(shape.count == 2, "transpose needs a matrix, not \(shape)")
         let (rows, columns) = (shape[0], shape[1])
         let result = Tensor(uninitialized: [columns, rows])
         for row in 0..<rows {
@@ -123,9 +124,9 @@ package struct Tensor: Sendable {
 ///
 /// - Precondition: all other axes agree.
 package func concatenated(_ parts: [Tensor]) -> Tensor {
-    precondition(!parts.isEmpty, "nothing to concatenate")
+    promise(!parts.isEmpty, "nothing to concatenate")
     let tail = Array(parts[0].shape.dropFirst())
-    precondition(parts.allSatisfy { Array($0.shape.dropFirst()) == tail }, "axes disagree: \(parts.map(\.shape))")
+    promise(parts.allSatisfy { Array($0.shape.dropFirst()) == tail }, "axes disagree: \(parts.map(\.shape))")
     var result = Tensor(uninitialized: [parts.reduce(0) { $0 + $1.shape[0] }] + tail)
     result.withUnsafeMutableBuffer { target in
         var next = target.baseAddress

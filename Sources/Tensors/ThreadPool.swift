@@ -1,5 +1,6 @@
 internal import CShims
 internal import Glibc
+internal import Plan
 internal import Synchronization
 
 /// Threads that share the iterations of a loop.
@@ -16,7 +17,7 @@ package final class ThreadPool: Sendable {
     /// `cores` pins the pool's own threads to these cores in turn, from the second on: the caller may use the first.
     /// Leave it empty where other processes compute on the same cores: they would wait for each other while others idle.
     package init(threads: Int, cores: [Int] = []) {
-        precondition(threads >= 1, "a pool of \(threads) threads")
+        promise(threads >= 1, "a pool of \(threads) threads")
         self.threads = threads
         crew = threads > 1 ? Crew(helpers: threads - 1, cores: cores) : nil
     }
@@ -111,7 +112,10 @@ private final class Crew: @unchecked Sendable {
                     if let argument { Crew.live(Unmanaged<Helper>.fromOpaque(argument).takeRetainedValue()) }
                     return nil
                 }, helper.toOpaque())
-            precondition(code == 0, "cannot start thread \(number) of \(helpers): error \(code)")
+            promise(
+                code == 0,
+                "cannot start thread \(number) of \(helpers) (error \(code)): raise the limit of threads (ulimit -u, the "
+                    + "container's pids), or give fewer --threads")
             handles.append(handle)
         }
     }
@@ -150,7 +154,7 @@ private final class Crew: @unchecked Sendable {
         abz_name_thread("math-\(helper.number)")
         if let core = helper.core {
             let code = abz_pin_thread(Int32(core))
-            precondition(code == 0, "cannot keep a thread on core \(core): error \(code)")
+            promise(code == 0, "cannot keep a thread on core \(core): error \(code)")
         }
         helper.crew.help()
     }

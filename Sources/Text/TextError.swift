@@ -4,6 +4,8 @@ package struct TextError: Error, Equatable, Sendable, CustomStringConvertible {
     package enum Reason: Equatable, Sendable {
         /// A tokenizer's file breaks its format.
         case tokenizerFile(path: String, detail: String)
+        /// A tokenizer's file is whole, and of a kind that is not implemented.
+        case unsupported(path: String, detail: String)
         /// The folder holds none of the files that a tokenizer of this kind needs.
         case noTokenizer(folder: String, needs: String)
         /// The prompt has more characters than are encoded.
@@ -27,6 +29,7 @@ package struct TextError: Error, Equatable, Sendable, CustomStringConvertible {
         switch reason {
         case .tokenizerFile(let path, let detail):
             "\(path) is damaged: \(detail); copy or download it again"
+        case .unsupported(let path, let detail): "\(path) cannot be used: \(detail); give another model"
         case .noTokenizer(let folder, let needs):
             "no tokenizer in \(folder): it needs \(needs); copy or download the folder again"
         case .promptTooLong(let characters, let limit):

@@ -1,4 +1,5 @@
 package import Checkpoint
+internal import Plan
 package import Tensors
 
 /// The decoder half of the autoencoder: latents to pixels.
@@ -65,7 +66,7 @@ package struct Decoder: Sendable {
     /// `pause` is called between convolutions, where no thread computes: other work may run there, and what it throws ends
     /// the decoding.
     package func decode(_ latent: Tensor, pause: () throws -> Void = {}) rethrows -> Pixels {
-        precondition(
+        promise(
             latent.shape.count == 3 && latent.shape[0] == parameters.latentChannels && latent.count > 0,
             "latent \(latent.shape), \(parameters.latentChannels) channels expected")
         return Pixels(planes: try tiling.decode(latent, scale: parameters.scale) { try whole($0, pause: pause) })

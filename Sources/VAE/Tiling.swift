@@ -1,3 +1,4 @@
+internal import Plan
 internal import Tensors
 
 /// Decodes large latents in overlapping tiles, so that the network's memory depends on the tile and not on the picture.
@@ -9,7 +10,9 @@ internal import Tensors
 /// over the overlap. A smaller tile takes less memory (one of 128 latent pixels about 2.5 GiB with FLUX's decoder) and
 /// makes colours drift between tiles, since each is normalised on its own.
 ///
-/// Source: diffusers `AutoencoderKL.tiled_decode`.
+/// Source: diffusers `AutoencoderKL.tiled_decode`, but for its last tile where that has nothing that the one before has not: a
+/// sliver, whose group norms shift its colours (measured at 256x1600 against a decode without tiles: mean error of the last 64
+/// rows 6.7 levels of 255 with it, 0.7 without).
 package struct Tiling: Equatable, Sendable {
     /// Side of a tile in latent pixels; latents with a longer side are tiled.
     package let side: Int
@@ -25,7 +28,7 @@ package struct Tiling: Equatable, Sendable {
     ///   be the step to the next; and it leaves a step of at least one.
     package init(side: Int, overlap: Double) {
         let (step, blended) = (Double(side) * (1 - overlap), Double(side) * overlap)
-        precondition(
+        promise(
             blended >= 0 && step >= 1 && blended == blended.rounded() && step == step.rounded(),
             "tiles of \(side) latent pixels, overlap \(overlap): \(blended) blended and a step of \(step)")
         self.side = side
@@ -42,20 +45,29 @@ package struct Tiling: Equatable, Sendable {
 
         var picture = Tensor(uninitialized: [3, height * scale, width * scale])
         var above: [Tensor] = []
-        for (row, top) in stride(from: 0, to: height, by: step).enumerated() {
+        let (tops, lefts) = (starts(height, step), starts(width, step))
+        for (row, top) in tops.enumerated() {
             var tiles: [Tensor] = []
-            for (column, left) in stride(from: 0, to: width, by: step).enumerated() {
+            for (column, left) in lefts.enumerated() {
                 let rows = top..<min(top + side, height)
                 let columns = left..<min(left + side, width)
                 var tile = try decode(cropped(latent, rows, columns))
                 if row > 0 { blend(above[column], over: &tile, count: blended, axis: 1) }
                 if column > 0 { blend(tiles[column - 1], over: &tile, count: blended, axis: 2) }
-                paste(tile, into: &picture, row: row * kept, column: column * kept, limit: kept)
+                paste(
+                    tile, into: &picture, row: row * kept, column: column * kept,
+                    rows: row == tops.count - 1 ? tile.shape[1] : kept,
+                    columns: column == lefts.count - 1 ? tile.shape[2] : kept)
                 tiles.append(tile)
             }
             above = tiles
         }
         return picture
+    }
+
+    /// Where tiles begin on an axis: each begins inside and has more than the overlap.
+    private func starts(_ length: Int, _ step: Int) -> [Int] {
+        stride(from: 0, to: length, by: step).filter { $0 == 0 || length - $0 > side - step }
     }
 }
 
@@ -105,10 +117,9 @@ private func blend(_ first: Tensor, over second: inout Tensor, count: Int, axis:
     }
 }
 
-/// Copies the first `limit` rows and columns of a tile to their place in the picture.
-private func paste(_ tile: Tensor, into picture: inout Tensor, row: Int, column: Int, limit: Int) {
+/// Copies the first rows and columns of a tile to their place in the picture.
+private func paste(_ tile: Tensor, into picture: inout Tensor, row: Int, column: Int, rows: Int, columns: Int) {
     let (height, width) = (picture.shape[1], picture.shape[2])
-    let (rows, columns) = (min(limit, tile.shape[1]), min(limit, tile.shape[2]))
     picture.withUnsafeMutableBuffer { out in
         tile.withUnsafeBuffer { a in
             for channel in 0..<tile.shape[0] {

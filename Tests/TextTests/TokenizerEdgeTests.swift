@@ -138,7 +138,8 @@ import Testing
         ])
     func unknownPreTokenizers(json: String, types: String) throws {
         let error = #expect(throws: TextError.self) { try t5(preTokenizer: json) }
-        #expect(error?.description.contains("tokenizer.json is damaged: its pre-tokenizer is \(types), only") == true)
+        #expect(
+            error?.description.contains("tokenizer.json cannot be used: its pre-tokenizer is \(types), only") == true)
     }
 
     @Test("cutting keeps the end token, padding fills up")
@@ -233,10 +234,12 @@ import Testing
         }
         let letters = [UInt8](repeating: 0x61, count: Unigram.longestPiece)
         let many = Array([[UInt8]](repeating: [0x0A, 0x00], count: Unigram.mostPieces + 1).joined())
-        for bytes in [piece(letters + [0x61]), many] {
+        // Trainer and normaliser without a word.
+        let settings: [UInt8] = [0x12, 0x00, 0x1A, 0x00]
+        for bytes in [piece(letters + [0x61]) + settings, many + settings] {
             try expectOneLine(copyOf: t5Folder, with: bytes, as: "spiece.model") { try T5Tokenizer(folder: $0) }
         }
-        let path = try temporary.write(piece(letters), name: "long.model")
+        let path = try temporary.write(piece(letters) + settings, name: "long.model")
         #expect(try SentencePieceModel(path: path).pieces.first?.text.utf8.count == Unigram.longestPiece)
         let only = TemporaryFolder()
         let long = String(repeating: "a", count: Unigram.longestPiece + 1)
@@ -328,6 +331,46 @@ import Testing
         for name in ["vocab.json", "merges.txt"] {
             try expectOneLine(copyOf: clipFolder, with: nil, as: name) { try ClipTokenizer(folder: $0) }
         }
+    }
+
+    @Test("files that were cut between two of their entries, or stand for others, are no tokenizer")
+    func cutShort() throws {
+        let merges = try String(contentsOfFile: clipFolder + "/merges.txt", encoding: .utf8)
+        let lines = merges.split(separator: "\n", omittingEmptySubsequences: false)
+        for text in [
+            lines.prefix(lines.count / 2).joined(separator: "\n"),
+            "#version: 0.2\nzq xj\n" + lines.dropFirst().joined(separator: "\n"),
+        ] {
+            try expectOneLine(copyOf: clipFolder, with: Array(text.utf8), as: "merges.txt") {
+                try ClipTokenizer(folder: $0)
+            }
+        }
+        let spiece = Array(try Data(contentsOf: URL(fileURLWithPath: t5Folder + "/spiece.model")))
+        // Field 1, a message of so many bytes, again and again: whole pieces without what follows them.
+        var (end, ends) = (0, [Int]())
+        while end + 2 < spiece.count, spiece[end] == 0x0A, spiece[end + 1] < 0x80 {
+            end += 2 + Int(spiece[end + 1])
+            ends.append(end)
+        }
+        try #require(ends.count > 100 && end < spiece.count)
+        for cut in [ends[ends.count / 2], end] {
+            try expectOneLine(copyOf: t5Folder, with: Array(spiece.prefix(cut)), as: "spiece.model") {
+                try T5Tokenizer(folder: $0)
+            }
+        }
+        // Some pieces are missing, and the settings are there.
+        let fewer = Array(spiece.prefix(ends[ends.count / 2]) + spiece[end...])
+        try expectOneLine(copyOf: t5Folder, with: fewer, as: "spiece.model") { try T5Tokenizer(folder: $0) }
+    }
+
+    @Test("what Git LFS left in place of a file is named as that")
+    func lfsPointer() throws {
+        let copy = temporary.path("pointer")
+        try FileManager.default.copyItem(atPath: t5Folder, toPath: copy)
+        let pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 791656\n"
+        try Data(pointer.utf8).write(to: URL(fileURLWithPath: copy + "/spiece.model"))
+        let error = try #require(throws: CheckpointError.self) { try T5Tokenizer(folder: copy) }
+        #expect(error.description.contains("/spiece.model is only a pointer of Git LFS: run git lfs pull"))
     }
 
     @Test("damaged files of T5's tokenizer give one line that names the file, and never a trap")

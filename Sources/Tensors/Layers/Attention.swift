@@ -15,10 +15,10 @@ extension Compute {
         format: ComputeFormat = .f32
     ) -> Tensor {
         let (queries, heads, width, keys) = (q.shape[0], q.shape[1], q.shape[2], k.shape[0])
-        precondition(k.shape == [keys, heads, width] && v.shape == k.shape, "q \(q.shape) k \(k.shape) v \(v.shape)")
-        precondition(bias.map { $0.shape == [heads, queries, keys] } ?? true, "bias \(bias?.shape ?? []) q \(q.shape)")
-        precondition(keys > 0 || queries == 0, "\(queries) queries and no keys")
-        precondition(scale > 0, "scale \(scale)")
+        promise(k.shape == [keys, heads, width] && v.shape == k.shape, "q \(q.shape) k \(k.shape) v \(v.shape)")
+        promise(bias.map { $0.shape == [heads, queries, keys] } ?? true, "bias \(bias?.shape ?? []) q \(q.shape)")
+        promise(keys > 0 || queries == 0, "\(queries) queries and no keys")
+        promise(scale > 0, "scale \(scale)")
         var y = Tensor(uninitialized: q.shape)
         guard q.count > 0 else { return y }
         timed(.attention) {

@@ -1,5 +1,6 @@
 internal import CKernels
 internal import COpenBLAS
+internal import Plan
 
 /// A square-kernel convolution with stride 1 and zero padding that keeps the size.
 ///
@@ -25,8 +26,8 @@ package struct Convolution: Sendable {
     /// Packs a weight, (outputs, inputs, k, k) with odd k; `bias` is (outputs).
     package init(weight: Tensor, bias: Tensor, compute: Compute) {
         let shape = weight.shape
-        precondition(shape.count == 4 && shape[2] == shape[3] && shape[2] % 2 == 1, "\(shape)")
-        precondition(bias.shape == [shape[0]], "bias \(bias.shape) of \(shape)")
+        promise(shape.count == 4 && shape[2] == shape[3] && shape[2] % 2 == 1, "\(shape)")
+        promise(bias.shape == [shape[0]], "bias \(bias.shape) of \(shape)")
         (outputs, inputs, kernel) = (shape[0], shape[1], shape[2])
         let (outputs, depth) = (outputs, inputs * kernel * kernel)
         let step = compute.kernels.usesOpenBLAS ? depth : min(depth, 384)
@@ -51,7 +52,7 @@ package struct Convolution: Sendable {
 
     /// Applies the convolution: (inputs, height, width) to (outputs, height, width).
     package func callAsFunction(_ x: Tensor) -> Tensor {
-        precondition(x.shape.count == 3 && x.shape[0] == inputs, "input \(x.shape), weight (\(outputs), \(inputs))")
+        promise(x.shape.count == 3 && x.shape[0] == inputs, "input \(x.shape), weight (\(outputs), \(inputs))")
         let (height, width) = (x.shape[1], x.shape[2])
         let strip = Int(ABZ_STRIP_PIXELS)
         var y = Tensor(uninitialized: [outputs, height, width])

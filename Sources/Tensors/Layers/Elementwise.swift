@@ -1,4 +1,5 @@
 internal import CKernels
+internal import Plan
 
 extension Compute {
     /// Gaussian error linear unit, tanh form: `x / 2 * (1 + tanh(sqrt(2 / π) (x + 0.044715 x³)))`.
@@ -40,7 +41,7 @@ extension Compute {
     ///
     /// `x` and `branch` are (rows, D), `gate` is (D).
     package func gatedSum(_ x: Tensor, _ branch: Tensor, gate: Tensor) -> Tensor {
-        precondition(x.shape == branch.shape && gate.count == x.width, "\(x.shape) + \(gate.shape) * \(branch.shape)")
+        promise(x.shape == branch.shape && gate.count == x.width, "\(x.shape) + \(gate.shape) * \(branch.shape)")
         let width = x.width
         return withPointer(branch) { branch in
             withPointer(gate) { gate in
@@ -63,7 +64,7 @@ extension Compute {
     }
 
     private func zip(_ left: Tensor, _ right: Tensor, _ function: Binary) -> Tensor {
-        precondition(left.shape == right.shape, "\(left.shape) and \(right.shape)")
+        promise(left.shape == right.shape, "\(left.shape) and \(right.shape)")
         return withPointer(right) { right in
             nonisolated(unsafe) let right = right
             return mapped(left) { x, y, range in function(x, right.map { $0 + range.lowerBound }, y, range.count) }

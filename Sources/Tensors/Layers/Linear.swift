@@ -28,8 +28,8 @@ package struct Linear: Sendable {
     ///
     /// - Precondition: a class with OpenBLAS computes in f32.
     package init(weight: Tensor, bias: Tensor?, compute: Compute, format: ComputeFormat = .f32) {
-        precondition(weight.shape.count == 2, "weight \(weight.shape)")
-        precondition(bias.map { $0.shape == [weight.shape[0]] } ?? true, "bias \(bias?.shape ?? []) of \(weight.shape)")
+        promise(weight.shape.count == 2, "weight \(weight.shape)")
+        promise(bias.map { $0.shape == [weight.shape[0]] } ?? true, "bias \(bias?.shape ?? []) of \(weight.shape)")
         outputs = weight.shape[0]
         inputs = weight.shape[1]
         (self.format, self.compute) = (format, compute)
@@ -38,7 +38,7 @@ package struct Linear: Sendable {
 
     /// Applies the layer to each row: (..., K) to (..., N).
     package func callAsFunction(_ x: Tensor) -> Tensor {
-        precondition(x.width == inputs, "input \(x.shape), weight (\(outputs), \(inputs))")
+        promise(x.width == inputs, "input \(x.shape), weight (\(outputs), \(inputs))")
         var y = Tensor(uninitialized: x.shape.dropLast() + [outputs])
         write(compute.operand(x, format: format), into: &y, from: 0)
         return y
@@ -53,7 +53,7 @@ package struct Linear: Sendable {
 
     /// Applies the layer and sets the rows of `y` from `row` on; y holds rows of N values, whatever its shape says of them.
     package func write(_ x: Operand, into y: inout Tensor, from row: Int) {
-        precondition(
+        promise(
             x.format == format && y.count % outputs == 0 && row >= 0 && row + x.rows <= y.count / outputs,
             "\(x.rows) rows in \(x.format) into \(y.shape) from \(row), weight (\(outputs), \(inputs)) in \(format)")
         y.withUnsafeMutableBuffer { out in
@@ -66,7 +66,7 @@ package struct Linear: Sendable {
     ///
     /// The same as the layer, `geluTanh` and `operand` one after the other, but what lies between never leaves the caches.
     package func geluTanh(_ x: Operand, format: ComputeFormat) -> Operand {
-        precondition(x.format == self.format, "rows in \(x.format), weight in \(self.format)")
+        promise(x.format == self.format, "rows in \(x.format), weight in \(self.format)")
         let result = Operand(rows: x.rows, depth: outputs, format: format, kernels: compute.kernels)
         weight.multiply(x, ProductResult(geluTanhInto: result, compute: compute))
         return result
@@ -77,7 +77,7 @@ package struct Linear: Sendable {
     /// `y` and `other`, if there is one, are (M, N), `gate` is (N). The same as the layer, `sum` and `gatedSum` one after the
     /// other, but what lies between never leaves the caches.
     package func addGated(_ x: Operand, and other: Tensor? = nil, to y: inout Tensor, gate: Tensor) {
-        precondition(
+        promise(
             x.format == format && y.shape == [x.rows, outputs] && gate.count == outputs
                 && other.map { $0.shape == y.shape } ?? true,
             "\(x.rows) rows to \(y.shape), other \(other?.shape ?? []), gate \(gate.shape), "

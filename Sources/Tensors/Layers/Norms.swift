@@ -8,7 +8,7 @@ extension Compute {
     /// nil for 1, `bias` (D) or nil for 0.
     package func layerNorm(_ x: Tensor, weight: Tensor? = nil, bias: Tensor? = nil, epsilon: Float) -> Tensor {
         let width = x.width
-        precondition(
+        promise(
             (weight?.count ?? width) == width && (bias?.count ?? width) == width,
             "\(x.shape), weight \(weight?.shape ?? []), bias \(bias?.shape ?? [])")
         return withPointer(weight) { weight in
@@ -34,7 +34,7 @@ extension Compute {
         _ x: Tensor, shift: Tensor, scale: Tensor, epsilon: Float, format: ComputeFormat
     ) -> Operand {
         let width = x.width
-        precondition(shift.count == width && scale.count == width, "\(x.shape), \(shift.shape), \(scale.shape)")
+        promise(shift.count == width && scale.count == width, "\(x.shape), \(shift.shape), \(scale.shape)")
         let rowCount = x.rowCount
         let onePlusScale = sum(scale, Tensor(repeating: 1, shape: scale.shape))
         return withPointer(x) { x in
@@ -59,7 +59,7 @@ extension Compute {
     /// `x` is (..., D), so heads are normalised separately when it is (tokens, heads, headWidth); `weight` is (D).
     package func rmsNorm(_ x: Tensor, weight: Tensor, epsilon: Float) -> Tensor {
         let width = x.width
-        precondition(weight.count == width, "\(x.shape), weight \(weight.shape)")
+        promise(weight.count == width, "\(x.shape), weight \(weight.shape)")
         return withPointer(weight) { weight in
             nonisolated(unsafe) let weight = weight
             return mapped(x, width: width) { x, y, rows in
@@ -74,8 +74,8 @@ extension Compute {
     /// Mean and variance in double precision, from parts of a fixed length, so that threads do not show in the bits.
     package func groupNorm(_ x: Tensor, groups: Int, weight: Tensor, bias: Tensor, epsilon: Float) -> Tensor {
         let channels = x.shape[0]
-        precondition(groups > 0 && channels % groups == 0, "\(channels) channels in \(groups) groups")
-        precondition(weight.count == channels && bias.count == channels, "\(weight.shape) \(bias.shape) of \(x.shape)")
+        promise(groups > 0 && channels % groups == 0, "\(channels) channels in \(groups) groups")
+        promise(weight.count == channels && bias.count == channels, "\(weight.shape) \(bias.shape) of \(x.shape)")
         guard x.count > 0 else { return x }
         let (area, span) = (x.count / channels, x.count / groups)
         let means = groupMeans(x, span: span, centers: [Double](repeating: 0, count: groups), power: 1)

@@ -81,7 +81,7 @@ package struct Operand: Sendable {
     /// - Precondition: the rows begin at a tile and end at one or with the last; the columns begin at a multiple of
     ///   `columnStep`.
     func write(_ values: UnsafePointer<Float>, stride: Int, rows range: Range<Int>, columns: Range<Int>) {
-        guard case .own(let memory) = owner else { preconditionFailure("these rows are a tensor's") }
+        guard case .own(let memory) = owner else { fatalError("these rows are a tensor's") }
         let target = memory.base + layout.offset(row: range.lowerBound, k: columns.lowerBound)
         let kernels = layout.kernels.kernels.pointee
         guard !layout.isPlain else {
@@ -149,7 +149,7 @@ private struct OperandLayout: Sendable {
 
     /// Bytes before a value.
     func offset(row: Int, k: Int) -> Int {
-        precondition(row % tileRows == 0, "row \(row) is inside a tile of \(tileRows)")
+        promise(row % tileRows == 0, "row \(row) is inside a tile of \(tileRows)")
         return (row * stride + k * tileRows) * multiplier.kernels.row_bytes
     }
 }
@@ -158,7 +158,7 @@ extension Compute {
     /// Prepares rows of a tensor for products in `format`: those of `rows`, or all; x is (..., K).
     package func operand(_ x: Tensor, rows range: Range<Int>? = nil, format: ComputeFormat) -> Operand {
         let range = range ?? 0..<x.rowCount
-        precondition(range.lowerBound >= 0 && range.upperBound <= x.rowCount, "rows \(range) of \(x.shape)")
+        promise(range.lowerBound >= 0 && range.upperBound <= x.rowCount, "rows \(range) of \(x.shape)")
         if let view = Operand(viewing: x, rows: range, format: format, kernels: kernels) { return view }
         return withPointer(x) { values in
             nonisolated(unsafe) let values = values.map { $0 + range.lowerBound * x.width }

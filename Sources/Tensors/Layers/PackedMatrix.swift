@@ -34,7 +34,7 @@ struct PackedMatrix: Sendable {
             concatenated(bias, Tensor(shape: [stored - bias.count]))
         }
         guard !compute.kernels.usesOpenBLAS else {
-            precondition(format == .f32, "OpenBLAS multiplies f32, not \(format)")
+            promise(format == .f32, "OpenBLAS multiplies f32, not \(format)")
             multiplier = nil
             (scales, sums) = (Tensor(shape: [0]), [])
             panels = AlignedMemory(count: stored * depth * MemoryLayout<Float>.stride)
@@ -60,8 +60,8 @@ struct PackedMatrix: Sendable {
     /// y = x Wᵀ + bias, in blocks that `result` makes a place for and gets back complete.
     func multiply(_ x: Operand, _ result: ProductResult) {
         let rows = x.rows
-        precondition(x.depth == depth, "rows of \(x.depth) values, weight (\(columns), \(depth))")
-        precondition(
+        promise(x.depth == depth, "rows of \(x.depth) values, weight (\(columns), \(depth))")
+        promise(
             x.kernels.instructions == compute.kernels.instructions
                 && x.kernels.usesOpenBLAS == compute.kernels.usesOpenBLAS,
             "rows for \(x.kernels.name) \(x.kernels.instructions), weight for \(compute.kernels.name) "

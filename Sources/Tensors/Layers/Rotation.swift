@@ -1,5 +1,6 @@
 internal import CKernels
 internal import Glibc
+internal import Plan
 
 /// Rotary position table: the cosine and sine of each token's angle for each pair of channels.
 ///
@@ -16,7 +17,7 @@ package struct Rotation: Equatable, Sendable {
     /// `positions` is (tokens, axes.count), halves allowed; `axes` says how many channels of the head each axis rotates, even
     /// numbers that sum to the head width.
     package init(positions: Tensor, axes: [Int], theta: Double = 10_000) {
-        precondition(
+        promise(
             positions.width == axes.count && axes.allSatisfy { $0 % 2 == 0 }, "\(positions.shape), axes \(axes)")
         let (tokens, half) = (positions.rowCount, axes.reduce(0, +) / 2)
         var cosines = Tensor(uninitialized: [tokens, half])
@@ -46,7 +47,7 @@ extension Compute {
     /// Rotates neighbouring channel pairs of (tokens, heads, headWidth): `(a, b) -> (a cos - b sin, a sin + b cos)`.
     package func rotated(_ x: Tensor, by rotation: Rotation) -> Tensor {
         let (tokens, heads, width) = (x.shape[0], x.shape[1], x.shape[2])
-        precondition(
+        promise(
             width % 2 == 0 && rotation.cosines.shape == [tokens, width / 2],
             "\(x.shape), table \(rotation.cosines.shape)")
         return withPointer(rotation.cosines) { cosines in
@@ -69,17 +70,17 @@ extension Compute {
         _ x: inout Tensor, parts: [(rows: Range<Int>, weight: Tensor)], by rotation: Rotation, epsilon: Float
     ) {
         let (tokens, heads, width) = (x.shape[0], x.shape[1], x.shape[2])
-        precondition(
+        promise(
             width % 2 == 0 && rotation.cosines.shape == [tokens, width / 2],
             "\(x.shape), table \(rotation.cosines.shape)")
         x.withUnsafeMutableBuffer { values in
             withPointer(rotation.cosines) { cosines in
                 withPointer(rotation.sines) { sines in
                     for part in parts {
-                        precondition(
+                        promise(
                             part.rows.lowerBound >= 0 && part.rows.upperBound <= tokens,
                             "rows \(part.rows) of \(tokens)")
-                        precondition(part.weight.count == width, "heads of \(width), weight \(part.weight.shape)")
+                        promise(part.weight.count == width, "heads of \(width), weight \(part.weight.shape)")
                         withPointer(part.weight) { weight in
                             guard let base = values.baseAddress else { return }
                             nonisolated(unsafe) let (values, cosines, sines, weight) = (base, cosines, sines, weight)

@@ -1,3 +1,5 @@
+internal import Plan
+
 /// The picture while it is being denoised: tokens with positions, never a grid.
 ///
 /// N tokens. In the middle stage of RALU some are coarse and some fine, and they are not in raster order.
@@ -11,7 +13,7 @@ package struct Latents: Codable, Equatable, Sendable {
     ///
     /// - Precondition: as many positions as tokens.
     package init(tokens: Tensor, positions: Tensor) {
-        precondition(
+        promise(
             tokens.shape.count == 2 && positions.shape == [tokens.shape[0], 3],
             "tokens \(tokens.shape), positions \(positions.shape)")
         self.tokens = tokens

@@ -1,3 +1,5 @@
+internal import Plan
+
 /// A decoded picture before it is clamped: about -1 (black) to 1 (white).
 package struct Pixels: Equatable, Sendable {
     /// (3, height, width): red, green, blue planes.
@@ -7,7 +9,7 @@ package struct Pixels: Equatable, Sendable {
     ///
     /// - Precondition: the shape is (3, height, width).
     package init(planes: Tensor) {
-        precondition(planes.shape.count == 3 && planes.shape[0] == 3, "three planes expected, got \(planes.shape)")
+        promise(planes.shape.count == 3 && planes.shape[0] == 3, "three planes expected, got \(planes.shape)")
         self.planes = planes
     }
 

@@ -1,3 +1,5 @@
+internal import Plan
+
 /// Rows of numbers in fewer bytes, for a slow network.
 extension Tensor {
     /// Each value rounded to the nearest bfloat16, ties to even, little-endian; NaN stays NaN.
@@ -19,7 +21,7 @@ extension Tensor {
     /// - Precondition: two bytes a value.
     package init(bfloat16 bytes: [UInt8], shape: [Int]) {
         self.init(uninitialized: shape)
-        precondition(bytes.count == 2 * count, "\(bytes.count) bytes for \(shape) of bfloat16")
+        promise(bytes.count == 2 * count, "\(bytes.count) bytes for \(shape) of bfloat16")
         withUnsafeMutableBuffer { target in
             bytes.withUnsafeBytes { source in
                 for index in target.indices {
@@ -37,7 +39,7 @@ extension Tensor {
     ///
     /// - Precondition: two axes.
     package func quantisedRows(group: Int) -> (bytes: [UInt8], scales: Tensor) {
-        precondition(shape.count == 2, "rows of shape \(shape)")
+        promise(shape.count == 2, "rows of shape \(shape)")
         let (rows, columns) = (shape[0], shape[1])
         let groups = (columns + group - 1) / group
         var scales = Tensor(uninitialized: [rows, groups])
@@ -76,10 +78,10 @@ extension Tensor {
     ///
     /// - Precondition: two axes, one byte a value, one scale a group.
     package init(quantised bytes: [UInt8], scales: Tensor, shape: [Int], group: Int) {
-        precondition(shape.count == 2 && bytes.count == shape[0] * shape[1], "\(bytes.count) bytes for \(shape)")
+        promise(shape.count == 2 && bytes.count == shape[0] * shape[1], "\(bytes.count) bytes for \(shape)")
         let (rows, columns) = (shape[0], shape[1])
         let groups = (columns + group - 1) / group
-        precondition(scales.shape == [rows, groups], "scales of shape \(scales.shape) for \(shape)")
+        promise(scales.shape == [rows, groups], "scales of shape \(scales.shape) for \(shape)")
         self.init(uninitialized: shape)
         withUnsafeMutableBuffer { target in
             scales.withUnsafeBuffer { scales in

@@ -1,4 +1,5 @@
 package import Checkpoint
+internal import Plan
 package import Tensors
 
 /// CLIP's text transformer: causal, pre-norm; its pooled output is the state at the end token.
@@ -77,7 +78,7 @@ package struct ClipEncoder: Sendable {
     ///
     /// - Precondition: at least one id, at most `maxLength`, all below `vocabulary`, `endToken` among them.
     package func callAsFunction(_ ids: [Int], pause: () throws -> Void = {}) rethrows -> Output {
-        precondition(!ids.isEmpty && ids.count <= maxLength, "\(ids.count) tokens of at most \(maxLength)")
+        promise(!ids.isEmpty && ids.count <= maxLength, "\(ids.count) tokens of at most \(maxLength)")
         let positions = positionTable.rows(0..<ids.count)
         var hidden = compute.sum(tokenTable.gathered(ids), positions)  // (T, D)
         var states = [hidden]
@@ -95,7 +96,7 @@ package struct ClipEncoder: Sendable {
     private func endPosition(_ ids: [Int]) -> Int {
         let end = endToken ?? ids.max()
         guard let position = ids.firstIndex(where: { $0 == end }) else {
-            preconditionFailure("no end token \(end ?? 0) in \(ids.count) ids")
+            fatalError("no end token \(end ?? 0) in \(ids.count) ids")
         }
         return position
     }
@@ -147,8 +148,18 @@ package struct ClipEncoder: Sendable {
         var layers: Int
         var positions: Int
         var epsilon: Float
-        var activation: Activation
-        var endToken: Int?
+        var activationName: String
+        var endTokens: EndTokens?
+
+        var activation: Activation {
+            guard let known = Activation(rawValue: activationName) else {
+                fatalError("hidden_act \(activationName) was not checked")
+            }
+            return known
+        }
+
+        /// The only one, or the first.
+        var endToken: Int? { endTokens?.ids.first }
 
         enum CodingKeys: String, CodingKey {
             case width = "hidden_size"
@@ -157,8 +168,8 @@ package struct ClipEncoder: Sendable {
             case layers = "num_hidden_layers"
             case positions = "max_position_embeddings"
             case epsilon = "layer_norm_eps"
-            case activation = "hidden_act"
-            case endToken = "eos_token_id"
+            case activationName = "hidden_act"
+            case endTokens = "eos_token_id"
         }
 
         func check(folder: String) throws {
@@ -166,12 +177,28 @@ package struct ClipEncoder: Sendable {
             guard sizes.allSatisfy({ 1...1_000_000 ~= $0 }), heads <= 1024, width % heads == 0, epsilon > 0 else {
                 throw TextError(.configuration(folder: folder, detail: "its sizes make no network: \(sizes)"))
             }
+            guard Activation(rawValue: activationName) != nil else {
+                throw TextError(
+                    .configuration(
+                        folder: folder,
+                        detail: "hidden_act is \(activationName.prefix(40)), only quick_gelu and gelu are known"))
+            }
+        }
+
+        /// A number, or a list of them.
+        struct EndTokens: Decodable {
+            let ids: [Int]
+
+            init(from decoder: any Decoder) throws {
+                let value = try decoder.singleValueContainer()
+                if let id = try? value.decode(Int.self) { ids = [id] } else { ids = try value.decode([Int].self) }
+            }
         }
     }
 }
 
 /// The functions that CLIP's configurations name.
-private enum Activation: String, Decodable {
+private enum Activation: String {
     case quickGELU = "quick_gelu"
     case gelu
 

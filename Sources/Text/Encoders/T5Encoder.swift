@@ -1,5 +1,6 @@
 package import Checkpoint
 internal import Glibc
+internal import Plan
 package import Tensors
 
 /// T5's encoder as embed, blocks and head, so that it can be split over workers as the transformer is.
@@ -44,7 +45,7 @@ package struct T5Encoder: Sendable {
     ) throws {
         let config = try Self.configuration(folder, component)
         let span = span ?? 0..<config.layers
-        precondition(span.lowerBound >= 0 && span.upperBound <= config.layers, "blocks \(span) of \(config.layers)")
+        promise(span.lowerBound >= 0 && span.upperBound <= config.layers, "blocks \(span) of \(config.layers)")
         let files = try folder.weights(component)
         var weights = WeightReader(files: files, prefix: "", compute: compute)
         if span.lowerBound == 0 {
@@ -81,7 +82,7 @@ package struct T5Encoder: Sendable {
     ///
     /// - Precondition: the span starts at block 0.
     package func embed(_ ids: [Int]) -> Tensor {
-        guard let table else { preconditionFailure("blocks \(span) have no embedding table") }
+        guard let table else { fatalError("blocks \(span) have no embedding table") }
         return table.gathered(ids)
     }
 
@@ -89,7 +90,7 @@ package struct T5Encoder: Sendable {
     ///
     /// - Precondition: the blocks are within the span.
     package func run(blocks range: Range<Int>, _ hidden: inout Tensor, pause: () throws -> Void = {}) rethrows {
-        precondition(
+        promise(
             range.lowerBound >= span.lowerBound && range.upperBound <= span.upperBound, "blocks \(range) of \(span)")
         let bias = positionBias(length: hidden.shape[0])
         for block in range {
@@ -102,7 +103,7 @@ package struct T5Encoder: Sendable {
     ///
     /// - Precondition: the span ends at the last block.
     package func head(_ hidden: Tensor) -> Tensor {
-        guard let finalNorm else { preconditionFailure("blocks \(span) have no final norm") }
+        guard let finalNorm else { fatalError("blocks \(span) have no final norm") }
         return compute.rmsNorm(hidden, weight: finalNorm, epsilon: config.epsilon)
     }
 
@@ -195,7 +196,7 @@ package struct T5Encoder: Sendable {
     }
 
     private struct Config: Decodable {
-        enum Kind: String, Decodable {
+        enum Kind: String {
             case relu
             case gatedRelu = "gated-relu"
             case gatedGELU = "gated-gelu"
@@ -211,7 +212,7 @@ package struct T5Encoder: Sendable {
         var buckets: Int
         var farthest: Int?
         var epsilon: Float
-        var kind: Kind
+        var projection: String
 
         enum CodingKeys: String, CodingKey {
             case width = "d_model"
@@ -222,10 +223,25 @@ package struct T5Encoder: Sendable {
             case buckets = "relative_attention_num_buckets"
             case farthest = "relative_attention_max_distance"
             case epsilon = "layer_norm_epsilon"
-            case kind = "feed_forward_proj"
+            case projection = "feed_forward_proj"
+        }
+
+        var kind: Kind {
+            guard let known = Kind(rawValue: projection) else {
+                fatalError("feed_forward_proj \(projection) was not checked")
+            }
+            return known
         }
 
         func check(folder: String) throws {
+            guard Kind(rawValue: projection) != nil else {
+                throw TextError(
+                    .configuration(
+                        folder: folder,
+                        detail:
+                            "feed_forward_proj is \(projection.prefix(40)), only relu, gated-relu and gated-gelu are known"
+                    ))
+            }
             let sizes = [width, inner, heads, headWidth, layers, buckets]
             // Heads times the square of a text's length is what the position bias takes.
             guard sizes.allSatisfy({ 1...1_000_000 ~= $0 }), heads <= 1024, headWidth <= 4096, epsilon > 0 else {

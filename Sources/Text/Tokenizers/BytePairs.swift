@@ -45,6 +45,23 @@ struct BytePairs: Sendable {
         self.ids = ids
     }
 
+    /// Why merges do not belong to a vocabulary, or are cut short; nil where nothing speaks against it.
+    ///
+    /// The vocabulary is made of 512 letters, what the merges make and special tokens, to which some may have been added.
+    static func misfit(_ vocabulary: [String: Int], _ merges: [(left: String, right: String)]) -> String? {
+        let used = merges.prefix(most)
+        if let odd = used.first(where: { vocabulary[$0.left + $0.right] == nil }) {
+            return
+                "its merge of \(odd.left.prefix(20)) and \(odd.right.prefix(20)) makes no token of the vocabulary: they belong to "
+                + "different tokenizers"
+        }
+        let (made, tokens) = (2 * letters.count + used.count, vocabulary.count)
+        guard tokens > made + max(16, made / 100) else { return nil }
+        return
+            "\(used.count) merges and \(2 * letters.count) letters do not make \(tokens) tokens: it is cut short, or of another "
+            + "tokenizer"
+    }
+
     /// 49152 tokens less 256 bytes less 2 special ones.
     private static let most = 49152 - 256 - 2
 

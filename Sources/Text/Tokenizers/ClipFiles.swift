@@ -14,6 +14,8 @@ struct ClipFiles {
     let added: [String: Int]
     /// The file of the vocabulary, for errors.
     let path: String
+    /// That of the merges.
+    let mergesPath: String
 
     /// - Throws: `TextError` or `CheckpointError` with one line when a file is absent or makes no sense.
     init(folder: String) throws {
@@ -21,18 +23,19 @@ struct ClipFiles {
         if FileManager.default.fileExists(atPath: vocabularyPath) {
             path = vocabularyPath
             vocabulary = try decodeJSON([String: Int].self, path: path)
-            merges = try BytePairs.merges(path: "\(folder)/merges.txt")
+            mergesPath = "\(folder)/merges.txt"
+            merges = try BytePairs.merges(path: mergesPath)
             added = [:]
             return
         }
         guard FileManager.default.fileExists(atPath: json) else {
             throw TextError(.noTokenizer(folder: folder, needs: "vocab.json and merges.txt, or tokenizer.json"))
         }
-        path = json
+        (path, mergesPath) = (json, json)
         // Models of other kinds have vocabularies of other forms.
         let kind = try decodeJSON(TokenizerKind.self, path: json).model.type ?? "BPE"
         guard kind == "BPE" else {
-            throw TextError(.tokenizerFile(path: json, detail: "its model is \(kind), only BPE is read"))
+            throw TextError(.unsupported(path: json, detail: "its model is \(kind), only BPE is read"))
         }
         let file = try decodeJSON(TokenizerFile.self, path: json)
         vocabulary = file.model.vocabulary

@@ -50,6 +50,9 @@ package struct ClipTokenizer: Sendable {
         specials = ["<|startoftext|>", "<|endoftext|>"].map {
             (Array($0.unicodeScalars), known[$0] ?? vocabulary[$0] ?? unknown)
         }
+        if let fault = BytePairs.misfit(vocabulary, files.merges) {
+            throw TextError(.tokenizerFile(path: files.mergesPath, detail: fault))
+        }
         pairs = BytePairs(vocabulary: vocabulary, merges: files.merges, unknown: unknown)
         maxLength = config.maxLength ?? 77
         guard maxLength >= 3 else {

@@ -19,14 +19,15 @@ struct SentencePieceModel {
     init(path: String) throws {
         let bytes = try fileBytes(path, limit: smallFileLimit)
         func damaged(_ detail: String) -> TextError { TextError(.tokenizerFile(path: path, detail: detail)) }
-        var kind = 1
+        var (kind, size, parts) = (1, 0, Set<UInt64>())
         do {
             try bytes.withUnsafeBytes { buffer in
                 var message = Protobuf(buffer)
                 while let field = try message.next() {
+                    parts.insert(field.number)
                     switch (field.number, field.value) {
                     case (1, .bytes(let piece)): try readPiece(piece)
-                    case (2, .bytes(let trainer)): try readTrainer(trainer, kind: &kind)
+                    case (2, .bytes(let trainer)): try readTrainer(trainer, kind: &kind, size: &size)
                     case (3, .bytes(let normaliser)): try readNormaliser(normaliser)
                     default: break
                     }
@@ -36,7 +37,12 @@ struct SentencePieceModel {
             throw damaged("it is no SentencePiece model, or \(Unigram.tooLarge)")
         }
         guard !pieces.isEmpty else { throw damaged("it holds no pieces") }
-        guard kind == 1 else { throw damaged("its model type is \(kind), only unigram (1) is read") }
+        // Settings follow the pieces: a file cut between two of them is a message, too.
+        guard parts.isSuperset(of: [2, 3]) else { throw damaged("it ends before its settings") }
+        guard pieces.count >= size else { throw damaged("it holds \(pieces.count) of \(size) pieces") }
+        guard kind == 1 else {
+            throw TextError(.unsupported(path: path, detail: "its model type is \(kind), only unigram (1) is read"))
+        }
         guard pieces.indices.contains(unknown) else {
             throw damaged("the unknown piece is \(unknown) of \(pieces.count)")
         }
@@ -61,11 +67,12 @@ struct SentencePieceModel {
         pieces.append(piece)
     }
 
-    private mutating func readTrainer(_ bytes: UnsafeRawBufferPointer, kind: inout Int) throws {
+    private mutating func readTrainer(_ bytes: UnsafeRawBufferPointer, kind: inout Int, size: inout Int) throws {
         var message = Protobuf(bytes)
         while let field = try message.next() {
             switch (field.number, field.value) {
             case (3, .integer(let value)): kind = Int(truncatingIfNeeded: value)
+            case (4, .integer(let value)): size = Int(truncatingIfNeeded: value)
             case (35, .integer(let value)): hasByteFallback = value != 0
             case (40, .integer(let value)): unknown = Int(truncatingIfNeeded: value)
             default: break

@@ -1,5 +1,6 @@
 internal import Checkpoint
 internal import Foundation
+internal import Plan
 
 /// T5's tokenizer: normalisation, words at spaces, unigram pieces.
 ///
@@ -69,7 +70,7 @@ package struct T5Tokenizer: Sendable {
     ///
     /// - Precondition: `length` is at least 1.
     package func callAsFunction(_ prompt: String, length: Int) -> [Int] {
-        precondition(length >= 1, "a text of \(length) tokens")
+        promise(length >= 1, "a text of \(length) tokens")
         let ids = pieces(prompt).prefix(length - 1) + [end]
         return ids + Array(repeating: pad, count: length - ids.count)
     }
@@ -206,8 +207,9 @@ private struct Parts {
     init(json path: String) throws {
         let file = try decodeJSON(TokenizerFile.self, path: path)
         func damaged(_ detail: String) -> TextError { TextError(.tokenizerFile(path: path, detail: detail)) }
+        func unsupported(_ detail: String) -> TextError { TextError(.unsupported(path: path, detail: detail)) }
         guard file.model.type == nil || file.model.type == "Unigram" else {
-            throw damaged("its model is \(file.model.type ?? ""), only Unigram is read")
+            throw unsupported("its model is \(file.model.type ?? ""), only Unigram is read")
         }
         let vocabulary = file.model.vocab
         guard vocabulary.count <= Unigram.mostPieces,
@@ -222,7 +224,8 @@ private struct Parts {
         splitsAtWhiteSpace = splitters.first?.type == "WhitespaceSplit"
         guard splitters.count == (splitsAtWhiteSpace ? 2 : 1), let marks = splitters.last, marks.isKnown else {
             let types = splitters.map(\.type).joined(separator: ", ")
-            throw damaged("its pre-tokenizer is [\(types)], only Metaspace is known, alone or after WhitespaceSplit")
+            throw unsupported(
+                "its pre-tokenizer is [\(types)], only Metaspace is known, alone or after WhitespaceSplit")
         }
         prefix = marks.prefix ?? (marks.addsPrefix == false ? .never : .always)
         for token in file.addedTokens ?? [] {
@@ -249,7 +252,7 @@ private struct Parts {
                     throw damaged("it replaces spaces by more than \(NormalisationStep.longestForSpaces) bytes")
                 }
                 steps.append(.collapse(to: text))
-            default: throw damaged("its normalizer has a step \(step.type), which is not known")
+            default: throw unsupported("its normalizer has a step \(step.type), which is not known")
             }
         }
     }
