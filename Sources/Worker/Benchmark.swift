@@ -34,12 +34,18 @@ package struct Benchmark: Sendable {
     package let folder: String?
     /// What the process may use.
     package let machine: Machine
+    /// The program: another build may have other kernels.
+    package let build: String
 
     /// Joins the fields.
-    package init(mode: BenchmarkMode, folder: String? = Benchmark.defaultFolder, machine: Machine = .current()) {
+    package init(
+        mode: BenchmarkMode, folder: String? = Benchmark.defaultFolder, machine: Machine = .current(),
+        build: String = programVersion
+    ) {
         self.mode = mode
         self.folder = folder
         self.machine = machine
+        self.build = build
     }
 
     /// Where measurements are kept: systemd's `CACHE_DIRECTORY`, else `abbozzo` in `XDG_CACHE_HOME` or `~/.cache`.
@@ -60,7 +66,7 @@ package struct Benchmark: Sendable {
         let key = Key(
             kernelClass: compute.kernels.name, instructions: compute.kernels.instructions,
             threads: compute.pool.threads, model: facts.fingerprint, roles: Role.allCases.filter(roles.contains),
-            version: programVersion, host: ProcessInfo.processInfo.hostName, quota: machine.quota,
+            version: build, host: ProcessInfo.processInfo.hostName, quota: machine.quota,
             cores: ProcessCores.allowed?.description ?? "")
         if mode == .cached, let costs = load(key) {
             log.debug("speed as measured before, in \(path(key) ?? "")")

@@ -211,7 +211,7 @@ struct WorkQueue: Sendable {
 
     /// Keeps an answer that waits for credit.
     mutating func hold(_ answer: Answer) {
-        precondition(!lastStepWaits, "\(answer.ticket.key) done before the answer before it was sent")
+        promise(!lastStepWaits, "\(answer.ticket.key) done before the answer before it was sent")
         lastStep = answer
         lastStepWaits = true
     }

@@ -5,6 +5,9 @@ internal import Stages
 /// What the worker and its coordinator say to each other as time passes, and what silence means.
 extension WorkerCore {
     mutating func tick(_ vitals: Vitals, _ now: Nanoseconds, _ effects: inout [Effect]) {
+        // Stopped meanwhile: what the coordinator said then is still to be read.
+        if let lastTick, now > lastTick + Self.pause { heard = min(now, heard + (now - lastTick)) }
+        lastTick = now
         if case .connecting(let attempt, let next) = life {
             if let patience = limits.unreachableAfter, now >= heard + patience {
                 life = .left(
@@ -42,9 +45,17 @@ extension WorkerCore {
 
     /// Silence of the coordinator that is put up with; little once the process was told to end.
     private var patience: Nanoseconds {
-        guard case .draining(let draining) = life, draining.exits else { return limits.lostAfter }
+        guard case .draining(let draining) = life, draining.exits else {
+            return max(limits.lostAfter, lostThere * 3 / 2)
+        }
         return min(limits.lostAfter, max(1_000_000_000, limits.drainHeartbeats * heartbeatEvery))
     }
+
+    /// Time between two ticks, of which there are several a second, after which this process was stopped, or its machine slept.
+    private static let pause: Nanoseconds = 5_000_000_000
+
+    /// Time between two log lines about a name that somebody else has.
+    private static let logsRefusalEvery: Nanoseconds = 600_000_000_000
 
     /// Doubles from the shortest to the longest wait, each drawn from its upper half so that workers spread out.
     private mutating func backoff(_ attempt: Int) -> Nanoseconds {
@@ -127,6 +138,7 @@ extension WorkerCore {
             wasWelcome = true
             heartbeatEvery = Nanoseconds(min(max(10, welcome.heartbeatMilliseconds), 60_000)) * 1_000_000
             heartbeatAt = now + heartbeatEvery
+            lostThere = Nanoseconds(min(max(0, welcome.lostAfterMilliseconds ?? 0), 3_600_000)) * 1_000_000
             guard case .connecting = life else { return }  // the answer to a repeated hello
             effects.append(.openData(welcome.dataEndpoint))
             life = .greeted
@@ -137,11 +149,14 @@ extension WorkerCore {
                     life = .left(.drained)
                     return
                 }
-                effects.append(.log(.warning, "\(refusal.text); trying again"))
+                if now >= refusalLoggedAt + Self.logsRefusalEvery || refusalLoggedAt == 0 {
+                    refusalLoggedAt = now
+                    effects.append(.log(.warning, "\(refusal.text); trying again"))
+                }
                 drops.abandoned += queue.clear()
-                let attempt = if case .connecting(let attempt, _) = life { attempt } else { 1 }
-                // The coordinator lets a waiting worker in by itself; this is for when it forgot.
-                life = .connecting(attempt: attempt, next: now + backoff(min(attempt, 2)))
+                // The coordinator lets a waiting worker in by itself; this is for when it forgot. It has answered: that nobody
+                // does is said by an attempt after this one.
+                life = .connecting(attempt: 1, next: now + backoff(2))
             case .protocolVersion, .model, .malformed, .kernelClass, .key: life = .left(.refused(refusal))
             }
         case .introduce:

@@ -85,6 +85,11 @@ package struct WorkerCore: Sendable {
     package internal(set) var isConnected = false
     /// When it was heard last, or the worker started.
     var heard: Nanoseconds = 0
+    /// Silence after which the coordinator gives a worker up, as it says; 0 before.
+    var lostThere: Nanoseconds = 0
+    var lastTick: Nanoseconds?
+    /// When it was last logged that its name was refused; 0 before.
+    var refusalLoggedAt: Nanoseconds = 0
     var started: Nanoseconds?
     var wasWelcome = false
     /// The control socket gave up by itself.
@@ -163,7 +168,7 @@ package struct WorkerCore: Sendable {
         if life.name != before.name || life.epoch != before.epoch { effects.append(.log(.info, life.summary)) }
         if case .left(let ending) = life { effects.append(.exit(ending)) }
         let most = 3 * hello.model.mostRows
-        precondition(hiddenRows <= most, "\(hiddenRows) rows of hidden states in memory, \(most) allowed")
+        promise(hiddenRows <= most, "\(hiddenRows) rows of hidden states in memory, \(most) allowed")
         return effects
     }
 

@@ -69,7 +69,7 @@ package actor WorkerService {
                 bytesPerWeight: try transformerBytesPerWeight(of: folder, in: settings.compute),
                 encoderBytes: try encoderBytes(of: folder, in: settings.compute)),
             publicKey: settings.security.identity?.publicKey)
-        let loop = try PollLoop(name: "worker")
+        let loop = try PollLoop(name: "worker", ioThreads: 3)
         do {
             let service = WorkerService(loop: loop, settings: settings, hello: hello, log: log)
             try await service.begin(hello, folder: folder, compute: compute)
@@ -262,9 +262,17 @@ extension WorkerService {
 
     /// Lets the worker with the span before connect here, and nobody else.
     private func admit(_ upstream: Placement?) {
+        // Counters tell all that it sent since it started, unless its neighbours have ever other names.
+        if meter.snapshot.count > Self.mostLinks {
+            let known = [settings.name, "coordinator", upstream?.worker, core.latest?.downstream?.worker]
+            meter.keep { known.contains($0) }
+        }
         guard let gate = settings.security.gate else { return }
         gate.open(to: upstream.flatMap { share in share.publicKey.map { [(share.worker, $0)] } } ?? [])
     }
+
+    /// Links whose counters are kept, whoever the neighbours are: of many more a heartbeat would be refused.
+    private static let mostLinks = 512
 
     private func refused(_ error: FrameError) { log.warning("message refused: \(error)") }
 
@@ -433,6 +441,8 @@ extension WorkerService {
             limit: { [weak self] header, peer in self?.assumeIsolated { $0.limit(header.kind, over: link, peer) } },
             meter: meter)
         options.routingID = routingID
+        // Neighbours have names that may take long to be looked up: neither heartbeats nor what the coordinator sends wait.
+        options.ioThread = link == .coordinator ? 1 : 2
         return options
     }
 

@@ -37,6 +37,45 @@ internal import Testing
         await node.until { $0.received == 2 }
         for node in [good, node] { await node.loop.stop() }
     }
+    /// What a listener asks for that no event has.
+    enum Greed: CaseIterable {
+        case hugeTopic, longTopic, manyTopics
+
+        var topics: [[UInt8]] {
+            switch self {
+            // libzmq keeps a topic in 35 times its size, whoever reads what it is.
+            case .hugeTopic: [[UInt8](repeating: 7, count: 1_000_000)]
+            case .longTopic: [[UInt8](repeating: 7, count: 200)]
+            case .manyTopics: (0..<5000).map { Array("topic \($0)".utf8) }
+            }
+        }
+    }
+
+    @Test(
+        "a listener to topics that no event has is shown the door before they fill the memory",
+        arguments: Greed.allCases)
+    func greedyListener(_ greed: Greed) async throws {
+        let coordinator = EventNode(loop: try PollLoop(name: "pub"))
+        let anna = EventNode(loop: try PollLoop(name: "sub"))
+        let endpoint = try await coordinator.publish()
+        try await anna.subscribe(to: endpoint, topics: ["job"])
+        try await coordinator.until(1)
+        let greedy = try #require(RawTCP(port: endpoint.port))
+        let greeting = [0xff] + [UInt8](repeating: 0, count: 8) + [0x7f, 3, 0] + Array("NULL".utf8)
+        let type = [11] + Array("Socket-Type".utf8) + [0, 0, 0, 3] + Array("SUB".utf8)
+        let ready = [5] + Array("READY".utf8) + type
+        let filler = [UInt8](repeating: 0, count: 64 - greeting.count)
+        #expect(greedy.send(greeting + filler + [4, UInt8(ready.count)] + ready))
+        for topic in greed.topics {
+            let size = withUnsafeBytes(of: UInt64(topic.count + 1).bigEndian) { Array($0) }
+            if !greedy.send([2] + size + [1] + topic) { break }
+        }
+        _ = greedy.receiveAll()  // up to the end that the other side makes
+        try await coordinator.until(1)
+        try await coordinator.send("job", [5])
+        while await anna.heard.isEmpty { try await Task.sleep(for: .milliseconds(10)) }
+        for node in [coordinator, anna] { await node.loop.stop() }
+    }
 }
 
 /// A listening socket with keys, a good peer that is tried all along, and peers that should not get in.
@@ -166,6 +205,38 @@ internal import Testing
         }
         #expect(security.gate?.failures.values.allSatisfy { $0 == 0 } == true)
         for node in [coordinator, anna] { await node.loop.stop() }
+    }
+
+    @Test("a folder of keys that hangs holds up nobody who is connected, and who was authorised there gets in after it")
+    func hangingFolder() async throws {
+        _ = try folder.create(client: "anna")
+        for name in ["node1", "node2"] { _ = try folder.make(name, .worker) }
+        try folder.authorise("\(folder.path)/node1.pub", role: .worker)
+        let (own, door, mayHang) = (folder, DispatchGate(), Guarded(false))
+        let gate = Gate(folder: own) { () throws(KeyError) in
+            if mayHang.with({ $0 }) { door.wait() }
+            return try own.grants()
+        }
+        var security = try folder.forCoordinator().for(.control)
+        security.gate = gate
+        let coordinator = try Node("coordinator")
+        await coordinator.set(echoes: true)
+        let keys = security
+        let endpoint = try await coordinator.listen { $0.security = keys }
+        let good = try await connect("node1", try folder.forWorker("node1"), to: endpoint)
+        await good.until { $0.received == 1 }
+        mayHang.with { $0 = true }
+        try folder.authorise("\(folder.path)/node2.pub", role: .worker)
+        let late = try await connect("node2", try folder.forWorker("node2"), to: endpoint)
+        for _ in 0..<20 {
+            try await works(good)
+            try await Task.sleep(for: .milliseconds(10))
+        }
+        #expect(await late.received == 0)
+        mayHang.with { $0 = false }
+        for _ in 0..<100 { door.open() }
+        await late.until { $0.received == 1 }
+        for node in [good, late, coordinator] { await node.loop.stop() }
     }
 
     @Test("a live session ends when its key is revoked; the other worker's goes on")

@@ -111,6 +111,19 @@ internal import Testing
         #expect(throws: KeyError.self) { try folder.forClient(user: nil, serverKey: folder.path + "/anna.pub") }
     }
 
+    @Test("of several clients' keys goes by the one that is named, or the user's own")
+    func severalClients() throws {
+        _ = try folder.create(client: "anna")
+        #expect(try folder.forClient(user: "root").name == "anna", "the only one")
+        _ = try folder.make("bert", .client)
+        #expect(try folder.forClient(user: "bert").name == "bert")
+        #expect(try folder.forClient(user: "bert", named: "anna").name == "anna")
+        let error = try #require(throws: KeyError.self) { try folder.forClient(user: "root") }
+        #expect(error.description.contains("(anna, bert); say which one with the variable ABBOZZO_CLIENT"))
+        #expect(throws: KeyError.self) { try folder.forClient(user: "anna", named: "clara") }
+        #expect(throws: KeyError.self) { try folder.forClient(user: "anna", named: "coordinator") }
+    }
+
     @Test("keys are in the user's folder of settings, root's in that of the machine")
     func standard() {
         #expect(KeyFolder.standard(environment: ["HOME": "/h"], isRoot: true).path == "/etc/abbozzo/keys")

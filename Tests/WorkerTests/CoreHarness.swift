@@ -78,6 +78,7 @@ struct CoreHarness {
 }
 
 extension [Effect] {
+    var logged: [String] { compactMap { if case .log(_, let text) = $0 { text } else { nil } } }
     var controls: [ControlMessage] { compactMap { if case .control(let message) = $0 { message } else { nil } } }
     var computed: [TaskKey] { compactMap { if case .compute(let item) = $0 { item.key } else { nil } } }
     var abandoned: [TaskKey] { compactMap { if case .abandon(let key) = $0 { key } else { nil } } }

@@ -88,6 +88,43 @@ struct WorkerLifeTests {
         #expect(worker.tick(after: 5).controls == [.hello(worker.core.hello)])
     }
 
+    @Test("that it is still taken is logged now and then, and nobody says that there is no answer")
+    func nameTakenForLong() {
+        var worker = CoreHarness()
+        var lines: [String] = []
+        for _ in 0..<2000 {
+            let effects = worker.tick(after: 0.5)
+            lines += effects.logged
+            guard !effects.controls.isEmpty else { continue }
+            lines += worker.send(.control(.refuse(Refusal(code: .name, text: "node1 is taken")))).logged
+        }
+        let taken = lines.filter { $0.contains("node1 is taken; trying again") }
+        #expect(1...3 ~= taken.count && !lines.contains { $0.contains("no answer") }, "\(lines)")
+    }
+
+    @Test("a process that was stopped for long reads first what it was told meanwhile")
+    func wasStopped() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1))
+        worker.tick(after: 1)
+        #expect(!worker.tick(after: 100).contains(.reconnect))
+        worker.send(.control(.alive))
+        for _ in 0..<14 { #expect(!worker.tick(after: 1).contains(.reconnect)) }
+        #expect((0..<3).contains { _ in worker.tick(after: 1).contains(.reconnect) }, "that is silence")
+    }
+
+    @Test("a coordinator that is patient with its workers is waited for as patiently")
+    func isPatient() {
+        var worker = CoreHarness()
+        worker.start(CoreHarness.plan(1))
+        worker.send(
+            .control(
+                .welcome(Welcome(heartbeatMilliseconds: 1000, dataEndpoint: "tcp://x:1", lostAfterMilliseconds: 60_000))
+            ))
+        for _ in 0..<89 { #expect(!worker.tick(after: 1).contains(.reconnect)) }
+        #expect((0..<3).contains { _ in worker.tick(after: 1).contains(.reconnect) })
+    }
+
     @Test("a new epoch with the same share keeps the weights; another share replaces them; no share drops them")
     func reassigned() {
         var worker = CoreHarness("node2")
@@ -225,9 +262,9 @@ struct WorkerLifeTests {
         worker.start(CoreHarness.plan(1))
         worker.send(.task(activation(0), from: .upstream("node1")))
         worker.send(.task(activation(1), from: .upstream("node1")))
-        worker.now += 10_000_000_000
+        worker.tick(after: 10)
         worker.send(.control(.alive))
-        #expect(!worker.tick(after: 14.9).contains(.reconnect))
+        for _ in 0..<149 { #expect(!worker.tick(after: 0.1).contains(.reconnect)) }
         let lost = worker.tick(after: 0.1)
         #expect(lost.contains(.reconnect) && lost.contains(.closeDownstream))
         #expect(lost.controls == [.hello(worker.core.hello)])

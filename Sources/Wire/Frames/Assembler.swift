@@ -1,4 +1,5 @@
 internal import CKernels
+internal import Plan
 
 /// Puts the chunks of one peer's messages together again, within what the receiver allows.
 ///
@@ -27,7 +28,7 @@ package struct Assembler {
 
     /// Starts with nothing.
     package init(peer: String, maxPartial: Int = 2) {
-        precondition(maxPartial >= 1, "room for \(maxPartial) messages")
+        promise(maxPartial >= 1, "room for \(maxPartial) messages")
         self.peer = peer
         self.maxPartial = maxPartial
     }
@@ -129,6 +130,7 @@ package struct Assembler {
             throw refuse(.unexpected(header.kind))
         }
         guard header.totalBytes <= UInt64(max(0, allowed)) else {
+            unwanted = (header.kind, header.sequence)
             throw refuse(.tooLarge(kind: header.kind, bytes: Int(header.totalBytes), limit: allowed))
         }
         if !header.kind.isNumberedByCaller { lastSequence = header.sequence }

@@ -28,7 +28,7 @@ package struct Chunker {
     ///
     /// - Precondition: at most 16 tensors, and tensors exactly when the kind carries them.
     package init(_ message: Message) {
-        precondition(
+        promise(
             message.tensors.count <= FrameHeader.maxTensors && message.tensors.isEmpty != message.kind.carriesTensors,
             "\(message.kind) with \(message.tensors.count) tensors")
         self.message = message

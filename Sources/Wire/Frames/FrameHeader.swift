@@ -117,7 +117,7 @@ package struct FrameHeader: Equatable, Sendable {
     ///
     /// - Precondition: `buffer` holds at least 96 bytes.
     package func encode(into buffer: UnsafeMutableRawBufferPointer) {
-        precondition(buffer.count >= Self.byteCount, "a header needs 96 bytes, \(buffer.count) given")
+        promise(buffer.count >= Self.byteCount, "a header needs 96 bytes, \(buffer.count) given")
         buffer.baseAddress?.initializeMemory(as: UInt8.self, repeating: 0, count: Self.byteCount)
         buffer.put(Self.magic, at: 0)
         buffer[4] = Self.major

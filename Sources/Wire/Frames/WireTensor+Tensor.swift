@@ -1,3 +1,4 @@
+internal import Plan
 package import Tensors
 
 extension WireTensor {
@@ -13,7 +14,7 @@ extension Tensor {
     ///
     /// - Precondition: its type is `f32`.
     package init(_ wire: WireTensor) {
-        precondition(wire.type == .f32, "\(wire.name) holds \(wire.type), not f32")
+        promise(wire.type == .f32, "\(wire.name) holds \(wire.type), not f32")
         self.init(uninitialized: wire.dims)
         withUnsafeMutableBuffer { target in
             wire.bytes.withUnsafeBytes { UnsafeMutableRawBufferPointer(target).copyMemory(from: $0) }

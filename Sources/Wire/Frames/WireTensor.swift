@@ -1,4 +1,5 @@
 internal import CKernels
+internal import Plan
 
 /// How the values of a tensor travel.
 package enum TensorType: UInt8, Sendable, CaseIterable {
@@ -83,7 +84,7 @@ package struct WireTensor: Equatable, Sendable {
     ///
     /// - Precondition: one to four axes whose product times the value's size is `bytes.count`.
     package init(_ name: TensorName, _ type: TensorType, dims: [Int], bytes: [UInt8]) {
-        precondition(
+        promise(
             Self.byteCount(type, dims) == bytes.count, "\(name) \(dims) of \(type) with \(bytes.count) bytes")
         self.name = name
         self.type = type
@@ -111,7 +112,7 @@ package struct WireTensor: Equatable, Sendable {
     ///
     /// - Precondition: the type is `f32`.
     package var floats: [Float] {
-        precondition(type == .f32, "\(name) holds \(type), not f32")
+        promise(type == .f32, "\(name) holds \(type), not f32")
         return bytes.withUnsafeBytes { source in
             [Float](unsafeUninitializedCapacity: source.count / 4) { buffer, count in
                 UnsafeMutableRawBufferPointer(buffer).copyMemory(from: source)

@@ -1,3 +1,4 @@
+internal import Dispatch
 internal import Glibc
 
 /// Decides who may connect to the sockets of a process, and for how long.
@@ -74,6 +75,8 @@ package final class Gate: Sendable {
         var revokedKeys: Set<String> = []
         var revocations: Set<Revocation> = []
         var skipped: [String] = []
+        /// What was found and not returned by `refresh` yet.
+        var unsaid: [String] = []
         /// When it was last said that something cannot be read; nil while all can.
         var troubleSaid: Int?
         var failures = Dictionary(uniqueKeysWithValues: Refusal.allCases.map { ($0, UInt64(0)) })
@@ -98,6 +101,8 @@ package final class Gate: Sendable {
 
     private let folder: KeyFolder?
     private let read: Reader
+    private let reader = DispatchQueue(label: "keys")
+    private let waiting = Guarded<[@Sendable () -> Void]>([])
     private let state = Guarded(State())
 
     /// Admits nobody until it is opened.
@@ -115,7 +120,7 @@ package final class Gate: Sendable {
     init(folder: KeyFolder, read: @escaping Reader) {
         self.folder = folder
         self.read = read
-        refresh()
+        look()
     }
 
     /// Keys that may connect.
@@ -158,16 +163,48 @@ package final class Gate: Sendable {
     /// Admits these workers and nobody else.
     package func open(to keys: [(name: String, key: String)]) {
         let grants = keys.map { ($0.key, Grant(name: $0.name, role: .worker)) }
-        state.with { $0.set(grants) }
+        state.with { state in
+            state.set(grants)
+            // Who is no neighbour any more may be one again: nobody asks for those.
+            (state.revokedKeys, state.revocations) = ([], [])
+        }
     }
 
-    /// Reads the folder again if it changed, or anyway; returns what it skipped and did not skip before, one line each.
+    /// Reads the folder again if it changed, or anyway; returns what it and others before it have skipped and not skipped
+    /// before, one line each.
+    @discardableResult
+    package func refresh(anyway: Bool = false) -> [String] {
+        reader.sync { look(anyway: anyway) }
+        return state.with { state in
+            defer { state.unsaid = [] }
+            return state.unsaid
+        }
+    }
+
+    /// Reads the folder on a thread of its own, which its disk may keep for long, and says when that is done; once for all who
+    /// ask before it begins.
+    func lookSoon(_ done: @escaping @Sendable () -> Void) {
+        let isFirst = waiting.with { waiting in
+            waiting.append(done)
+            return waiting.count == 1
+        }
+        guard isFirst else { return }
+        reader.async {
+            let waiting = self.waiting.with { waiting in
+                defer { waiting = [] }
+                return waiting
+            }
+            self.look()
+            for done in waiting { done() }
+        }
+    }
+
+    /// Reads the folder again if it changed, or anyway.
     ///
     /// A file that was overwritten in place does not change the folder, and is noticed by reading anyway. Whose file the system
     /// cannot read now may connect as before as long as the file is there.
-    @discardableResult
-    package func refresh(anyway: Bool = false) -> [String] {
-        guard let folder else { return [] }
+    private func look(anyway: Bool = false) {
+        guard let folder else { return }
         var info = stat()
         var now = timespec()
         clock_gettime(CLOCK_REALTIME, &now)
@@ -178,7 +215,7 @@ package final class Gate: Sendable {
             // Times of files advance in steps of some milliseconds.
             stamp.isSettled = abs(now.tv_sec - info.st_mtim.tv_sec) > 1
         }
-        guard state.with({ anyway || !$0.stamp.isSettled || $0.stamp != stamp }) else { return [] }
+        guard state.with({ anyway || !$0.stamp.isSettled || $0.stamp != stamp }) else { return }
         var listing = KeyFolder.Listing()
         var trouble: [KeyError] = []
         var isFolderRead = true
@@ -194,7 +231,7 @@ package final class Gate: Sendable {
             (!isFolderRead || listing.unread[grant.name] != nil) && folder.isAuthorised(grant.name)
         }
         let lines = listing.skipped.map(\.description)
-        return state.with { state in
+        state.with { state in
             state.set(listing.valid.map { ($0.key, Grant(name: $0.name, role: $0.role)) } + Array(kept))
             var news = lines.filter { !state.skipped.contains($0) }
             if isFolderRead { state.skipped = lines }
@@ -205,7 +242,7 @@ package final class Gate: Sendable {
                 state.troubleSaid = now.tv_sec
                 news += trouble.map { "\($0); who is known by it may connect as before, and it is read again" }
             }
-            return news
+            state.unsaid += news
         }
     }
 

@@ -56,7 +56,7 @@ package struct KeyError: Error, Equatable, Sendable, CustomStringConvertible {
         case .nobody(let folder):
             "\(folder) authorises nobody, so nobody could connect; run abbozzo keys authorize FILE.pub --role worker|client"
         case .ambiguous(let names, let folder):
-            "\(folder) has the secrets of several clients (\(names.joined(separator: ", "))); keep one of them there"
+            "\(folder) has the secrets of several clients (\(names.joined(separator: ", "))); say which one with the variable ABBOZZO_CLIENT"
         case .system(let text, let path), .unread(let text, let path): "\(path): \(text)"
         }
     }

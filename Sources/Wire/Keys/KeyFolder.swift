@@ -176,13 +176,13 @@ package struct KeyFolder: Equatable, Sendable {
         return Security(identity: identity, peerKey: try coordinatorKey(serverKey), gate: Gate())
     }
 
-    /// The key of the only client here, or of the user among several, and the coordinator's public one.
+    /// The key of the client `named`; else of the only one here, or of the user among several; and the coordinator's public one.
     ///
     /// `serverKey` is the coordinator's public key, as 40 characters or a file; nil for `coordinator.pub`.
-    package func forClient(user: String?, serverKey: String? = nil) throws -> Security {
+    package func forClient(user: String?, named: String? = nil, serverKey: String? = nil) throws -> Security {
         try Self.expect(path, R_OK | X_OK, advice: Self.clientAdvice)
         let names = clients
-        guard let name = names.count == 1 ? names[0] : names.first(where: { $0 == user }) else {
+        guard let name = named ?? (names.count == 1 ? names[0] : names.first { $0 == user }) else {
             if names.isEmpty {
                 throw KeyError(.missing("\(path)/NAME.key of a client", advice: Self.clientAdvice))
             }

@@ -1,13 +1,15 @@
 internal import CZeroMQ
 internal import Glibc
+internal import Synchronization
 
 /// Tells libzmq at each handshake of the loop's sockets whether the key may connect.
 ///
 /// Source: ZeroMQ RFC 27 (ZAP 1.0), CURVE mechanism.
 final class ZapSocket: Socket {
     private let gate: Gate
-    /// Workers that dialled ahead of the plan that will admit them.
+    /// Workers that dialled ahead of the plan that will admit them, and keys that the folder is read again for.
     private var waiting: [(question: Question, deadline: ContinuousClock.Instant)] = []
+    private var looks: LoopTimer?
 
     /// The property of messages that holds the key of the session they came over.
     static let keyProperty = "X-Key"
@@ -15,6 +17,8 @@ final class ZapSocket: Socket {
     ///
     /// Less than the time that a handshake may take.
     private static let patience = Duration.seconds(3)
+    /// Time between two looks at whether the folder was read.
+    private static let lookInterval = Duration.milliseconds(20)
     /// Questions that wait, at most.
     private static let mostWaiting = 64
 
@@ -27,6 +31,15 @@ final class ZapSocket: Socket {
         let address: String
         /// Nil when the question makes no sense.
         let key: String?
+        /// Whether the folder was read after the question came; nil where nobody reads it.
+        var reading: Reading?
+    }
+
+    /// A look at the folder of keys, on a thread of its own.
+    private final class Reading: Sendable {
+        private let state = Atomic(false)
+        var isDone: Bool { state.load(ordering: .acquiring) }
+        func end() { state.store(true, ordering: .releasing) }
     }
 
     init(_ loop: PollLoop, _ gate: Gate) throws(WireError) {
@@ -86,23 +99,42 @@ final class ZapSocket: Socket {
             gate.note(.badHandshake, question.address)
             return answer(question, "400")
         }
-        var verdict = gate.verdict(key, domain)
-        // It may have been authorised a moment ago.
-        if case .failure = verdict, deadline == nil {
-            gate.refresh()
-            verdict = gate.verdict(key, domain)
-        }
-        switch verdict {
+        switch gate.verdict(key, domain) {
         case .success(let name): answer(question, "200", name: name, key: key)
         case .failure(let refused):
-            if refused.why == .notInPlan && !isOver && waiting.count < Self.mostWaiting {
+            var question = question
+            let isOpen: Bool
+            if refused.why == .notInPlan {
+                isOpen = true
+            } else if let reading = question.reading {
+                isOpen = !reading.isDone
+            } else if waiting.count < Self.mostWaiting {
+                // It may have been authorised a moment ago.
+                let reading = Reading()
+                gate.lookSoon { reading.end() }
+                question.reading = reading
+                isOpen = true
+            } else {
+                isOpen = false
+            }
+            if isOpen && !isOver && waiting.count < Self.mostWaiting {
                 waiting.append((question, deadline ?? .now + Self.patience))
+                lookAgain()
                 return
             }
             gate.note(refused.why, "\(domain) from \(question.address)")
             // 300 lets a worker try again, which may be authorised later; 400 tells a user at once.
             // Source: RFC 27, status codes.
             answer(question, domain.role == .worker ? "300" : "400")
+        }
+    }
+
+    /// Nothing wakes the loop when the folder was read.
+    private func lookAgain() {
+        guard looks?.isCancelled ?? true else { return }
+        looks = loop.schedule(after: Self.lookInterval) { [weak self] in
+            self?.looks = nil
+            self?.pump()
         }
     }
 

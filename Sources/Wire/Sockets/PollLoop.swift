@@ -2,6 +2,7 @@ internal import CShims
 internal import CZeroMQ
 internal import Dispatch
 internal import Glibc
+internal import Plan
 internal import Synchronization
 
 /// One thread that owns sockets, fires timers and runs the jobs of actors that live on it.
@@ -39,6 +40,9 @@ package final class PollLoop: SerialExecutor, @unchecked Sendable {
     private let afterlife: DispatchQueue
     private let afterlifeKey = DispatchSpecificKey<Bool>()
 
+    /// Threads of libzmq that move the sockets' bytes.
+    let ioThreads: Int
+
     // Touched by the owner thread only.
     let context: UnsafeMutableRawPointer
     private var sockets: [Socket] = []
@@ -46,7 +50,11 @@ package final class PollLoop: SerialExecutor, @unchecked Sendable {
     private var timers: [Pending] = []
     private var lastMonitor = 0
 
-    /// Starts the thread.
+    /// Starts the thread, and threads of libzmq beside it that move bytes.
+    ///
+    /// libzmq looks names up on these: one that is slow to be found stops all sockets of its thread meanwhile (seen with
+    /// libzmq 4.3.4: no heartbeat for the 4 s of a lookup), so sockets with other duties belong on other ones
+    /// (`SocketOptions.ioThread`).
     ///
     /// - Throws: `WireError` when the system has no descriptor or thread left.
     package init(name: String, ioThreads: Int = 1) throws(WireError) {
@@ -59,6 +67,7 @@ package final class PollLoop: SerialExecutor, @unchecked Sendable {
         }
         zmq_ctx_set(context, ZMQ_IO_THREADS, Int32(ioThreads))
         self.name = name
+        self.ioThreads = ioThreads
         self.context = context
         self.wake = wake
         afterlife = DispatchQueue(label: name)
@@ -105,7 +114,7 @@ package final class PollLoop: SerialExecutor, @unchecked Sendable {
 
     /// Traps when the caller is not on the loop's thread.
     package func checkIsolated() {
-        precondition(isCurrent, "not on the thread of \(name)")
+        promise(isCurrent, "not on the thread of \(name)")
     }
 
     /// Tells the runtime whether the caller is on the loop's thread.
@@ -181,7 +190,7 @@ package final class PollLoop: SerialExecutor, @unchecked Sendable {
     /// Lets a gate answer the handshakes of all sockets that listen with keys.
     func answerHandshakes(by gate: Gate) throws(WireError) {
         if let known = self.gate {
-            precondition(known === gate, "a loop has one gate")
+            promise(known === gate, "a loop has one gate")
             return
         }
         _ = try ZapSocket(self, gate)

@@ -1,6 +1,7 @@
 internal import CShims
 internal import CZeroMQ
 internal import Glibc
+internal import Plan
 
 /// What all sockets share: receiving, reassembly, the outgoing queue, the connection monitor.
 ///
@@ -78,6 +79,7 @@ package class Socket {
         self.handle = handle
         do throws(WireError) {
             try set(ZMQ_LINGER, 0)
+            try set(ZMQ_AFFINITY, wide: 1 << Int64(min(options.ioThread, loop.ioThreads - 1)))
             try set(ZMQ_SNDHWM, Int32(options.sendHighWater ?? options.highWater))
             try set(ZMQ_RCVHWM, Int32(options.highWater))
             try set(ZMQ_MAXMSGSIZE, wide: Int64(Self.largestFrame))
@@ -93,7 +95,7 @@ package class Socket {
     }
 
     deinit {
-        precondition(handle == nil, "a socket was dropped without close()")
+        promise(handle == nil, "a socket was dropped without close()")
         frames.deallocate()
         outgoingFrame.deallocate()
     }
@@ -285,7 +287,6 @@ package class Socket {
             if heard.contains(connection) {
                 accepted[connection] = read
             } else if read - mark > mostUnfinished {
-                accepted[connection] = nil
                 onEvent?(.refused(FrameError(.unfinished(bytes: read - mark), peer: "a connection")))
                 cut(connection)
             }
@@ -293,9 +294,11 @@ package class Socket {
         heard = []
     }
 
-    /// Ends a connection by its descriptor, since libzmq has no call for it.
-    private func cut(_ connection: Int32) {
-        guard connection >= 0 else { return }
+    /// Ends a connection by its descriptor, since libzmq has no call for it; only once, since what more was read from it comes
+    /// when the descriptor may be another connection's.
+    func cut(_ connection: Int32) {
+        if accepted[connection] == nil { readMonitor() }
+        guard accepted.removeValue(forKey: connection) != nil else { return }
         sessions[connection] = nil
         shutdown(connection, Int32(SHUT_RDWR))
     }

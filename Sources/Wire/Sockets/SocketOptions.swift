@@ -81,6 +81,8 @@ package struct SocketOptions: Sendable {
     package var meter: LinkMeter?
     /// Name of the far side in link counters, for sockets with one peer.
     package var peerName: String
+    /// Which of its loop's `ioThreads` moves its bytes, from 0; the last one if there are fewer.
+    package var ioThread = 0
 
     /// Joins the fields.
     package init(
