@@ -100,7 +100,7 @@ extension CoordinatorCore {
 
     mutating func dispatch() {
         defer { watchCredit() }
-        guard plan != nil, !isStopping, replan == nil else { return }
+        guard plan != nil, !isStopping, !isHeldForPlan else { return }
         bind()
         let closed = sendSuspects()
         for need in [Need.encode, .edge, .picture, .step] {
@@ -429,7 +429,7 @@ extension CoordinatorCore {
     mutating func end(_ image: ImageID, _ state: ImageState) {
         let ticket = ticket(.end(image))
         enter(.recording(state, ticket: ticket), image)
-        commit(.finish(image, state, time: wall, model: pin?.model.fingerprint), ticket: ticket)
+        commit(.finish(image, state, time: wall, model: pin?.drawsWith), ticket: ticket)
     }
 
     mutating func ended(_ image: ImageID, _ ticket: UInt64) {

@@ -205,7 +205,7 @@ extension CoordinatorCore {
                     StoredJob(
                         status: status, number: 0, priority: submission.priority,
                         isInteractive: submission.isInteractive, requests: submission.images, checkpoints: [:]))
-                log(.info, "job \(id): \(submission.images.count) pictures queued")
+                log(.info, "job \(id): \(submission.images.count) pictures queued\(client.byWhom)")
                 reconsiderWire()
                 changed(id)
             }
@@ -261,7 +261,7 @@ extension CoordinatorCore {
         switch awaited {
         case .end(let image):
             guard case .recording(let state, _) = flights[image]?.phase else { return false }
-            write = .finish(image, state, time: wall, model: pin?.model.fingerprint)
+            write = .finish(image, state, time: wall, model: pin?.drawsWith)
         case .pin:
             guard let pin else { return false }
             write = .fact(name: "pin", value: Facts.encode(pin))
@@ -364,11 +364,10 @@ extension CoordinatorCore {
                     id, version: status.version, done: status.done, failed: status.failed,
                     cancelled: status.cancelled, total: status.total)))
         if status.isFinal { tell(watchers.filter { $0.job == id }) }
-        let isInFlight = status.isFinal && flights.keys.contains { $0.job == id }
-        let isBeingCancelled = awaited.values.contains {
-            if case .cancellation(_, id) = $0 { true } else { false }
-        }
-        guard status.isFinal && !isInFlight && !isBeingCancelled else { return }
+        // Both look at much: only where it matters.
+        guard status.isFinal, !flights.keys.contains(where: { $0.job == id }),
+            !awaited.values.contains(where: { if case .cancellation(_, id) = $0 { true } else { false } })
+        else { return }
         queuedBytes -= job.bytes
         jobs[id] = nil
         traces.close(id)
@@ -453,11 +452,12 @@ extension CoordinatorCore {
                 var status = WorkerStatus(
                     hello: member.hello, life: member.life, placement: placement(of: name), counters: member.counters,
                     heartbeatAge: Double(now - min(now, member.heard)) * 1e-9,
-                    rates: member.isPresent ? member.rates() : WorkerRates())
+                    rates: member.isPresent ? member.speed.rates(of: name) : WorkerRates())
                 status.faults = member.faults
                 status.link = measuredLink(from: name)
                 status.pace = member.isPresent ? member.pace.factor(now: now) : nil
                 status.isDrained = member.isDrained
+                status.idle = idle(name, member)
                 return status
             }
         }
@@ -470,21 +470,35 @@ extension CoordinatorCore {
             status.stepsPerPicture = Double(steps) / Double(flights.count)
         }
         status.predictedPerHour = predictedPerHour
+        (status.refused, status.refusals) = (refusedWorkers, refusals)
+        status.build = settings.build
+        status.jobsBlocked = blockedJobs
         status.jobsRunning = Set(flights.keys.map(\.job)).count
         status.jobsWaiting = jobs.count - status.jobsRunning
         return status
     }
 
+    /// Unfinished jobs that wait for somebody to look after a disk or a folder.
+    private var blockedJobs: [String: Int] {
+        let folders = troubledPlaces
+        let waitsForQueue = storeTrouble != nil || flights.values.contains { $0.openTrouble != nil }
+        return [
+            "queue_disk": waitsForQueue || silentDisk == .queue ? jobs.count : 0,
+            "output_disk": outputTrouble != nil || silentDisk == .output ? jobs.count : 0,
+            "folder": folders.isEmpty ? 0 : jobs.values.count { !$0.status.isFinal && folders[$0.place] != nil },
+        ]
+    }
+
     /// Takes a worker out of the plan, or lets it back in; one that is off stays out, or takes part, when it comes back.
     private mutating func drain(_ name: String, _ isDrained: Bool, _ client: ClientTicket) {
         guard isKnown(name, client) else { return }
+        let change = "\(name) is \(isDrained ? "drained" : "let back in")"
+        if isDrained != drained.contains(name) { log(.info, change + client.byWhom) }
         if let member = members[name], member.isDrained != isDrained {
             members[name]?.isDrained = isDrained
             if member.isPresent {
                 live(name, isDrained ? .draining : .joined)
-                wantPlan(
-                    isDrained ? .drained : .undrained, "\(name) is \(isDrained ? "drained" : "let back in")",
-                    isGraceful: true)
+                wantPlan(with: name, isDrained ? .drained : .undrained, change)
             }
         }
         rememberDrained(name, isDrained, client)
@@ -501,7 +515,7 @@ extension CoordinatorCore {
         }
         members[name] = nil
         crashes[name] = nil
-        log(.info, "\(name), which is gone, is taken off the list")
+        log(.info, "\(name), which is gone, is taken off the list\(client.byWhom)")
         rememberDrained(name, false, client)
     }
 

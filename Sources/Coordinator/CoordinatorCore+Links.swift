@@ -78,12 +78,9 @@ extension CoordinatorCore {
 
     /// Replans without workers that have loaded and are heard, but whose data link does not come up: neither work nor what
     /// becomes of it gets through.
-    ///
-    /// Those in the middle of a pipeline need none.
     mutating func watchDataLinks() {
         guard let plan, replan?.isGraceful ?? true else { return }
-        let ends = plan.pipelines.flatMap { [$0.first?.worker, $0.last?.worker] }
-        for share in plan.placements where share.encodes || share.decodes || ends.contains(share.worker) {
+        for share in plan.placements where usesDataLink(share) {
             let name = share.worker
             guard let since = members[name]?.unlinkedSince else { continue }
             guard isHeard(name) else {

@@ -28,7 +28,7 @@ extension CoordinatorCore {
         // A plan that was made in between did without it, and it has no reason to introduce itself again.
         if wasCut {
             acquit(name, run: bootID)
-            if placement(of: name) == nil { wantPlan(.reconnected, "\(name) is heard again", isGraceful: true) }
+            if placement(of: name) == nil { wantPlan(with: name, .reconnected, "\(name) is heard again") }
         }
         answerChallenger(name)
         switch message {
@@ -43,7 +43,7 @@ extension CoordinatorCore {
             live(name, .draining)
             log(.info, "\(name) wants to leave")
             releaseLeavers()
-            wantPlan(.drained, "\(name) leaves", isGraceful: true)
+            wantPlan(with: name, .drained, "\(name) leaves")
         case .hello, .welcome, .refuse, .assign, .forget, .alive, .report, .introduce: break
         }
     }
@@ -64,8 +64,7 @@ extension CoordinatorCore {
         if let old = members[name], old.isPresent, old.hello.bootID != bootID {
             // The old one may be dead without anybody knowing yet: let it speak, or be silent, first.
             if now - min(now, old.heard) < settings.suspectAfter && old.disconnected == nil {
-                let known = challengers[name].flatMap { $0.hello.bootID == bootID ? $0 : nil }
-                challengers[name] = Challenger(hello: hello, isLogged: known?.isLogged ?? false)
+                challengers[name] = Challenger(hello: hello)
                 return
             }
             lose(name, "it started again", isDeath: true)
@@ -77,10 +76,8 @@ extension CoordinatorCore {
     private mutating func answerChallenger(_ name: String) {
         guard let challenger = challengers[name], !challenger.isAnswered else { return }
         let text = "a worker called \(name) is here already and alive; start this one with another --name"
-        send(.refuse(Refusal(code: .name, text: text)), name, bootID: challenger.hello.bootID)
-        if !challenger.isLogged { log(.warning, "refused another run of \(name): \(text)") }
+        refuse(name, challenger.hello.bootID, .name, text)
         challengers[name]?.isAnswered = true
-        challengers[name]?.isLogged = true
     }
 
     /// A connection ended: that of the worker, or that of a run that wants its name.
@@ -88,6 +85,9 @@ extension CoordinatorCore {
         if challengers[name]?.hello.bootID == bootID { challengers[name] = nil }
         guard let member = members[name], member.isPresent, member.hello.bootID == bootID else { return }
         members[name]?.disconnected = now
+        if let share = placement(of: name), !usesDataLink(share), !linked.contains(name) {
+            wantPlan(.link, "both connections of \(name) broke", isGraceful: false, after: settings.settle)
+        }
         guard let challenger = challengers[name] else { return }
         lose(name, "it started again", isDeath: true)
         accept(challenger.hello)
@@ -142,24 +142,24 @@ extension CoordinatorCore {
             noteCrash(of: former)
         }
         members[name] = member
+        refused[name] = nil
         if member.isDrained { members[name]?.life = .draining }
         send(
             .welcome(
                 Welcome(
-                    heartbeatMilliseconds: Int(settings.heartbeat / 1_000_000), dataEndpoint: settings.dataEndpoint)),
+                    heartbeatMilliseconds: Int(settings.heartbeat / 1_000_000), dataEndpoint: settings.dataEndpoint,
+                    lostAfterMilliseconds: Int(settings.lostAfter / 1_000_000))),
             name)
         effects.append(.publish(.worker(name: name, life: members[name]?.life ?? .joined)))
         log(.info, "\(name) \(known == nil ? "joined" : "is back"): threads \(hello.threads), \(hello.kernelClass)")
         // Messages to or from it may have been lost with the old connection.
-        guard hadShare || plan == nil || !isResting(name) else { return }
-        wantPlan(
-            known == nil ? .joined : .reconnected,
-            known == nil ? "\(name) joined" : "\(name) connected again", isGraceful: !hadShare, after: settings.settle)
-    }
-
-    private mutating func refuse(_ name: String, _ bootID: UInt64, _ code: Refusal.Code, _ text: String) {
-        send(.refuse(Refusal(code: code, text: text)), name, bootID: bootID)
-        log(.warning, "refused \(name): \(text)")
+        let (cause, text): (Measurement.Cause, String) =
+            known == nil ? (.joined, "\(name) joined") : (.reconnected, "\(name) connected again")
+        if hadShare {
+            wantPlan(cause, text, isGraceful: false, after: settings.settle)
+        } else {
+            wantPlan(with: name, cause, text)
+        }
     }
 
     private mutating func beat(_ heartbeat: Heartbeat, _ name: String) {
@@ -186,13 +186,13 @@ extension CoordinatorCore {
         if let member = members[name], member.isStalled, member.memorySince == now {
             members[name]?.isStalled = false
             log(.info, "\(name) moves again")
-            wantPlan(.joined, "\(name) moves again", isGraceful: true)
+            wantPlan(with: name, .joined, "\(name) moves again")
         }
         guard members[name]?.life == .suspect else { return }
         let share = placement(of: name)
         if share == nil {
             live(name, .joined)
-            wantPlan(.joined, "\(name) is heard again", isGraceful: true)
+            wantPlan(with: name, .joined, "\(name) is heard again")
         } else if case .loading(_, let missing) = planning, missing.contains(name) {
             live(name, .loading)
         } else {

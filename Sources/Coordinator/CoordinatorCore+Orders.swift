@@ -27,7 +27,7 @@ extension CoordinatorCore {
     private static let mostRemoved = 10_000
 
     mutating func cancel(_ id: JobID, _ client: ClientTicket) {
-        if jobs[id] != nil { log(.info, "job \(id) cancelled") }
+        if jobs[id] != nil { log(.info, "job \(id) cancelled\(client.byWhom)") }
         drop(id)
         // What was to be tried again before is cancelled with it.
         for (order, waiting) in orders where order.isRetry && order.job == id { reply(.done, waiting) }
@@ -107,7 +107,7 @@ extension CoordinatorCore {
         }
         let write = StoreWrite.retry(
             id, mostPictures: max(0, settings.maxQueued - pictures),
-            mostBytes: isLive ? .max : max(0, settings.maxQueuedBytes - bytes), model: pin?.model.fingerprint)
+            mostBytes: isLive ? .max : max(0, settings.maxQueuedBytes - bytes), model: pin?.drawsWith)
         commit(write, ticket: ticket(.order(.retry(id), client)))
     }
 
@@ -115,6 +115,7 @@ extension CoordinatorCore {
     mutating func ordered(_ order: StoreOrder, _ answer: StoreAnswer, _ client: ClientTicket) {
         switch answer {
         case .retried(let job):
+            log(.info, "job \(job.status.id) tried again\(client.byWhom)")
             goOn(with: job)
             let isCancelled = awaited.values.contains {
                 if case .cancellation(_, job.status.id) = $0 { true } else { false }
@@ -122,10 +123,10 @@ extension CoordinatorCore {
             if isCancelled { drop(job.status.id) }
             reply(.done, client)
         case .written:
-            if let id = order.job { log(.info, "job \(id) removed") }
+            if let id = order.job { log(.info, "job \(id) removed\(client.byWhom)") }
             reply(.done, client)
         case .removed(let jobs, let isAll):
-            if jobs > 0 { log(.info, "finished jobs removed: \(jobs)") }
+            if jobs > 0 { log(.info, "finished jobs removed\(client.byWhom): \(jobs)") }
             reply(.removed(jobs: jobs, isAll: isAll), client)
         case .failed(let error): refuse(client, error)
         case .submitted: log(.error, "the store answered \(answer) to \(order)")

@@ -72,6 +72,10 @@ extension CoordinatorCore {
             let current = ReplicatedPlan(plan)
         else { return }
         let awake = members.values.filter { $0.isEligible && !isResting($0.hello.name) }
+        // Planning takes seconds where workers are many, and messages wait.
+        let look = PaceLook(epoch: epoch, paces: paces, workers: Set(awake.map(\.hello.name)), at: now)
+        guard lastPaceLook.map({ !look.isAsAt($0) }) ?? true else { return }
+        lastPaceLook = look
         let input = planningInput(awake.map(\.hello), model)
         guard let made = try? Planner.plan(input, replicas: settings.replicas),
             !Planner.keeps(current, over: made, input, replicas: settings.replicas),
@@ -83,6 +87,29 @@ extension CoordinatorCore {
         nextPaceLook = now + paceWait
         let percent = Int(min(1e6, 100 * (after / before - 1)).rounded())
         wantPlan(.pace, "the steps so far ask for another cut, \(percent) % faster", isGraceful: true)
+    }
+}
+
+/// What a look at the cut was made by.
+struct PaceLook {
+    let epoch: Epoch
+    let paces: [String: Double]
+    let workers: Set<String>
+    let at: UInt64
+
+    /// Change of a worker's pace that is worth another look.
+    private static let change = 0.03
+    /// Time after which one is made anyway: the queue changes, too.
+    private static let lasts: UInt64 = 300_000_000_000
+
+    /// Whether nothing that matters has changed since another look.
+    func isAsAt(_ other: PaceLook) -> Bool {
+        guard epoch == other.epoch, workers == other.workers, at - min(at, other.at) < Self.lasts,
+            paces.count == other.paces.count
+        else { return false }
+        return paces.allSatisfy { name, pace in
+            other.paces[name].map { abs(pace / $0 - 1) < Self.change } ?? false
+        }
     }
 }
 

@@ -24,6 +24,7 @@ extension CoordinatorCore {
             since: now)
         if let replan {
             wish.since = replan.since
+            wish.decision = replan.decision
             if replan.isGraceful && isGraceful {
                 wish.due = min(wish.due, max(replan.due, replan.since + Self.mostSettles * settings.settle))
             } else {
@@ -36,9 +37,40 @@ extension CoordinatorCore {
     /// How often workers that join one after the other may put a plan off: a large cluster joins for minutes.
     private static let mostSettles: UInt64 = 8
 
+    /// Asks for a plan with a worker that may be given a share again; one that may not changes nothing while there is a plan.
+    mutating func wantPlan(with name: String, _ cause: Measurement.Cause, _ text: String) {
+        let mayShare = members[name]?.isEligible == true && !isResting(name)
+        guard mayShare || placement(of: name) != nil || plan == nil else { return }
+        wantPlan(cause, text, isGraceful: true)
+    }
+
+    /// Whether new work is held back for the next plan's sake.
+    ///
+    /// A plan in force is worked by until another one is known to be better: to let its pipelines run empty for nothing
+    /// costs as long as a step takes.
+    var isHeldForPlan: Bool {
+        guard let replan else { return false }
+        return !replan.isGraceful || replan.decision != nil || workedBy == nil
+    }
+
+    /// The plan that work is done by: one that all have loaded, or some replica has.
+    private var workedBy: ClusterPlan? {
+        switch planning {
+        case .active(let plan): plan
+        case .loading(let plan, _) where replicas.contains(where: \.isLoaded): plan
+        case .loading, .none: nil
+        }
+    }
+
     mutating func planIfDue() {
         guard let replan, now >= replan.due else { return }
-        if replan.isGraceful && flights.values.contains(where: \.isSent) { return }
+        if replan.isGraceful && flights.values.contains(where: \.isSent) {
+            guard !isHeldForPlan, let plan = workedBy else { return }
+            let decision = decide(replan)
+            self.replan?.decision = decision
+            if decision.placements == plan.placements { self.replan = nil }
+            return
+        }
         self.replan = nil
         makePlan(replan)
     }
@@ -52,18 +84,17 @@ extension CoordinatorCore {
         }
         let eligible = members.values.filter(\.isEligible).map(\.hello)
         let isTooFew = !hasPlanned && now < minimumUntil ?? .max && eligible.count < settings.minimumWorkers
-        let (proposed, trouble) = proposal(eligible, replan)
-        guard var placements = proposed, !isTooFew else {
+        let decision = decide(replan)
+        guard let placements = decision.placements, !isTooFew else {
             recallFlights(replan.cause)
             replicas = []
-            planning = .none(missing(eligible, trouble, isTooFew: isTooFew))
+            planning = .none(missing(eligible, decision.trouble, isTooFew: isTooFew))
             for (name, member) in members where member.life == .loading || member.life == .ready { live(name, .joined) }
             log(.info, waitingReason ?? "")
             releaseLeavers()
             return changedAll()
         }
-        for place in placements.indices { placements[place].bootID = bootID(of: placements[place].worker) ?? 0 }
-        if replan.isGraceful, case .active(let plan) = planning, plan.placements == placements { return }
+        if replan.isGraceful, workedBy?.placements == placements { return }
         adopt(placements, cause: replan.cause, text: replan.text, measuresLinks: openWire(for: placements))
     }
 
@@ -99,6 +130,9 @@ extension CoordinatorCore {
             epoch: epoch, placements: placements, blockCount: pin?.model.blockCount ?? 0, wire: wire,
             measuresLinks: measuresLinks)
         planning = .loading(plan, missing: Set(placements.map(\.worker)))
+        if let misfit = settings.cut.misfit(plan.pipelines.map { $0.map(\.span.count) }) {
+            log(.warning, "the cut \(misfit)")
+        }
         replicas = Replica.all(plan, flightsPerWorker: settings.flightsPerWorker)
         // A coordinator that starts again must not give the same number to another plan.
         commit(.fact(name: "epoch", value: String(epoch)), ticket: ticket(.epoch(epoch)))
@@ -109,9 +143,19 @@ extension CoordinatorCore {
         changedAll()
     }
 
+    /// What was decided, if the same workers are there as then: to search again keeps messages waiting.
+    private mutating func decide(_ replan: Replan) -> Replan.Decision {
+        let eligible = members.values.filter(\.isEligible)
+        let runs = Dictionary(uniqueKeysWithValues: eligible.map { ($0.hello.name, $0.hello.bootID) })
+        if let decision = replan.decision, decision.runs == runs { return decision }
+        let (placements, trouble) = proposal(replan)
+        return Replan.Decision(placements: placements, trouble: trouble, runs: runs)
+    }
+
     /// The placements to have now, the present ones if others are not worth the change; nil with the reason.
-    private mutating func proposal(_ eligible: [Hello], _ replan: Replan) -> ([Placement]?, String?) {
+    private mutating func proposal(_ replan: Replan) -> (placements: [Placement]?, trouble: String?) {
         guard let model = pin?.model else { return (nil, nil) }
+        let eligible = members.values.filter(\.isEligible).map(\.hello)
         var trouble = ""
         let awake = eligible.filter { !isResting($0.name) }
         let resting = Set(eligible.map(\.name)).subtracting(awake.map(\.name))
@@ -123,7 +167,12 @@ extension CoordinatorCore {
                 continue
             }
             let (placements, failure) = proposal(others, model, replan)
-            if let placements { return (placements, nil) }
+            if var placements {
+                for place in placements.indices {
+                    placements[place].bootID = bootID(of: placements[place].worker) ?? 0
+                }
+                return (placements, nil)
+            }
             trouble = failure ?? trouble
         }
         return (nil, trouble + partingReason)
@@ -135,7 +184,7 @@ extension CoordinatorCore {
         let input = planningInput(eligible, model)
         do throws(PlanningFailure) {
             let made = try Planner.plan(input, replicas: settings.replicas)
-            if replan.isGraceful, case .active(let plan) = planning, let current = ReplicatedPlan(plan),
+            if replan.isGraceful, let plan = workedBy, let current = ReplicatedPlan(plan),
                 Planner.keeps(current, over: made, input, replicas: settings.replicas)
             {
                 if made != current { log(.info, "\(replan.cause): the plan stays, another one would gain too little") }
@@ -268,6 +317,11 @@ extension CoordinatorCore {
         if let failed = failures.first, let text = failed.loadFailure { return "\(failed.hello.name): \(text)" }
         let stalled = members.values.filter { $0.isPresent && $0.isStalled }.map(\.hello.name).sorted()
         if !stalled.isEmpty { return "\(stalled.joined(separator: ", ")) stuck loading weights" }
+        let here = members.values.filter(\.isPresent)
+        if !here.isEmpty && here.allSatisfy(\.isDrained) {
+            let names = here.map(\.hello.name).sorted().joined(separator: ", ")
+            return "all workers here are drained (\(names)); let one back in with abbozzo nodes undrain NAME"
+        }
         if eligible.isEmpty && isTooFew == false || members.isEmpty { return "no worker is here" }
         if isTooFew {
             let verb = eligible.count == 1 ? "is" : "are"
@@ -282,6 +336,11 @@ extension CoordinatorCore {
         if let storeTrouble { return "the queue's disk: \(storeTrouble)" }
         if let trouble = flights.values.compactMap(\.openTrouble).min() { return "the queue's disk: \(trouble)" }
         if let outputTrouble { return "the pictures' disk: \(outputTrouble)" }
+        switch silentDisk {
+        case .queue?: return "the queue's disk does not answer"
+        case .output?: return "the pictures' disk does not answer"
+        case nil: break
+        }
         if isStopping { return "the coordinator is stopping; the job goes on when it is started again" }
         switch planning {
         case .none(let reason): return reason
@@ -289,6 +348,36 @@ extension CoordinatorCore {
         case .loading(_, let missing): return "\(missing.sorted().joined(separator: ", ")) loading weights"
         case .active: return wireReason
         }
+    }
+
+    /// What the coordinator writes to.
+    enum Disk {
+        case queue, output
+    }
+
+    /// Which disk has not answered for long, without an error; nil where all do.
+    var silentDisk: Disk? {
+        func isLate(_ flight: Flight) -> Bool { now - min(now, flight.phaseSince) >= Self.diskPatience }
+        for flight in flights.values where isLate(flight) {
+            switch flight.phase {
+            case .writing where flight.placeTrouble == nil: return .output
+            case .recording: return .queue
+            default: break
+            }
+        }
+        guard case .loading = planning, now - min(now, planned) >= Self.diskPatience else { return nil }
+        let waitsForEpoch = awaited.values.contains { if case .epoch = $0 { true } else { false } }
+        return waitsForEpoch ? .queue : nil
+    }
+
+    /// Time after which a disk that was asked to write counts as silent.
+    private static let diskPatience: UInt64 = 30_000_000_000
+
+    /// Whether work of a share, or what becomes of it, passes between its worker and the coordinator: not in the middle of a
+    /// pipeline.
+    func usesDataLink(_ share: Placement) -> Bool {
+        share.encodes || share.decodes
+            || plan?.pipelines.contains { $0.first?.worker == share.worker || $0.last?.worker == share.worker } ?? false
     }
 
     /// A worker's data link is up; the first one of a pipeline may also be given so many steps.
@@ -304,7 +393,9 @@ extension CoordinatorCore {
     /// The data link of a worker broke: what was on its way over it is lost.
     mutating func unlink(_ worker: String) {
         linked.remove(worker)
-        guard placement(of: worker) != nil, members[worker]?.isPresent == true else { return }
+        guard let share = placement(of: worker), let member = members[worker], member.isPresent else { return }
+        // Alone it says nothing of one that needs none; with the other one it says that the process is gone.
+        guard usesDataLink(share) || member.disconnected != nil else { return }
         noteBreak(LinkEnds(from: worker, to: Self.dataSocket))
         // If the worker is dead, its control connection breaks too: wait for that, and plan once.
         wantPlan(.link, "the data link of \(worker) broke", isGraceful: false, after: settings.settle)

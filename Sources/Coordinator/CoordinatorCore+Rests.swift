@@ -62,7 +62,7 @@ extension CoordinatorCore {
         for (name, member) in members.sorted(by: { $0.key < $1.key })
         where member.isPresent && member.loadFailure != nil && member.loadsAgain <= now {
             members[name]?.loadFailure = nil
-            wantPlan(.joined, "\(name) may load now what it could not", isGraceful: true)
+            wantPlan(with: name, .joined, "\(name) may load now what it could not")
         }
         for (name, crash) in crashes.sorted(by: { $0.key < $1.key }) {
             guard let member = members[name], member.isPresent else { continue }
@@ -70,8 +70,8 @@ extension CoordinatorCore {
                 crashes[name] = nil
             } else if crash.restsUntil > 0, crash.restsUntil <= now {
                 crashes[name]?.restsUntil = 0
-                guard member.isEligible, placement(of: name) == nil else { continue }
-                wantPlan(.joined, "\(name) is tried again", isGraceful: true)
+                guard placement(of: name) == nil else { continue }
+                wantPlan(with: name, .joined, "\(name) is tried again")
             }
         }
     }

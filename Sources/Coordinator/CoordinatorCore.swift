@@ -27,8 +27,17 @@ package struct CoordinatorCore: Sendable {
         var due: UInt64
         /// Whether to wait until nothing is at a worker.
         var isGraceful: Bool
-        /// When it was first wished for: each further wish puts it off, and nothing is dispatched meanwhile.
+        /// When it was first wished for: each further wish puts it off.
         var since: UInt64
+        /// What is to replace the plan in force: from then on nothing is dispatched, so that work runs out.
+        var decision: Decision?
+
+        /// Placements, or nil for none and why, as they were found for these runs of workers.
+        struct Decision {
+            var placements: [Placement]?
+            var trouble: String?
+            var runs: [String: UInt64]
+        }
     }
 
     /// A run of a worker that says hello under the name of one that still seems to live.
@@ -36,8 +45,6 @@ package struct CoordinatorCore: Sendable {
         var hello: Hello
         /// Whether its hello was answered; it waits for the other one to speak, or to be silent.
         var isAnswered = false
-        /// Whether the log has it.
-        var isLogged = false
     }
 
     /// What the answer to a ticket is for.
@@ -90,6 +97,10 @@ package struct CoordinatorCore: Sendable {
     /// Names of workers that clients took out of the plan; the queue remembers them.
     var drained: Set<String> = []
     var challengers: [String: Challenger] = [:]
+    /// Names of workers that were refused and have not joined since.
+    var refused: [String: Refused] = [:]
+    /// How often workers were refused, by `Refusal.Code`.
+    var refusals: [String: UInt64] = [:]
     var planning = Planning.none("no worker has joined")
     var epoch: Epoch = 0
     var hasPlanned = false
@@ -126,6 +137,8 @@ package struct CoordinatorCore: Sendable {
     var (predictedPerHour, nextPrediction): (Double?, UInt64) = (nil, 0)
     /// When the cut is next compared with what the work shows, and how long after the last change of it.
     var (nextPaceLook, paceWait): (UInt64, UInt64) = (0, 0)
+    /// The last look that was not spared.
+    var lastPaceLook: PaceLook?
     /// When it is next looked at whether the plan has memory for the pictures to come.
     var nextMemoryLook: UInt64 = 0
     /// Workers whose data link is up in this epoch.
@@ -187,6 +200,9 @@ package struct CoordinatorCore: Sendable {
             recover(jobs, pin: pin, epoch: epoch)
             self.drained = drained
         case .control(let message, let worker, let bootID): hear(message, from: worker, bootID: bootID)
+        case .malformed(let text, let worker, let bootID):
+            // One that is at work may say something better next time.
+            if self.bootID(of: worker) != bootID { refuse(worker, bootID, .malformed, text) }
         case .disconnected(let worker, let bootID): disconnect(worker, bootID: bootID)
         case .revoked(let worker):
             challengers[worker] = nil

@@ -57,6 +57,8 @@ package struct CoordinatorSettings: Equatable, Sendable {
     package var watchWait: UInt64 = 1_000_000_000
     /// Endpoint of the data socket, told to workers.
     package var dataEndpoint: String
+    /// Version and build of the program, as workers tell theirs; empty where nobody says.
+    package var build = ""
     /// Seconds since 1970 when the clock showed zero, at the start; `Event.clockSet` says otherwise later.
     package var wallAtZero: Double
 
@@ -77,6 +79,9 @@ package struct CoordinatorSettings: Equatable, Sendable {
     }
 
     /// Gives a silent worker up after so many seconds, at least two, and suspects it before.
+    ///
+    /// A longer patience is one with processes: the kernel ends connections over a network that is away for 12 s, and a broken
+    /// connection has its own, shorter grace.
     package mutating func giveUp(afterSeconds seconds: Double) {
         lostAfter = UInt64(max(2, seconds) * 1e9)
         suspectAfter = min(suspectAfter, lostAfter * 2 / 3)

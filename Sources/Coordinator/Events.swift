@@ -8,6 +8,8 @@ package enum Event: Sendable {
     case recovered([StoredJob], pin: ClusterPin?, epoch: Epoch, drained: Set<String> = [])
     /// A worker said something.
     case control(ControlMessage, from: String, bootID: UInt64)
+    /// A worker said what makes no sense, and why.
+    case malformed(String, from: String, bootID: UInt64)
     /// The connection of one run of a worker broke.
     case disconnected(worker: String, bootID: UInt64)
     /// A worker's key is not authorised any more.
@@ -81,6 +83,9 @@ package struct ClientTicket: Hashable, Sendable {
         self.client = client
         self.number = number
     }
+
+    /// Whose key it goes by, for the log: ` by anna`; nothing where there are no keys.
+    var byWhom: String { client.firstIndex(of: "/").map { " by \(client[..<$0])" } ?? "" }
 }
 
 /// What every worker of the cluster must agree on.
@@ -95,6 +100,9 @@ package struct ClusterPin: Codable, Equatable, Sendable {
         self.model = model
         self.kernelClass = kernelClass
     }
+
+    /// What the bits of pictures depend on, as the queue keeps it for each job.
+    var drawsWith: String { StoreWrite.model(model.fingerprint, kernels: kernelClass) }
 }
 
 /// A question to the store.

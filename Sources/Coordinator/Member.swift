@@ -29,8 +29,8 @@ struct Member {
     var counters = WorkerCounters()
     /// Tasks that it could not do, or answered with something unusable.
     var faults: UInt64 = 0
-    /// Counters of the last heartbeats, oldest first, for rates.
-    var samples: [(time: UInt64, counters: WorkerCounters)] = []
+    /// How fast it is.
+    var speed = SpeedSamples()
     /// Its clock, for traces.
     var clock = WorkerClock()
     /// How long its steps take, against its benchmark.
@@ -100,8 +100,7 @@ struct Member {
         if max(bytes, memory) - min(bytes, memory) > Self.memoryStep { (memory, memorySince) = (bytes, now) }
         let trouble = heartbeat.epoch == epoch ? heartbeat.link : nil
         if trouble != linkTrouble?.kind { linkTrouble = trouble.map { ($0, now) } }
-        samples.append((now, heartbeat.counters))
-        if samples.count > 6 { samples.removeFirst() }
+        speed.note(heartbeat.counters, isWorking: heartbeat.image != nil, now: now)
         let inHand = heartbeat.image.map {
             InHand(
                 image: $0, block: heartbeat.block, steps: heartbeat.counters.steps, images: heartbeat.counters.images)
@@ -123,29 +122,6 @@ struct Member {
     var nanosecondsPerToken: Double? {
         let busy = counters.stages.reduce(0.0) { $0 + Double($1.busyNanoseconds) }
         return counters.tokens > 0 && busy > 0 ? busy / Double(counters.tokens) : nil
-    }
-
-    /// Speed over the last heartbeats; the worker's figures are only believed as far as they rise.
-    func rates() -> WorkerRates {
-        var rates = WorkerRates()
-        guard let first = samples.first, let last = samples.last, last.time > first.time,
-            last.counters.upNanoseconds >= first.counters.upNanoseconds
-        else { return rates }
-        let seconds = Double(last.time - first.time) * 1e-9
-        func rate(_ value: (WorkerCounters) -> UInt64) -> Double {
-            let (now, before) = (value(last.counters), value(first.counters))
-            return now > before ? Double(now - before) / seconds : 0
-        }
-        func bytes(_ isCounted: @escaping (LinkCounters) -> Bool) -> Double {
-            rate { $0.links.reduce(0) { isCounted($1) ? $0 &+ $1.totalBytes : $0 } }
-        }
-        let name = hello.name
-        rates.steps = rate(\.steps)
-        rates.tokens = rate(\.tokens)
-        rates.busy = min(1, rate(\.busyNanoseconds) * 1e-9)
-        rates.sent = bytes { $0.source == name }
-        rates.received = bytes { $0.target == name }
-        return rates
     }
 }
 

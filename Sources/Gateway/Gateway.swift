@@ -120,7 +120,7 @@ package actor Gateway {
 
     private static let longestRest = Duration.seconds(60)
 
-    private func ended(_ error: any Error) { failure = "\(error)" }
+    private func ended(_ error: any Error) { failure = (error as? any LocalizedError)?.errorDescription ?? "\(error)" }
 
     private static func isLoopback(_ host: String) -> Bool {
         let parts = host.split(separator: ".", omittingEmptySubsequences: false)

@@ -77,10 +77,14 @@ extension JobStore {
         }
     }
 
-    /// Refuses to let another model finish a job than the one that began it.
+    /// Refuses to let another model, or other kernels, finish a job than those that began it.
+    ///
+    /// A queue of a version before kernels were kept has the fingerprint alone.
     private static func checkModel(_ job: Int64, _ id: JobID, _ model: String?, in database: Database) throws {
         let was = try String.fetchOne(database, sql: "SELECT model FROM job WHERE number = ?", arguments: [job])
-        guard let was, was != model else { return }
+        guard let was, was != model, was != model?.prefix(while: { $0 != " " }).description else {
+            return
+        }
         throw StoreError(.otherModel(job: id.description, was: was, now: model))
     }
 
@@ -202,7 +206,7 @@ extension JobStore {
     ) throws {
         let job = try number(image.job, in: database)
         switch state {
-        case .queued, .running: preconditionFailure("\(image) cannot finish as \(state)")
+        case .queued, .running: fatalError("\(image) cannot finish as \(state)")
         case .done(let path, let checksum):
             try database.cachedStatement(
                 sql: """

@@ -79,7 +79,7 @@ package final class JobStore: Sendable {
         switch answer[0] {
         case .submitted(let id, _, let duplicate): return (id, duplicate)
         case .failed(let error): throw error
-        case .written, .retried, .removed: preconditionFailure("a submission was answered with \(answer[0])")
+        case .written, .retried, .removed: fatalError("a submission was answered with \(answer[0])")
         }
     }
 
@@ -106,7 +106,7 @@ package final class JobStore: Sendable {
     ///
     /// - Precondition: `digits` are 1 to 32 hexadecimal digits in lower case.
     package func jobs(beginningWith digits: String, limit: Int) throws(StoreError) -> [JobStatus] {
-        precondition(JobID.isBeginning(digits), "\(digits) is not the beginning of a job's id")
+        promise(JobID.isBeginning(digits), "\(digits) is not the beginning of a job's id")
         return try read { database in
             try Row.fetchAll(
                 database,

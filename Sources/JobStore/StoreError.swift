@@ -19,8 +19,8 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
         case keyUsed(key: String, job: JobIdentity, difference: String)
         /// No job has the key of a submission that was taken only if one does.
         case unknownKey(String)
-        /// A job's pictures were drawn with another model than the one that would draw the rest; nil where no worker says
-        /// which that is.
+        /// A job's pictures were drawn with another model or other kernels than would draw the rest; nil where no worker says
+        /// with which.
         case otherModel(job: JobIdentity, was: String, now: String?)
         /// There is no room for so many pictures, or bytes of them, to wait again.
         case full(pictures: Int, bytes: Int)
@@ -74,11 +74,17 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
             "key \"\(key.prefix(80))\" belongs to job \(job) with other pictures: \(difference); submit those, or choose "
                 + "another key"
         case .unknownKey(let key): "no job has the key \"\(key.prefix(80))\""
+        case .otherModel(let job, let was, let now?) where Self.fingerprint(was) == Self.fingerprint(now):
+            "pictures of job \(job) were drawn with kernels of class \(was.dropFirst(Self.fingerprint(was).count + 1)), and the "
+                + "cluster computes with \(now.dropFirst(Self.fingerprint(now).count + 1)), so the rest would not fit to them: "
+                + "start the workers as they were, or submit the prompts that are missing as a new job"
         case .otherModel(let job, let was, let now?):
-            "pictures of job \(job) were drawn with a model of fingerprint \(was.prefix(12)), and the cluster draws with "
-                + "\(now.prefix(12)): submit the prompts that are missing as a new job"
+            "pictures of job \(job) were drawn with a model of fingerprint \(Self.fingerprint(was).prefix(12)), and the "
+                + "cluster draws with "
+                + "\(Self.fingerprint(now).prefix(12)): submit the prompts that are missing as a new job"
         case .otherModel(let job, let was, nil):
-            "pictures of job \(job) were drawn with a model of fingerprint \(was.prefix(12)), and no worker is here to say which "
+            "pictures of job \(job) were drawn with a model of fingerprint \(Self.fingerprint(was).prefix(12)), and no worker is "
+                + "here to say which "
                 + "one the cluster draws with; start one, then try again"
         case .full(let pictures, let bytes):
             "its \(pictures) pictures (\(bytes) bytes) would wait again, and the queue has no room for them; try again when "
@@ -92,6 +98,9 @@ package struct StoreError: Error, Equatable, Sendable, CustomStringConvertible {
                 + "another state folder"
         }
     }
+
+    /// A model's fingerprint, of what `StoreWrite.model(_:kernels:)` made.
+    private static func fingerprint(_ model: String) -> Substring { model.prefix { $0 != " " } }
 
     /// Translates whatever a database call threw.
     static func from(_ error: any Error, path: String = "") -> StoreError {

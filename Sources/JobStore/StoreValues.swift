@@ -1,5 +1,10 @@
 package import Plan
 
+extension StoreWrite {
+    /// What the bits of pictures depend on: a model's fingerprint, and the class of the kernels that compute it.
+    package static func model(_ fingerprint: String, kernels: String) -> String { "\(fingerprint) \(kernels)" }
+}
+
 /// One thing to write; a group of them is written in one transaction, in order.
 package enum StoreWrite: Equatable, Sendable {
     /// Queues a job under a new identity, unless its key is known already.
@@ -9,7 +14,7 @@ package enum StoreWrite: Equatable, Sendable {
     case submit(JobID, Submission, folder: String, time: Double, onlyKnown: Bool = false, occupied: Set<String> = [])
     /// A picture came to its end; a change to a picture that is final already is ignored.
     ///
-    /// `model` is the fingerprint of the one that drew it; that of a job's first picture that is done is the job's.
+    /// `model` is what drew it, as `model(_:kernels:)` says it; that of a job's first picture that is done is the job's.
     case finish(ImageID, ImageState, time: Double, model: String? = nil)
     /// Latest state of a picture's sampler; ignored when the picture is final.
     case checkpoint(ImageID, step: Int, sampler: [UInt8])

@@ -19,6 +19,12 @@ extension Exposition {
         family("dit_jobs", .gauge, "Unfinished jobs: with a picture in flight, or waiting.")
         sample("dit_jobs", [("state", "running")], Double(status.jobsRunning))
         sample("dit_jobs", [("state", "waiting")], Double(status.jobsWaiting))
+        if let blocked = status.jobsBlocked {
+            family("dit_jobs_blocked", .gauge, "Unfinished jobs that wait for a disk or a folder, by which.")
+            for (reason, count) in blocked.sorted(by: { $0.key < $1.key }) {
+                sample("dit_jobs_blocked", [("reason", reason)], Double(count))
+            }
+        }
         let replicas = status.plan?.pipelines.count ?? 0
         let bubbles = (0..<replicas).compactMap { replica in status.bubble(replica: replica).map { (replica, $0) } }
         if !bubbles.isEmpty {
@@ -49,6 +55,17 @@ extension Exposition {
             write("dit_task_faults_total", .counter, "Tasks that the worker could not do.") { Double($0.faults) }
             write("dit_worker_blocks", .gauge, "Transformer blocks in the worker's span.") {
                 Double($0.placement?.span.count ?? 0)
+            }
+        }
+        let idle = workers.compactMap { worker in worker.idle.map { (worker.hello.name, $0.code.rawValue) } }
+        if !idle.isEmpty {
+            family("dit_worker_idle", .gauge, "1 while the worker is here and has no share of the plan, by the reason.")
+            for (name, reason) in idle { sample("dit_worker_idle", [("worker", name), ("reason", reason)], 1) }
+        }
+        if let refusals = status.refusals {
+            family("dit_workers_refused_total", .counter, "Times that a worker was refused, by the reason.")
+            for reason in Refusal.Code.allCases.filter({ $0 != .key }).map(\.rawValue) {
+                sample("dit_workers_refused_total", [("reason", reason)], Double(refusals[reason] ?? 0))
             }
         }
         // Those that have not told their counters yet have none: a 0 between two larger numbers would count as work.

@@ -790,6 +790,7 @@ struct CoreMemberTests {
         let bench = Bench { $0.cut = .counts([1, blocks - 1]) }
         bench.join("a", "b")
         #expect(bench.core.plan?.pipeline.map(\.span.count) == [1, blocks - 1])
+        #expect(!bench.logged.contains { $0.contains("the cut") })
         bench.wait(20, beating: ["b"])
         #expect(bench.core.plan?.pipeline.map(\.span) == [0..<blocks])
         for cut in [[blocks, 0], [1, blocks], [blocks], [blocks - 1, 2, -1]] {
@@ -798,6 +799,9 @@ struct CoreMemberTests {
             #expect(
                 bench.core.plan?.pipeline.map(\.span) == ClusterPlan.evenSpans(blockCount: blocks, workers: 2), "\(cut)"
             )
+            let told = cut.map(String.init).joined(separator: ",")
+            #expect(
+                bench.logged.contains { $0.hasPrefix("the cut \(told) is for \(cut.count) workers and ") }, "\(cut)")
         }
     }
 

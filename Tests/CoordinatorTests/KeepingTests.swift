@@ -294,4 +294,54 @@ struct KeepingTests {
         let unknown = restarted.failure(.retry(id))
         #expect(unknown?.code == .unavailable && unknown?.text.contains("no worker is here") == true)
     }
+
+    @Test(
+        "a disk that hangs without an error is named, by the jobs that wait and for monitors", arguments: [true, false])
+    func hangingDisk(ofQueue: Bool) throws {
+        let bench = Bench()
+        bench.join("a")
+        func blocked() throws -> [String: Int] {
+            guard case .nodes(let status) = bench.ask(.nodes) else { throw BenchError() }
+            return (status.jobsBlocked ?? [:]).filter { $0.value > 0 }
+        }
+        let id = try bench.submit([.euler("p"), .euler("q")])
+        if ofQueue { bench.holdsStore = true } else { bench.holdsFiles = true }
+        bench.work()
+        bench.wait(20, beating: ["a"])
+        #expect(try bench.status(id).waiting == nil && blocked().isEmpty, "it may only be slow")
+        bench.wait(20, beating: ["a"])
+        let disk = ofQueue ? "queue's" : "pictures'"
+        #expect(try bench.status(id).waiting == "the \(disk) disk does not answer")
+        #expect(try blocked() == [ofQueue ? "queue_disk" : "output_disk": 1])
+        (bench.holdsStore, bench.holdsFiles) = (false, false)
+        bench.release()
+        bench.work()
+        #expect(try bench.status(id).done == 2 && blocked().isEmpty)
+    }
+
+    @Test("the log says whose key ordered what")
+    func byWhom() {
+        #expect(ClientTicket(client: "anna/1f", number: 1).byWhom == " by anna")
+        #expect(ClientTicket(client: "client-1f", number: 1).byWhom == "")
+    }
+
+    @Test("nor by other kernels, of which the rest would have other bits")
+    func otherKernels() throws {
+        let bench = Bench()
+        bench.join("a")
+        let id = try bench.submit([.euler("p"), .euler("q")])
+        bench.work(until: { _ in !bench.files.isEmpty })
+        bench.ask(.cancel(id))
+        bench.work()
+        bench.say(.leave, "a")
+        bench.join([FakeModel.hello("b", kernels: "avx2-int8")])
+        let failure = bench.failure(.retry(id))
+        #expect(failure?.code == .invalid)
+        #expect(failure?.text.contains("kernels of class avx2, and the cluster computes with avx2-int8") == true)
+        bench.say(.leave, "b")
+        bench.join([FakeModel.hello("c")])
+        #expect(bench.ask(.retry(id)) == .done)
+        bench.work()
+        #expect(try bench.status(id).done == 2)
+    }
 }

@@ -136,6 +136,41 @@ struct LinkTests {
         #expect(try bench.status(id).done == 1 && bench.core.plan?.epoch == 1)
     }
 
+    @Test("that its data link breaks costs nothing where it only passes hidden states on")
+    func breaksInTheMiddle() throws {
+        let bench = Bench { $0.cut = .even }
+        bench.join([
+            FakeModel.hello("a"), FakeModel.hello("b", roles: [.blocks]), FakeModel.hello("c", roles: [.blocks]),
+        ])
+        let pipeline = try #require(bench.core.plan?.pipeline.map(\.worker))
+        try #require(pipeline.count == 3 && pipeline[1] != "a")
+        let id = try bench.submit([.euler("p")])
+        bench.work(until: { $0.key.need == .step })
+        bench.handle(.linkLost(worker: pipeline[1]))
+        bench.wait(1, beating: pipeline)
+        bench.work()
+        #expect(try bench.status(id).done == 1 && bench.core.plan?.epoch == 1)
+        bench.handle(.linkLost(worker: pipeline[2]))
+        bench.wait(1, beating: pipeline)
+        #expect(bench.core.plan?.epoch == 2, "answers come from there")
+    }
+
+    @Test("a process that is gone is planned around at once, whatever its place", arguments: 0..<3, [false, true])
+    func bothBreak(place: Int, isDataLinkFirst: Bool) throws {
+        let bench = Bench { $0.cut = .even }
+        bench.join([
+            FakeModel.hello("a"), FakeModel.hello("b", roles: [.blocks]), FakeModel.hello("c", roles: [.blocks]),
+            FakeModel.hello("d"),
+        ])
+        let pipeline = try #require(bench.core.plan?.pipeline.map(\.worker))
+        try #require(pipeline.count == 4)
+        let (gone, others) = (pipeline[place], pipeline.filter { $0 != pipeline[place] })
+        let events = [Event.linkLost(worker: gone), .disconnected(worker: gone, bootID: 1)]
+        for event in isDataLinkFirst ? events : events.reversed() { bench.handle(event) }
+        bench.wait(0.8, beating: others)
+        #expect(bench.core.plan?.epoch == 2 && bench.core.plan?.placements.contains { $0.worker == gone } == false)
+    }
+
     @Test("a link that broke and stands again costs one step and no worker")
     func broken() throws {
         let bench = Bench()

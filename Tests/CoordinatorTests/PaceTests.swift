@@ -25,6 +25,22 @@ struct PaceTests {
         #expect(pace.factor(now: 600_000_000_006) == nil, "who was slow once is not left without work for good")
     }
 
+    @Test("the cut is looked at again where workers, the plan or a pace are others, and after a while")
+    func looksAgain() {
+        func look(_ pace: Double = 1, _ workers: Set<String> = ["a", "b"], epoch: Epoch = 1, at seconds: UInt64 = 0)
+            -> PaceLook
+        {
+            PaceLook(epoch: epoch, paces: ["a": pace, "b": 1], workers: workers, at: seconds * 1_000_000_000)
+        }
+        let first = look()
+        #expect(look(1.02, at: 15).isAsAt(first) && look(0.98, at: 299).isAsAt(first))
+        for other in [look(1.04), look(0.96), look(1, ["a"]), look(epoch: 2), look(at: 300)] {
+            #expect(!other.isAsAt(first))
+        }
+        let unknown = PaceLook(epoch: 1, paces: ["a": 1], workers: ["a", "b"], at: 0)
+        #expect(!first.isAsAt(unknown) && !unknown.isAsAt(first))
+    }
+
     /// Two workers with equal benchmarks whose steps take so many times as long; every step that is answered is reported.
     private final class Cluster {
         let bench: Bench

@@ -53,6 +53,9 @@ internal import Testing
         status.jobsRunning = 1
         status.predictedPerHour = 120.5
         status.jobsWaiting = 3
+        status.jobsBlocked = ["folder": 2, "queue_disk": 0]
+        status.refusals = ["kernelClass": 7]
+        status.workers[1].idle = WorkerStatus.Idle(.loadFailure, "no file")
         status.creditWaitSeconds = 1.5
         return status
     }
@@ -233,6 +236,10 @@ internal import Testing
         # TYPE dit_jobs gauge
         dit_jobs{state="running"} 1
         dit_jobs{state="waiting"} 3
+        # HELP dit_jobs_blocked Unfinished jobs that wait for a disk or a folder, by which.
+        # TYPE dit_jobs_blocked gauge
+        dit_jobs_blocked{reason="folder"} 2
+        dit_jobs_blocked{reason="queue_disk"} 0
         # HELP dit_pipeline_bubble_ratio Share of the last seconds in which the pipeline's workers did not compute; absent while it has no work.
         # TYPE dit_pipeline_bubble_ratio gauge
         dit_pipeline_bubble_ratio{replica="0"} 0.25
@@ -259,6 +266,16 @@ internal import Testing
         # TYPE dit_worker_blocks gauge
         dit_worker_blocks{worker="a"} 2
         dit_worker_blocks{worker="b"} 1
+        # HELP dit_worker_idle 1 while the worker is here and has no share of the plan, by the reason.
+        # TYPE dit_worker_idle gauge
+        dit_worker_idle{worker="a",reason="load_failure"} 1
+        # HELP dit_workers_refused_total Times that a worker was refused, by the reason.
+        # TYPE dit_workers_refused_total counter
+        dit_workers_refused_total{reason="protocolVersion"} 0
+        dit_workers_refused_total{reason="model"} 0
+        dit_workers_refused_total{reason="name"} 0
+        dit_workers_refused_total{reason="malformed"} 0
+        dit_workers_refused_total{reason="kernelClass"} 7
         # HELP dit_worker_images_total Pictures decoded.
         # TYPE dit_worker_images_total counter
         dit_worker_images_total{worker="a"} 0

@@ -110,6 +110,19 @@ struct JobStoreTests {
             throw StoreError(.damaged("no answer to a retry"))
         }
         #expect(job.status.images[0] == .queued && job.status.done == 2)
+        // The kernels count as well, but for jobs of a version that kept none.
+        let kept = try store.submit(.three()).id
+        let first = ImageID(job: kept, index: 0)
+        _ = store.perform([
+            .finish(first, .done(path: "/c", checksum: 1), time: 2, model: StoreWrite.model("good", kernels: "avx2")),
+            .cancel(kept, time: 3), .cancel(id, time: 3),
+        ])
+        for (now, isTaken) in [("good avx2", true), ("good avx512", false), ("bad avx2", false)] {
+            let answer = store.perform([.retry(kept, model: now), .cancel(kept, time: 4)])[0]
+            #expect({ if case .retried = answer { true } else { false } }() == isTaken, "\(now)")
+            let old = store.perform([.retry(id, model: now), .cancel(id, time: 4)])[0]
+            #expect({ if case .retried = old { true } else { false } }() == now.hasPrefix("good"), "\(now)")
+        }
         // One without a picture that is done may be drawn by any.
         let other = try store.submit(.three()).id
         _ = store.perform([.cancel(other, time: 4)])

@@ -89,7 +89,7 @@ struct CutSearch {
     /// `loads` are the seconds that each has to do besides, `alone` those in which each would do all decodings. A decoder
     /// above the level gets none. Solves: sum over those below of (level - load) / alone = 1.
     static func level(_ loads: [Double], _ alone: [Double]) -> Double {
-        precondition(loads.count == alone.count && !loads.isEmpty, "\(loads.count) loads, \(alone.count) decoders")
+        promise(loads.count == alone.count && !loads.isEmpty, "\(loads.count) loads, \(alone.count) decoders")
         guard alone.allSatisfy({ $0 > 0 }) else { return loads.min() ?? 0 }
         // Taken in from below, until the next one is above the level of those before.
         var (speed, filled, level) = (0.0, 0.0, Double.infinity)
@@ -133,7 +133,7 @@ struct CutSearch {
 
     /// The best cut over any order of the nodes, up to `mostForAllOrders` of them.
     func anyOrder() -> Cut? {
-        precondition(nodes.count <= Self.mostForAllOrders, "\(nodes.count) nodes")
+        promise(nodes.count <= Self.mostForAllOrders, "\(nodes.count) nodes")
         let sets = 1 << nodes.count
         return search(
             states: sets, last: sets - 1,

@@ -42,7 +42,7 @@ package struct PictureMix: Codable, Equatable, Sendable {
     ///
     /// - Precondition: at least one.
     package init(_ requests: some Collection<ImageRequest>) {
-        precondition(!requests.isEmpty, "a mix of no pictures")
+        promise(!requests.isEmpty, "a mix of no pictures")
         let kinds = Dictionary(grouping: requests) { request in
             Kind(width: request.width, height: request.height, text: request.textLength, sampler: request.sampler)
         }

@@ -59,7 +59,7 @@ package actor CoordinatorService {
     package static func start(
         _ settings: ServiceSettings, log: Logger, metrics: any MetricsFactory = NOOPMetricsHandler.instance
     ) async throws -> CoordinatorService {
-        let loop = try PollLoop(name: "coordinator")
+        let loop = try PollLoop(name: "coordinator", ioThreads: 2)
         do {
             // All on the loop's thread, which receives nothing meanwhile: what comes early waits in the sockets.
             let (service, recovered) = try await loop.run {
@@ -422,10 +422,7 @@ extension CoordinatorService {
             handle(.control(said, from: run.name, bootID: run.bootID))
         } catch {
             refused(error, on: "control")
-            // One that is at work may say something better next time.
-            guard core.bootID(of: run.name) != run.bootID else { return }
-            let refusal = Refusal(code: .malformed, text: "\(error)")
-            send("refusal to \(peer)") { try sockets.control.send(Message(.refuse(refusal)), to: peer) }
+            handle(.malformed("\(error)", from: run.name, bootID: run.bootID))
         }
     }
 

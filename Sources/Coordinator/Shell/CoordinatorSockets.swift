@@ -29,10 +29,10 @@ final class CoordinatorSockets: @unchecked Sendable {
         let security = settings.security
         let control = try RouterSocket(
             loop, .control(name: Self.name, bootID: bootID, security: security.for(.control)))
-        let data = try RouterSocket(
-            loop,
-            SocketOptions(
-                name: Self.name, bootID: bootID, security: security.for(.data), limit: limit, meter: meter))
+        var dataOptions = SocketOptions(
+            name: Self.name, bootID: bootID, security: security.for(.data), limit: limit, meter: meter)
+        dataOptions.ioThread = 1
+        let data = try RouterSocket(loop, dataOptions)
         let client = try RouterSocket(
             loop,
             .client(
