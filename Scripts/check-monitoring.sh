@@ -90,7 +90,7 @@ done <<<"$expressions"
 echo "$count expressions parse"
 
 # Series that only exist after trouble.
-sometimes="dit_protocol_errors_total dit_auth_failures_total"
+sometimes="dit_protocol_errors_total dit_auth_failures_total dit_worker_idle"
 panels=0
 while IFS= read -r expression; do
     # Marks of what happened (> 0), and series that come with trouble, may be missing.

@@ -126,7 +126,7 @@ joined() { # name…
 end() { # target, name: SIGTERM, then wait for the end
     remote "$1" "cd $folder 2>/dev/null && $(is_running "$2") || { echo '$2 does not run'; exit 0; }
         pid=\$(cat $2.pid)
-        kill \$pid 2>/dev/null && timeout 300 tail --pid=\$pid -f /dev/null
+        kill \$pid 2>/dev/null && timeout 1800 tail --pid=\$pid -f /dev/null
         if kill -0 \$pid 2>/dev/null; then echo '$2 still runs' >&2; exit 1; fi
         rm -f $2.pid && echo '$2 has stopped'"
 }

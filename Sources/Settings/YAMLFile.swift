@@ -202,6 +202,11 @@ func readText(_ path: String) throws(SettingsError) -> String {
     let limit = 64 << 20
     var isFolder: ObjCBool = false
     guard FileManager.default.fileExists(atPath: path, isDirectory: &isFolder) else {
+        guard access(path, F_OK) == 0 || errno == ENOENT || errno == ENOTDIR else {
+            let why = String(cString: strerror(errno))
+            throw SettingsError(
+                .unreadable("this user does not get there (\(why)); check the folders on its way"), file: path)
+        }
         throw SettingsError(.notFound(tried: []), file: path)
     }
     guard !isFolder.boolValue else { throw SettingsError(.isFolder, file: path) }

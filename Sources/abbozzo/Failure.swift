@@ -1,6 +1,8 @@
 internal import ArgumentParser
 internal import Foundation
+internal import Logging
 internal import Plan
+internal import Settings
 internal import Wire
 internal import Worker
 
@@ -37,10 +39,8 @@ struct CommandFailure: Error {
 func report(_ error: any Error, arguments: [String]) -> Int32 {
     let code = code(of: error)
     let text: String
-    if let failure = error as? CommandFailure {
-        text = failure.text
-    } else if let failure = error as? ClientFailure {
-        text = failure.text
+    if let own = ownText(of: error) {
+        text = own
     } else if isOfParser(error) {
         guard AbbozzoCommand.exitCode(for: error) != .success else {
             print(AbbozzoCommand.fullMessage(for: error))
@@ -57,6 +57,31 @@ func report(_ error: any Error, arguments: [String]) -> Int32 {
         try? FileHandle.standardError.write(contentsOf: bytes)
     }
     return code.rawValue
+}
+
+/// What a failure of ours says; nil for others.
+private func ownText(of error: any Error) -> String? {
+    (error as? CommandFailure)?.text ?? (error as? ClientFailure)?.text
+}
+
+extension DaemonOptions {
+    /// Reads a daemon's settings, whose file may be what is wrong.
+    func withEnd<Result>(of verb: String, _ body: () throws -> Result) async throws -> Result {
+        try await withEnd(in: logger(verb, fileLevel: .info, fileFormat: .text), fileFormat: .text, body)
+    }
+
+    /// Runs a daemon; where its log is read by programs, so is the line on why it ended.
+    func withEnd<Result>(
+        in logger: Logger, fileFormat: LogFormat, _ body: () async throws -> Result
+    ) async throws -> Result {
+        do {
+            return try await body()
+        } catch {
+            guard logFormat ?? fileFormat == .json, !isOfParser(error) else { throw error }
+            logger.error("\(withoutCommands(ownText(of: error) ?? "\(error)"))")
+            throw CommandFailure(code(of: error), "")
+        }
+    }
 }
 
 private func code(of error: any Error) -> Code {

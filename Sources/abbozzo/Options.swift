@@ -149,7 +149,8 @@ struct KeysOptions: ParsableArguments {
             """
             Folder of keys, see abbozzo keys. Default: the variable ABBOZZO_KEYS; else $XDG_CONFIG_HOME/abbozzo/keys; \
             without that variable ~/.config/abbozzo/keys (root: /etc/abbozzo/keys). Clients use the default when it is \
-            there, and daemons when an address is beyond 127.0.0.1 or --server-key is given. none: no keys.
+            there, and daemons when an address is beyond 127.0.0.1 or --server-key is given. none: no keys. Of several \
+            clients' keys the variable ABBOZZO_CLIENT names one; else it is the user's.
             """, valueName: "dir"))
     var keys: String?
 
@@ -206,7 +207,8 @@ struct PeerKeysOptions: ParsableArguments {
     /// The keys for a client, and whether it may do without them where the coordinator has none.
     func forClient(of endpoint: Endpoint) throws -> (security: Security, areOptional: Bool) {
         func security(_ folder: KeyFolder) throws -> Security {
-            try folder.forClient(user: userName, serverKey: serverKey)
+            let named = ProcessInfo.processInfo.environment["ABBOZZO_CLIENT"].flatMap { $0.isEmpty ? nil : $0 }
+            return try folder.forClient(user: userName, named: named, serverKey: serverKey)
         }
         try refuseContradiction(own.named())
         if let said = own.named() { return (try said.map(security) ?? .none, false) }

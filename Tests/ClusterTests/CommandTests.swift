@@ -278,6 +278,48 @@ struct CommandTests {
         #expect(try files() == ["model"])
     }
 
+    @Test("what is only not implemented is named, and nobody is told to download it again")
+    func unsupported() async throws {
+        let config = try String(contentsOfFile: tiny + "/text_encoder/config.json", encoding: .utf8)
+        let model = try altered(
+            "text_encoder/config.json", Data(config.replacing("quick_gelu", with: "gelu_new").utf8))
+        try await refused(
+            ["render", "--model", model, "-p", "x", "-o", "x.png"],
+            "text_encoder/config.json cannot be used: hidden_act is gelu_new, only quick_gelu and gelu are known")
+        #expect(try files() == ["model"])
+    }
+
+    @Test("a daemon whose log is read by programs says so, too, why it ended", arguments: ["worker", "coordinator"])
+    func endInJSON(verb: String) async throws {
+        struct Line: Decodable { let level, message: String }
+        let missing = ["worker": ["--model", "nowhere"], "coordinator": ["--control", "tcp://203.0.113.1:5790"]]
+        let outcome = try await Abbozzo.run(
+            [verb, "--log-format", "json", "--http-port", "0"] + (missing[verb] ?? []), in: folder.path)
+        #expect(outcome.status == .exited(1))
+        let lines = try outcome.errorLines.map { try JSONDecoder().decode(Line.self, from: Data($0.utf8)) }
+        #expect(lines.last?.level == "error" && lines.last?.message.isEmpty == false, "\(outcome.errors)")
+    }
+
+    @Test("the next command is one that a shell takes")
+    func quotes() async throws {
+        let keys = folder.path + "/it's here"
+        for arguments in [["init"], ["new", "worker", "n1"]] {
+            let outcome = try await Abbozzo.run(["keys"] + arguments + ["--keys", keys], in: folder.path)
+            #expect(outcome.status == .exited(0), "\(outcome.errors)")
+            #expect(outcome.output.contains("--keys '\(folder.path)/it'\\''s here'"), "\(outcome.output)")
+        }
+    }
+
+    @Test("a cut that does not fit the workers is refused with the numbers")
+    func misfittingCut() async throws {
+        let nodes = "nodes:\n  - { name: a, gflops: 50, memory_gib: 8 }\n  - { name: b, gflops: 100, memory_gib: 8 }\n"
+        try Data(nodes.utf8).write(to: URL(filePath: folder.path + "/nodes.yaml"))
+        let plan = ["plan", "--nodes", "nodes.yaml", "--model", tiny, "--cut"]
+        for cut in ["1,9", "1,1,1"] {
+            try await refused(plan + [cut], "--cut \(cut) is for ", "but a pipeline has 2 and")
+        }
+    }
+
     @Test("a random model is inspected and drawn with, is the same each time, and never replaces what is there")
     func randomModel() async throws {
         func make(_ name: String, _ format: String) async throws {

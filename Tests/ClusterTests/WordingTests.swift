@@ -14,6 +14,29 @@ struct WordingTests {
             done: done, failed: failed, cancelled: cancelled, waiting: nil, tokenSteps: 0)
     }
 
+    @Test("nodes ls tells what draws nothing, who was refused, and builds that differ")
+    func bystanders() {
+        var status = NarrowTests.status
+        status.build = "test"
+        #expect(status.idleLines.isEmpty && status.refusedLines.isEmpty && status.buildsLine == nil)
+        status.workers[1].placement = nil
+        status.workers[1].idle = WorkerStatus.Idle(.loadFailure, "it cannot load its share: no file")
+        #expect(status.idleLines == ["node1 draws nothing: it cannot load its share: no file"])
+        #expect(status.workers.map(\.stateText) == ["ready", "cannot load", "ready"])
+        var refused = RefusedWorker(name: "x", code: .kernelClass, text: "give all one --compute", times: 1)
+        refused.secondsAgo = 125
+        status.refused = [refused]
+        #expect(status.refusedLines == ["refused x 2 min 05 s ago: give all one --compute"])
+        status.refused?[0].times = 12
+        #expect(status.refusedLines == ["refused x 2 min 05 s ago, 12 times: give all one --compute"])
+        status.workers[2].hello.build = "older"
+        #expect(status.buildsLine == "builds differ: older on node2; test on the coordinator, node0, node1")
+        status.workers[2].life = .lost
+        #expect(status.buildsLine == nil)
+        #expect([0, 0.0135, 0.25].map(rateText) == ["0.00", "0.0135", "0.25"])
+        #expect(["/a/b-c.pub", "a b", "it's", ""].map(shellQuoted) == ["/a/b-c.pub", "'a b'", "'it'\\''s'", "''"])
+    }
+
     @Test("a drain says whether the worker still works, has nothing, or is off, and an undrain whether it is there")
     func drains() {
         var status = NarrowTests.status

@@ -101,8 +101,12 @@ struct CoordinatorCommand: AsyncParsableCommand {
     @OptionGroup var options: OutputOptions
 
     func run() async throws {
-        let file = try settings()
+        let file = try await daemon.withEnd(of: "coordinator") { try settings() }
         let logger = daemon.logger("coordinator", fileLevel: file.logLevel, fileFormat: file.logFormat)
+        try await daemon.withEnd(in: logger, fileFormat: file.logFormat) { try await serve(file, logger) }
+    }
+
+    private func serve(_ file: CoordinatorFile, _ logger: Logger) async throws {
         var settings = ServiceSettings(
             outputFolder: absolute(file.output), stateFolder: absolute(file.state), version: programVersion)
         settings.control = try Endpoint(file.control)
@@ -114,6 +118,7 @@ struct CoordinatorCommand: AsyncParsableCommand {
         settings.security =
             try keys.forDaemon(file.keysFolder, at: endpoints, isInsecure: file.insecureNetwork)?.forCoordinator()
             ?? Security(allowInsecure: file.insecureNetwork)
+        settings.core.build = programBuild()
         settings.core.minimumWorkers = file.workers
         settings.core.cut = file.cut
         settings.core.replicas = file.replicas

@@ -24,7 +24,7 @@ struct KeysCommand: ParsableCommand {
 
         var folder: KeyFolder { (keys.named() ?? nil) ?? KeysOptions.standard }
         /// The flag that names the folder again, for the next command.
-        var flag: String { keys.keys == nil ? "" : " --keys \(folder.path)" }
+        var flag: String { keys.keys == nil ? "" : " --keys \(shellQuoted(folder.path))" }
     }
 
     struct Initialize: ParsableCommand {
@@ -58,7 +58,9 @@ struct KeysCommand: ParsableCommand {
             let file = try folder.make(name, role)
             if options.output.json { return try sayJSON(Report(folder, [file], [])) }
             say("\(folder.path)/\(name).key (secret) and \(folder.path)/\(name).pub")
-            say("next: abbozzo keys authorize \(folder.path)/\(name).pub --role \(role.rawValue)\(options.flag)")
+            say(
+                "next: abbozzo keys authorize \(shellQuoted("\(folder.path)/\(name).pub")) --role \(role.rawValue)\(options.flag)"
+            )
         }
     }
 

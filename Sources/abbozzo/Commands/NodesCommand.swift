@@ -21,8 +21,10 @@ struct NodesCommand: ParsableCommand {
             if cluster.workers.isEmpty {
                 say("no workers; start one with abbozzo worker --coordinator tcp://HOST:5790")
             } else {
-                say((cluster.totals.lines + cluster.measuredLinks).joined(separator: "\n"))
+                say((cluster.totals.lines + cluster.measuredLinks + cluster.idleLines).joined(separator: "\n"))
             }
+            if let line = cluster.buildsLine { say(line) }
+            for line in cluster.refusedLines { say(line) }
         }
     }
 
@@ -117,6 +119,32 @@ extension ClusterStatus {
         }
     }
 
+    /// A line for each worker that has no share of the plan although it is here.
+    var idleLines: [String] {
+        workers.compactMap { worker in worker.idle.map { "\(worker.hello.name) draws nothing: \($0.text)" } }
+    }
+
+    /// Who runs another build than others do; nil where all run the same.
+    var buildsLine: String? {
+        var names: [String: [String]] = [:]
+        if let build, !build.isEmpty { names[build] = ["the coordinator"] }
+        for worker in workers where worker.life != .lost {
+            names[worker.hello.build, default: []].append(worker.hello.name)
+        }
+        guard names.count > 1 else { return nil }
+        return "builds differ: "
+            + names.sorted { $0.key < $1.key }.map { "\($0) on \(shortened($1.joined(separator: ", "), to: 200))" }
+            .joined(separator: "; ")
+    }
+
+    /// A line for each worker that was refused lately.
+    var refusedLines: [String] {
+        (refused ?? []).map { worker in
+            let often = worker.times > 1 ? ", \(worker.times) times" : ""
+            return "refused \(worker.name) \(durationText(worker.secondsAgo)) ago\(often): \(worker.text)"
+        }
+    }
+
     /// What each worker holds and has done since it started.
     var totals: Table {
         var table = Table([
@@ -142,7 +170,16 @@ extension ClusterStatus {
 extension WorkerStatus {
     /// Where it is in its life; nobody misses one that was drained.
     var stateText: String {
-        guard isDrained == true else { return life.rawValue }
+        guard isDrained == true else {
+            return switch idle?.code {
+            case .loadFailure: "cannot load"
+            case .stalled: "stalled"
+            case .crashes: "resting"
+            case .link: "no link"
+            case .spare: "spare"
+            case nil: life.rawValue
+            }
+        }
         return life == .lost ? "drained, off" : placement == nil ? "drained" : life.rawValue
     }
 

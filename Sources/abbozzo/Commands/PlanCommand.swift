@@ -119,6 +119,9 @@ struct PlanCommand: AsyncParsableCommand {
         } catch {
             throw CommandFailure(.usage, "\(error)")
         }
+        if let misfit = cut.misfit(plan.replicas.map { $0.spans.map(\.blocks.count) }) {
+            throw CommandFailure(.usage, "--cut \(misfit)")
+        }
         if wire == .auto {
             format = WireChoice.best(plan, input)
             input.bytesPerValue = format.bytesPerValue(width: input.model.width)
@@ -234,7 +237,13 @@ struct PlanCommand: AsyncParsableCommand {
         let status = try await client.connected { try await $0.nodes() }
         let workers = status.workers.filter { [.joined, .loading, .ready].contains($0.life) }
         guard let facts = workers.first?.hello.model else {
-            throw CommandFailure(.usage, "no worker is there; start one, or give --nodes FILE")
+            let drained = status.workers.filter { $0.isDrained == true && $0.life != .lost }.map(\.hello.name)
+            throw CommandFailure(
+                .usage,
+                drained.isEmpty
+                    ? "no worker is there; start one, or give --nodes FILE"
+                    : "all workers there are drained (\(drained.joined(separator: ", "))); let one back in with abbozzo nodes "
+                        + "undrain NAME, or give --nodes FILE")
         }
         let request = try request(facts)
         var network = LinkSpeed.gigabit
@@ -258,7 +267,7 @@ struct PlanCommand: AsyncParsableCommand {
         _ folder: ModelFolder, _ facts: ModelFacts, _ compute: ComputeFormat
     ) throws -> MeasuredCosts {
         let logger = Logger(label: "plan") { _ in SwiftLogNoOpLogHandler() }
-        let benchmark = Benchmark(mode: .cached)
+        let benchmark = Benchmark(mode: .cached, build: programBuild())
         let costs = benchmark.costs(
             folder: folder, facts: facts, roles: Set(Role.allCases),
             compute: Compute(threads: availableCores, kernels: try kernelClass(compute)), log: logger)

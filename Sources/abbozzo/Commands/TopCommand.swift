@@ -108,7 +108,7 @@ extension ClusterStatus {
                 [worker.hello.name, worker.stateText, worker.blocksText]
                     + (replicas > 1 ? [worker.replicaText] : []) + [
                         picturesPerHour(worker).map { String(format: "%.1f", $0) } ?? "-",
-                        String(format: "%.2f", rates.steps), percentText(rates.busy), bytesText(rates.sent),
+                        rateText(rates.steps), percentText(rates.busy), bytesText(rates.sent),
                         bytesText(rates.received), "\(counters.queued)", bytesText(Double(counters.residentBytes)),
                         grouped(Int(min(rates.tokens.rounded(), 1e15))), grouped(counters.images),
                     ])

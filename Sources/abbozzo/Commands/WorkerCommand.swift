@@ -83,8 +83,14 @@ struct WorkerCommand: AsyncParsableCommand {
     @OptionGroup var options: OutputOptions
 
     func run() async throws {
-        let file = try daemon.config.map { try WorkerFile(path: $0) } ?? WorkerFile()
+        let file = try await daemon.withEnd(of: "worker") {
+            try daemon.config.map { try WorkerFile(path: $0) } ?? WorkerFile()
+        }
         let logger = daemon.logger("worker", fileLevel: file.logLevel, fileFormat: file.logFormat)
+        try await daemon.withEnd(in: logger, fileFormat: file.logFormat) { try await serve(file, logger) }
+    }
+
+    private func serve(_ file: WorkerFile, _ logger: Logger) async throws {
         let cores = cores ?? file.cores
         if let cores { try ProcessCores.keep(on: cores) }
         var settings = WorkerSettings(
@@ -96,7 +102,8 @@ struct WorkerCommand: AsyncParsableCommand {
         settings.cores = cores?.cores ?? []
         settings.compute = compute ?? file.compute
         settings.memoryCap = UInt64((memoryGib ?? file.memoryGiB ?? 0) * 1_073_741_824)
-        settings.benchmark = Benchmark(mode: benchmark ?? file.benchmark)
+        settings.build = programBuild()
+        settings.benchmark = Benchmark(mode: benchmark ?? file.benchmark, build: settings.build)
         settings.roles = Set(roles ?? file.roles)
         let isInsecure = daemon.insecureNetwork || file.insecureNetwork
         settings.security =
@@ -104,7 +111,6 @@ struct WorkerCommand: AsyncParsableCommand {
                 file.keysFolder, at: [settings.listen, settings.coordinator], isInsecure: isInsecure)?
             .forWorker(settings.name, serverKey: keys.serverKey) ?? Security(allowInsecure: isInsecure)
         settings.limits.unreachableAfter = giveUpAfter.map { UInt64($0 * 1e9) }
-        settings.build = programVersion
 
         allowManyFiles()
         endAtOnceOnCrash()

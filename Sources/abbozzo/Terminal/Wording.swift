@@ -26,8 +26,17 @@ func durationText(_ seconds: Double) -> String {
     return String(format: "%d h %02d min", whole / 3600, whole / 60 % 60)
 }
 
+/// A word as a shell takes it for one.
+func shellQuoted(_ word: String) -> String {
+    let plain = word.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || "/._-+:@,=".contains($0)) }
+    return plain && !word.isEmpty ? word : "'" + word.replacing("'", with: "'\\''") + "'"
+}
+
 /// A ratio with two or three places.
 func ratioText(_ value: Double) -> String { String(format: "%.3f", value) }
+
+/// Steps a second: one may take minutes.
+func rateText(_ rate: Double) -> String { String(format: rate > 0 && rate < 0.1 ? "%.4f" : "%.2f", rate) }
 
 /// A share as a percentage.
 func percentText(_ share: Double) -> String { String(format: "%.0f %%", share * 100) }
