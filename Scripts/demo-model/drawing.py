@@ -2,7 +2,8 @@
 
 Things sit on a grid of sixteenths of the long side, a token at 256 pixels: their boxes begin on its lines, and their
 longer sides are whole steps (shapes fill their boxes a little less or more). A small model should learn them sooner so,
-because what a token shows of a thing repeats. Only where waves wash around it, a thing's height is free.
+because what a token shows of a thing repeats; rain falls on it for the same reason. Only where waves wash around it, a thing's
+height is free.
 
 The objects are sprites, cut from Twemoji drawings once and kept in a small file,
 so that a machine without an SVG renderer can draw too.
@@ -22,7 +23,7 @@ from PIL import Image, ImageDraw
 import landscapes
 from vocabulary import COLOURS, OBJECTS, SHAPES
 
-VERSION = 6  # raised when pictures of the same scenes change, or which contents are kept away from training
+VERSION = 8  # raised when pictures of the same scenes change, or which contents are kept away from training
 SUPERSAMPLING = 2
 SPRITE_PIXELS = 288
 SPRITE_LIGHT = {"sunset": (1.0, 0.9, 0.84), "night": (0.72, 0.77, 0.95)}

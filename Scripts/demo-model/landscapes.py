@@ -299,14 +299,20 @@ def plain(c):
 
 
 def weather(c):
-    """What falls: drops and flakes large enough for an autoencoder of an eighth of the side to keep them at 256 pixels."""
-    r = c.random
+    """What falls: drops and flakes large enough for an autoencoder of an eighth of the side to keep them at 256 pixels.
+
+    Rain, in long blue strokes on the grid, where snow falls in white dots.
+    """
     if c.scene.weather == "rain":
-        for _ in range(c.across(50)):
-            x, y, length = r.uniform(0, c.W), r.uniform(-0.1, 1) * c.H, r.uniform(0.06, 0.10) * c.U
-            c.draw.line([x, y, x - 0.25 * length, y + length], fill=(186, 212, 236), width=c.line_width(1 / 72))
+        for column in range(STEPS + 1):
+            for row in range(-4, STEPS, 4):
+                x, y = column * c.step, (row + 2.5 * column % 4) * c.step
+                c.draw.line([x, y, x - 0.4 * c.step, y + 1.8 * c.step], fill=(150, 190, 240), width=round(0.22 * c.step))
     if c.scene.weather == "snowfall":
-        c.dots(55, (0, 1), (0, 1), (0.010, 0.016), lambda: (255, 255, 255))
+        for column in range(STEPS + 1):
+            for row in range(0, STEPS + 1, 3):
+                x, y = (column + 0.3 * (row // 3 % 2)) * c.step, (row + 1.75 * column % 3) * c.step
+                c.disc(x, y, (0.18, 0.26, 0.21)[column % 3] * c.step, (255, 255, 255))
 
 
 PLACE_FUNCTIONS = dict(meadow=meadow, desert=desert, beach=beach, sea=sea, snow=snow, forest=forest, mountains=mountains,
