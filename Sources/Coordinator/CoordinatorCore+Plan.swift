@@ -24,7 +24,9 @@ extension CoordinatorCore {
             since: now)
         if let replan {
             wish.since = replan.since
+            // Held back as before, and found anew: links and rests may be others.
             wish.decision = replan.decision
+            wish.decision?.runs = nil
             if replan.isGraceful && isGraceful {
                 wish.due = min(wish.due, max(replan.due, replan.since + Self.mostSettles * settings.settle))
             } else {

@@ -32,11 +32,11 @@ package struct CoordinatorCore: Sendable {
         /// What is to replace the plan in force: from then on nothing is dispatched, so that work runs out.
         var decision: Decision?
 
-        /// Placements, or nil for none and why, as they were found for these runs of workers.
+        /// Placements, or nil for none and why, as they were found for these runs of workers; nil once there was another wish.
         struct Decision {
             var placements: [Placement]?
             var trouble: String?
-            var runs: [String: UInt64]
+            var runs: [String: UInt64]?
         }
     }
 

@@ -45,6 +45,28 @@ struct BystanderTests {
         #expect(bench.core.plan == plan)
     }
 
+    @Test("what was decided for one wish is found anew for the next, and work stays held back")
+    func decidesAgain() throws {
+        let bench = Bench()
+        bench.join([PlannerTests.hello("a", 0.1), PlannerTests.hello("b", 0.1)])
+        let first = try #require(bench.core.plan)
+        _ = try bench.submit((0..<4).map { .euler("p\($0)", steps: 3) })
+        bench.work(until: { $0.key.need == .step })
+        bench.say(.hello(PlannerTests.hello("c", 0.05)), "c")
+        bench.wait(0.6, beating: ["a", "b", "c"])
+        #expect(bench.core.isHeldForPlan && bench.core.replan?.decision?.runs?.keys.sorted() == ["a", "b", "c"])
+        #expect(bench.core.replan?.decision?.placements?.count == 3 && bench.core.plan == first)
+        // Its link to the next one carries nothing: the plan that was decided would have used it.
+        let names = try #require(bench.core.replan?.decision?.placements?.map(\.worker))
+        bench.core.partings[.init(from: names[0], to: names[1])] = .init(since: bench.now, until: .max, times: 1)
+        bench.core.wantPlan(.link, "a link is silent", isGraceful: true)
+        #expect(bench.core.isHeldForPlan && bench.core.replan?.decision?.runs == nil)
+        while let task = bench.tasks.first { bench.answer(task) }
+        bench.wait(0.6, beating: ["a", "b", "c"])
+        let neighbours = try #require(bench.core.plan).pipelines.flatMap { zip($0, $0.dropFirst()) }
+        #expect(!neighbours.contains { $0.0.worker == names[0] && $0.1.worker == names[1] })
+    }
+
     private func nodes(_ bench: Bench) throws -> ClusterStatus {
         guard case .nodes(let status) = bench.ask(.nodes) else { throw BenchError() }
         return status
