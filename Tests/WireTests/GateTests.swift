@@ -41,6 +41,7 @@ internal import Testing
     enum Greed: CaseIterable {
         case hugeTopic, longTopic, manyTopics
 
+        /// Topics that nobody needs.
         var topics: [[UInt8]] {
             switch self {
             // libzmq keeps a topic in 35 times its size, whoever reads what it is.
@@ -60,12 +61,7 @@ internal import Testing
         let endpoint = try await coordinator.publish()
         try await anna.subscribe(to: endpoint, topics: ["job"])
         try await coordinator.until(1)
-        let greedy = try #require(RawTCP(port: endpoint.port))
-        let greeting = [0xff] + [UInt8](repeating: 0, count: 8) + [0x7f, 3, 0] + Array("NULL".utf8)
-        let type = [11] + Array("Socket-Type".utf8) + [0, 0, 0, 3] + Array("SUB".utf8)
-        let ready = [5] + Array("READY".utf8) + type
-        let filler = [UInt8](repeating: 0, count: 64 - greeting.count)
-        #expect(greedy.send(greeting + filler + [4, UInt8(ready.count)] + ready))
+        let greedy = try Self.subscriber(to: endpoint)
         for topic in greed.topics {
             let size = withUnsafeBytes(of: UInt64(topic.count + 1).bigEndian) { Array($0) }
             if !greedy.send([2] + size + [1] + topic) { break }
@@ -75,6 +71,37 @@ internal import Testing
         try await coordinator.send("job", [5])
         while await anna.heard.isEmpty { try await Task.sleep(for: .milliseconds(10)) }
         for node in [coordinator, anna] { await node.loop.stop() }
+    }
+
+    @Test("a listener that follows one job after the other, and leaves each, stays")
+    func patientListener() async throws {
+        let coordinator = EventNode(loop: try PollLoop(name: "pub"))
+        let endpoint = try await coordinator.publish()
+        let listener = try Self.subscriber(to: endpoint)
+        var words = 0
+        for number in 0..<1000 {
+            let topic = Array("job \(number)".utf8)
+            for word in [1, 0] as [UInt8] where listener.send([0, UInt8(topic.count + 1), word] + topic) { words += 1 }
+        }
+        #expect(words == 2000)
+        #expect(listener.send([0, 5, 1] + Array("last".utf8)))
+        try await coordinator.until(1)
+        await coordinator.loop.stop()
+    }
+
+    /// A connection that subscribes, ZMTP 3.0 without keys, once the other side's words of the handshake have come.
+    private static func subscriber(to endpoint: Endpoint) throws -> RawTCP {
+        let greeting = [0xff] + [UInt8](repeating: 0, count: 8) + [0x7f, 3, 0] + Array("NULL".utf8)
+        let type = [11] + Array("Socket-Type".utf8) + [0, 0, 0, 3] + Array("SUB".utf8)
+        let ready = [5] + Array("READY".utf8) + type
+        let connection = try #require(RawTCP(port: endpoint.port))
+        let filler = [UInt8](repeating: 0, count: 64 - greeting.count)
+        #expect(connection.send(greeting + filler + [4, UInt8(ready.count)] + ready))
+        var heard: [UInt8] = []
+        while heard.count < 64 + 2 + ready.count {
+            let more = connection.receive(); try #require(!more.isEmpty); heard += more
+        }
+        return connection
     }
 }
 

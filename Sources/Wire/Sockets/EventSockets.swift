@@ -4,8 +4,9 @@ internal import Plan
 
 /// Publishes events to whoever subscribed; a subscriber that reads too slowly misses some.
 package final class PublisherSocket: Socket {
-    /// Topics that somebody listens to; each comes once, and goes once when the last listener leaves.
-    private var topics: Set<[UInt8]> = []
+    /// Topics that somebody listens to, and the connection that was the first; each comes once, and goes once when the last
+    /// listener leaves.
+    private var topics: [[UInt8]: Int32] = [:]
     /// How many topics are listened to.
     package var subscriptions: Int { topics.count }
 
@@ -56,8 +57,9 @@ package final class PublisherSocket: Socket {
         case 1 where topic.count > Self.topicBytes || asked[connection, default: 0] >= Self.mostAsked: cut(connection)
         case 1:
             asked[connection, default: 0] += 1
-            if topics.count < Self.mostTopics { topics.insert(topic) }
-        case 0: topics.remove(topic)
+            if topics.count < Self.mostTopics { topics[topic] = connection }
+        case 0:
+            if let owner = topics.removeValue(forKey: topic), let count = asked[owner] { asked[owner] = count - 1 }
         default: break
         }
         return nil
