@@ -85,7 +85,11 @@ internal import Testing
         }
         #expect(words == 2000)
         #expect(listener.send([0, 5, 1] + Array("last".utf8)))
-        try await coordinator.until(1)
+        for body in 0..<100 as Range<UInt8> {
+            try await coordinator.send("last", [body])
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        #expect(!listener.receive().isEmpty, "it hears what it asked for last")
         await coordinator.loop.stop()
     }
 
